@@ -1,0 +1,1 @@
+"""Keeps every stored ATProto session of a host alive."""

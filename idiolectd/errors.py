@@ -1,0 +1,123 @@
+"""Every exception that idiolectd raises on purpose.
+
+::
+
+    IdiolectError
+    ├── StoreError            the store can't do it; says nothing about a session
+    │   ├── RecordError       one record can't be read; all others can
+    │   └── LockBusy          somebody else kept a claim or the write lock too long
+    ├── SessionError          a session has the wrong shape
+    │   └── DidError          not a DID, or one that can't be a key of this store
+    ├── RefreshError          a refresh did not bring a usable session
+    │   ├── NoSessionError    nothing is stored for the DID: log in first
+    │   └── RefreshFailed     the refresher could not; ``state`` says what that means
+    ├── TransportError        an HTTP exchange without a whole answer
+    │   ├── NotSent           not one byte of the request left: safe to repeat
+    │   └── Unclear           the server may have acted on it: not safe to repeat
+    ├── IdentityError         a handle, DID or issuer could not be resolved or does not fit
+    └── ConfigError           the configuration is wrong; the message names the key
+
+Rules: foreign exceptions (OSError, sqlite3, httpcore, ...) are translated once, in the room that
+owns the library. A message says what was found and what to do, and never holds a secret.
+"""
+
+
+class IdiolectError(Exception):
+    """Base of all of them. Catch it to catch whatever idiolectd reports."""
+
+
+class StoreError(IdiolectError):
+    """The store can't be read or written now. It never means "no session": try again later."""
+
+
+class RecordError(StoreError):
+    """One record is unreadable. It stays where it is; repair or remove it by hand.
+
+    Attributes:
+        did: whose record it is, or None if not even that can be told.
+        place: the file, or the table row, for a person to look at.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, place: str, reason: str, *, did: str | None = None) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.did = did
+        self.place = place
+        self.reason = reason
+
+
+class LockBusy(StoreError):
+    """Another holder kept the lock for longer than we would wait. Nothing was done: try again."""
+
+
+class SessionError(IdiolectError):
+    """A session's fields are missing, of a wrong type, or contradict each other."""
+
+
+class DidError(SessionError):
+    """The text is not a DID, or it can't be used as a key. Check the account's spelling."""
+
+
+class RefreshError(IdiolectError):
+    """A refresh did not bring a usable session."""
+
+
+class NoSessionError(RefreshError):
+    """Nothing is stored for this DID. Log in first: ``idiolectd login ACCOUNT``."""
+
+    def __init__(self, did: str) -> None:
+        super().__init__(f"no session is stored for {did}; run: idiolectd login {did}")
+        self.did = did
+
+
+class RefreshFailed(RefreshError):
+    """The refresher could not refresh (upstream's "refresh callback failed").
+
+    Attributes:
+        did: whose session.
+        state: what the session is now, in the words of `idiolectd.state.State`: ``retrying`` and
+            ``ambiguous`` mean wait, ``suspended`` and ``relogin_required`` mean that a person must act.
+        code: the protocol's or our own short name of the failure.
+    """
+
+    def __init__(self, did: str, *, state: str, code: str, message: str) -> None:
+        super().__init__(f"{did}: {message} ({code})")
+        self.did = did
+        self.state = state
+        self.code = code
+
+
+class TransportError(IdiolectError):
+    """An HTTP exchange that brought no whole answer.
+
+    Attributes:
+        code: a short fixed name of what happened (``connect``, ``read_timeout``, ...).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotSent(TransportError):
+    """Nothing of the request left this machine. Repeating it is safe."""
+
+
+class Unclear(TransportError):
+    """The request may have reached the server. Repeat it only if doing so twice is harmless."""
+
+
+class IdentityError(IdiolectError):
+    """A handle or DID did not resolve, or the two directions contradict each other.
+
+    Attributes:
+        final: True if somebody answered and the answer is no; False if nobody could be asked.
+    """
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class ConfigError(IdiolectError):
+    """The configuration is wrong. The message names the key, what was found, what is allowed."""

@@ -1,0 +1,278 @@
+"""The vocabulary of what happens: one class per kind of event, with typed fields.
+
+Rooms that do the work report through an `EventSink` and know nothing of logs or metrics. Names and
+fields are an interface: alerts are written against them. No field ever holds a secret.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events: `name` and `level` are the class's, fields are the instance's."""
+
+    name: ClassVar[str]
+    level: ClassVar[Level] = "info"
+
+
+EventSink = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonStarted(Event):
+    """The store is open and locked by this process."""
+
+    name = "daemon.started"
+    version: str
+    pid: int
+    store: str
+    config: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonReady(Event):
+    """The first schedule stands."""
+
+    name = "daemon.ready"
+    sessions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonReloaded(Event):
+    """SIGHUP: the configuration was read again; `changed` and `ignored` name keys."""
+
+    name = "daemon.reloaded"
+    changed: list[str]
+    ignored: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonReloadFailed(Event):
+    """SIGHUP: the configuration is wrong; the running one stays."""
+
+    name = "daemon.reload_failed"
+    level = "error"
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonStopping(Event):
+    """Nothing new is started; what was sent is finished."""
+
+    name = "daemon.stopping"
+    reason: str
+    in_flight: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonStopped(Event):
+    """The last line of a run."""
+
+    name = "daemon.stopped"
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonFailed(Event):
+    """One of the daemon's own parts raised; it ends in order and exits 1."""
+
+    name = "daemon.failed"
+    level = "error"
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEvent(Event):
+    """Base of what happens to one session."""
+
+    did: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFound(SessionEvent):
+    """A session was seen for the first time, or somebody logged in again."""
+
+    name = "session.found"
+    kind: str
+    issuer: str | None
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRemoved(SessionEvent):
+    """The record is gone: logged out."""
+
+    name = "session.removed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRotatedElsewhere(SessionEvent):
+    """Another program brought new tokens. With a program that follows the locks this is normal."""
+
+    name = "session.rotated_elsewhere"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSpentTokenUndone(SessionEvent):
+    """A foreign writer had put a used-up token back; the last good record was restored."""
+
+    name = "session.spent_token_undone"
+    level = "warning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRefreshed(SessionEvent):
+    """New tokens are durable.
+
+    Attributes:
+        due: when the refresh was planned.
+        lateness: seconds from then to the start of the work.
+        duration: seconds from the start of the work to durable.
+    """
+
+    name = "session.refreshed"
+    kind: str
+    issuer: str | None
+    attempt: int
+    due: str | None
+    lateness: float | None
+    duration: float
+    expires_at: str
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionProblem(SessionEvent):
+    """Base of an attempt that brought no tokens."""
+
+    level: ClassVar[Level] = "warning"
+    issuer: str | None
+    attempt: int
+    code: str
+    error: str
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRetrying(SessionProblem):
+    """It may pass by itself."""
+
+    name = "session.retrying"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAmbiguous(SessionProblem):
+    """The token was sent and the answer is lost; it will be found out after the settling time."""
+
+    name = "session.ambiguous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSuspended(SessionProblem):
+    """A person must change something; `action` says what to type."""
+
+    name = "session.suspended"
+    level = "error"
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionReloginRequired(SessionProblem):
+    """The server has ended the session; `action` says what to type."""
+
+    name = "session.relogin_required"
+    level = "error"
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionUnpersisted(SessionProblem):
+    """New tokens could not be saved; they are held in memory and tried again."""
+
+    name = "session.unpersisted"
+    level = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionQuarantined(Event):
+    """A record can't be read. It is left where it is."""
+
+    name = "session.quarantined"
+    level = "error"
+    did: str | None
+    place: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionCrashed(SessionEvent):
+    """Our own code failed on this session; all others go on. The traceback holds no values."""
+
+    name = "session.crashed"
+    level = "error"
+    error: str
+    traceback: str
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnding(SessionEvent):
+    """The absolute end of the session is near; only a login can extend it."""
+
+    name = "session.ending"
+    level = "warning"
+    session_deadline: str
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerPaused(Event):
+    """Nothing is sent to this server for a while: it is in trouble, or asked for it."""
+
+    name = "issuer.paused"
+    level = "warning"
+    issuer: str
+    code: str
+    until: str
+    waiting: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerResumed(Event):
+    """The server answers again."""
+
+    name = "issuer.resumed"
+    issuer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreUnavailable(Event):
+    """The store could not be read; the daemon tries again."""
+
+    name = "store.unavailable"
+    level = "error"
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockJumped(Event):
+    """The wall clock moved by itself (suspend, NTP step); due times were looked at again."""
+
+    name = "clock.jumped"
+    level = "warning"
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockSkewed(Event):
+    """A server's clock and ours disagree; proofs are dated by the server's."""
+
+    name = "clock.skewed"
+    level = "warning"
+    origin: str
+    seconds: float

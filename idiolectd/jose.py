@@ -1,0 +1,68 @@
+"""The few pieces of JOSE that need no key: base64url, looking into a JWT, a token's hash.
+
+Nothing here verifies a signature. What `peek_claims` returns is a hint about a token that somebody
+else will judge; no decision about trust may rest on it.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def b64url_encode(data: bytes) -> str:
+    """Base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def b64url_decode(text: str) -> bytes:
+    """The reverse of `b64url_encode`.
+
+    Raises:
+        ValueError: not base64url.
+    """
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not base64url") from error
+
+
+def peek_claims(token: str) -> Mapping[str, Any]:
+    """The claims of a JWT, unverified; empty if the token is opaque."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(b64url_decode(parts[1]))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def numeric_claim(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate claim (RFC 7519, section 2) as seconds since the epoch; None if there is none."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Beyond the year 9999 (and NaN, infinity) it is not a date that anything else here can write.
+    return float(value) if 0 <= value < 253_402_300_800 else None
+
+
+def token_hash(token: str) -> str:
+    """What notes and lists of spent tokens keep instead of a token: SHA-256, base64url."""
+    return b64url_encode(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
+
+
+def jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
+    """The thumbprint of an EC key (RFC 7638): what binds tokens to it as ``cnf.jkt`` (RFC 9449).
+
+    Raises:
+        ValueError: it is not an EC key.
+    """
+    members = {name: jwk.get(name) for name in ("crv", "kty", "x", "y")}
+    if members["kty"] != "EC" or not all(isinstance(value, str) for value in members.values()):
+        raise ValueError("not an EC key")
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return b64url_encode(hashlib.sha256(canonical.encode()).digest())

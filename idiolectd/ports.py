@@ -1,0 +1,212 @@
+"""What the rooms above and below agree on: the protocols of a store and of a refresher.
+
+`OAuthTokenStore` and `Refresher` are idiolect-oauth's. `SharedStore` is what a store must offer
+beyond that to be shared by a daemon and its clients; `SplitRefresher` is how our own refreshers are
+built, so that the durable note can stand between preparing and sending.
+"""
+
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar
+
+from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
+from idiolectd.session import Kind, OAuthSession, Tokens
+from idiolectd.state import RefreshState
+
+
+class OAuthTokenStore(Protocol):
+    """Where sessions are kept, one per DID. Names and meaning are idiolect-oauth's.
+
+    Every method raises `StoreError` if the store can't answer; that never means "no session".
+    """
+
+    async def save(self, session: OAuthSession) -> None:
+        """Stores a session durably. Tokens that are known to be used up never replace newer ones."""
+        ...
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """The session of a DID, or None if nothing is stored for it."""
+        ...
+
+    async def delete(self, did: str) -> None:
+        """Removes a session and all that is known of it. No error if there is none."""
+        ...
+
+    async def list_dids(self) -> list[str]:
+        """The DIDs of all readable sessions, sorted."""
+        ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One session with its refresh state, read in one step; `session` None: nothing is stored."""
+
+    session: OAuthSession | None
+    state: RefreshState
+
+
+@dataclass(frozen=True, order=True)
+class Due:
+    """A line of the schedule.
+
+    Attributes:
+        at: when to look at the session.
+        did: whose it is.
+        expires_at: when its access token ends: among overdue sessions the soonest goes first.
+        lane: whom the refresh will be sent to: the issuer, or the PDS's origin.
+    """
+
+    at: float
+    did: str
+    expires_at: float
+    lane: str
+
+
+class Committed(Enum):
+    """What became of a commit."""
+
+    DONE = auto()
+    GONE = auto()  # the record was deleted meanwhile: a logout; nothing was written
+    SUPERSEDED = auto()  # the record holds another token than was read; nothing was written
+
+
+class Watch(Protocol):
+    """A look-out for changes by anybody, foreign programs included."""
+
+    async def wait_changed(self) -> Collection[str]:
+        """Waits for changes; returns the DIDs that should be looked at, without order.
+
+        The first call returns at once, with everything whose stored schedule can't be relied on.
+        May name a DID that did not change, or that is gone.
+        """
+        ...
+
+
+class SharedStore(OAuthTokenStore, Protocol):
+    """A store that several processes use at once, the daemon among them."""
+
+    @property
+    def url(self) -> str:
+        """The store URL, for logs and people."""
+        ...
+
+    def claim(self, did: str, *, patience: float) -> AbstractAsyncContextManager[None]:
+        """The right to send this session's refresh token; freed by the kernel if its holder dies.
+
+        Args:
+            did: whose session.
+            patience: how many seconds to wait for another holder; 0: not at all.
+
+        Raises:
+            LockBusy: another holder kept it. Nothing may be sent then.
+        """
+        ...
+
+    async def read(self, did: str) -> Entry:
+        """Record and state of one session.
+
+        Raises:
+            RecordError: the record is unreadable.
+        """
+        ...
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: Due | None = None,
+    ) -> Committed:
+        """Makes a new state durable, and with it new tokens, if the record still is what was read.
+
+        Compares the stored refresh token with the one of `read` under the write lock. Fields that
+        are neither tokens nor dropped pins stay as they are stored now. A stored token that `state`
+        calls spent is no obstacle: it is what a foreign writer put back.
+
+        Args:
+            read: the session that was read before.
+            state: the new state.
+            tokens: what to change in the record; None leaves it untouched.
+            due: the new line of the schedule; None: the session has no next attempt.
+        """
+        ...
+
+    async def due(self, before: float, *, limit: int) -> list[Due]:
+        """The lines of the schedule with ``at < before``, soonest first."""
+        ...
+
+    def watch(self) -> AbstractAsyncContextManager[Watch]:
+        """Starts looking out for changes."""
+        ...
+
+
+class Refresher(Protocol):
+    """Somebody who can refresh a session (idiolect-oauth's callback)."""
+
+    async def refresh(self, session: OAuthSession) -> OAuthSession:
+        """Returns the session with new tokens, or raises."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The server answered with tokens; whether they fit is judged after they are durable.
+
+    Attributes:
+        tokens: what came.
+        misfit: why they must not be published (another `sub`, a wrong `token_type`); None: they fit.
+    """
+
+    tokens: Tokens
+    misfit: str | None = None
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """A refusal that looks final in words that the table doesn't know (`Verdict.CONFIRM`).
+
+    Attributes: as of `Suspended`.
+    """
+
+    cause: str
+    code: str
+    message: str
+
+
+Answer = Arrived | Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
+
+RequestT = TypeVar("RequestT")
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[RequestT]):
+    """All that is needed to send, checked.
+
+    Attributes:
+        request: the refresher's own, opaque to others.
+        pds_url: where the account lives now, if that moved to another PDS of the same issuer.
+        issuer: the issuer, if the session did not name it yet: to be pinned.
+        client_id: the client, if the session did not name it yet: to be pinned.
+    """
+
+    request: RequestT
+    pds_url: str | None = None
+    issuer: str | None = None
+    client_id: str | None = None
+
+
+class SplitRefresher(Protocol[RequestT]):
+    """A refresher in two steps, with the durable note between them."""
+
+    kind: Kind
+
+    async def prepare(self, session: OAuthSession) -> Prepared[RequestT] | Retry | Suspended:
+        """Discovery, nonce, local checks. May be cancelled; sends no refresh token."""
+        ...
+
+    async def send(self, session: OAuthSession, prepared: Prepared[RequestT]) -> Answer:
+        """Sends the refresh token, once or, after `use_dpop_nonce`, twice. Never raises for I/O."""
+        ...

@@ -1,0 +1,236 @@
+"""The session record: what is stored for one account, and nothing about how or where.
+
+Three shapes are read: the record of idiolect-oauth's stores, the same with our fields, and the file
+that its CLI's ``oauth login`` writes (``pds_url``, no expiry). One shape is written, readable by all
+three readers: upstream's field order and spelling, our fields after them, unknown fields last.
+
+Timestamps stay the text that was found (RFC 3339): writing a record back must not change what it
+did not mean to change. The helpers parse them, with upstream's meaning of "unreadable": expired.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from idiolectd.clock import parse_rfc3339, rfc3339
+from idiolectd.did import parse_did
+from idiolectd.errors import SessionError
+from idiolectd.jose import jwk_thumbprint, numeric_claim, peek_claims, token_hash
+
+Kind = Literal["dpop", "bearer"]
+
+_NEVER_READ = timedelta(0)
+
+
+def _secret(default: str | None = None) -> Any:
+    return field(default=default, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What one rotation brings: the fields of a session that a refresh may change.
+
+    The times are RFC 3339 text. A field that is None leaves the session's own value as it is.
+    """
+
+    access_jwt: str = field(repr=False)
+    refresh_jwt: str = field(repr=False)
+    issued_at: str
+    expires_at: str
+    refresh_expires_at: str | None = None
+    token_type: str | None = None
+    scope: str | None = None
+    handle: str | None = None
+    dpop_nonce: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OAuthSession:
+    """One account's session, as stored. Immutable; `repr` shows no secret.
+
+    Attributes:
+        did: whose session.
+        pds_url: the account's PDS, where the access token is used.
+        access_jwt: the access token (opaque, whatever upstream's field name says).
+        refresh_jwt: the refresh token: used once, then replaced.
+        dpop_private_key_jwk: JSON of the private JWK that both tokens are bound to; None: legacy.
+        dpop_nonce: upstream's; a hint for its readers, not used by idiolectd.
+        token_type: ``DPoP`` or ``Bearer``.
+        scope: space-separated, as granted.
+        handle: for people; the DID is the key.
+        issued_at: when the access token was issued.
+        expires_at: when the access token ends; empty if nobody said.
+        refresh_expires_at: when the refresh token ends, if known.
+        issuer: the authorization server's issuer (RFC 8414); the pin.
+        client_id: which OAuth client the tokens belong to.
+        client_auth_method: ``none`` or ``private_key_jwt``.
+        client_key_id: ``kid`` of the client key the session was started with.
+        session_started_at: when the person logged in; servers count the session's life from here.
+        extra: fields of the record that are not ours, kept as they are.
+    """
+
+    did: str
+    pds_url: str
+    access_jwt: str = _secret()
+    refresh_jwt: str = _secret()
+    dpop_private_key_jwk: str | None = _secret()
+    dpop_nonce: str | None = _secret()
+    token_type: str | None = None
+    scope: str | None = None
+    handle: str | None = None
+    issued_at: str = ""
+    expires_at: str = ""
+    refresh_expires_at: str | None = None
+    issuer: str | None = None
+    client_id: str | None = None
+    client_auth_method: str | None = None
+    client_key_id: str | None = None
+    session_started_at: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    # Shape -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Reads any of the three shapes.
+
+        Raises:
+            SessionError: not JSON, not an object, a field missing or of a wrong type. The message
+                names the field and never shows a value.
+        """
+        record = _parse_object(text)
+        values: dict[str, Any] = {}
+        for json_name, name in _NAMES.items():
+            value = record.pop(json_name, None)
+            if value is not None and not isinstance(value, str):
+                raise SessionError(f"field {json_name} holds {_kind_of(value)}; expected a string")
+            values[name] = value
+        cli_pds_url = record.get("pds_url")  # stays in `record`: the upstream CLI reads it there
+        if values["pds_url"] is None and isinstance(cli_pds_url, str):
+            values["pds_url"] = cli_pds_url
+        for name in ("did", "pds_url", "access_jwt", "refresh_jwt"):
+            if not values[name]:
+                raise SessionError(f"field {_JSON_NAMES[name]} is missing")
+        parse_did(values["did"])
+        # Upstream's reader wants the field, so a legacy record holds it empty.
+        values["dpop_private_key_jwk"] = values["dpop_private_key_jwk"] or None
+        claims = peek_claims(values["access_jwt"])
+        for name, claim in (("issued_at", "iat"), ("expires_at", "exp")):
+            if values[name] is None:
+                time = numeric_claim(claims, claim)
+                values[name] = "" if time is None else rfc3339(time)
+        return cls(**values, extra=record)
+
+    def to_json(self) -> str:
+        """The record as it is stored: compact JSON, upstream's order, unknown fields kept."""
+        record: dict[str, Any] = {}
+        for json_name, name in _NAMES.items():
+            value = getattr(self, name)
+            if value is not None:
+                record[json_name] = value
+            elif name == "dpop_private_key_jwk":
+                record[json_name] = ""
+        record.update(self.extra)
+        if "pds_url" in record:
+            record["pds_url"] = self.pds_url
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def kind(self) -> Kind:
+        """``dpop`` for OAuth, ``bearer`` for a legacy (app password) session."""
+        if self.dpop_private_key_jwk is None or (self.token_type or "").lower() == "bearer":
+            return "bearer"
+        return "dpop"
+
+    @cached_property
+    def refresh_token_hash(self) -> str:
+        """Names the refresh token without holding it."""
+        return token_hash(self.refresh_jwt)
+
+    @cached_property
+    def dpop_thumbprint(self) -> str | None:
+        """RFC 7638 thumbprint of the DPoP key; None if there is no readable one."""
+        try:
+            return jwk_thumbprint(json.loads(self.dpop_private_key_jwk or ""))
+        except (ValueError, AttributeError, RecursionError):
+            return None
+
+    def with_tokens(self, tokens: Tokens) -> Self:
+        """This session after a rotation: only what `Tokens` holds changes."""
+        changes = {f.name: getattr(tokens, f.name) for f in fields(tokens)}
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    # Time: names and meaning of idiolect-oauth -----------------------------------------------
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the access token has ended; an unreadable `expires_at` counts as ended."""
+        return self.time_until_expiry(now) == timedelta(0)
+
+    def time_until_expiry(self, now: datetime) -> timedelta:
+        """How long the access token still lives; zero when past or unreadable."""
+        expiry = parse_rfc3339(self.expires_at)
+        if expiry is None:
+            return _NEVER_READ
+        return max(timedelta(0), timedelta(seconds=expiry - now.timestamp()))
+
+    def needs_refresh(self, now: datetime, threshold: timedelta) -> bool:
+        """Whether the access token ends within `threshold`; unreadable counts as yes."""
+        expiry = parse_rfc3339(self.expires_at)
+        return expiry is None or expiry - now.timestamp() <= threshold.total_seconds()
+
+    def refresh_expired(self, now: datetime) -> bool:
+        """Whether the refresh token has ended; unset or unreadable counts as no."""
+        expiry = parse_rfc3339(self.refresh_expires_at)
+        return expiry is not None and now.timestamp() >= expiry
+
+
+_NAMES = {
+    "did": "did",
+    "pdsUrl": "pds_url",
+    "accessJwt": "access_jwt",
+    "refreshJwt": "refresh_jwt",
+    "dpopPrivateKeyJwk": "dpop_private_key_jwk",
+    "dpopNonce": "dpop_nonce",
+    "tokenType": "token_type",
+    "scope": "scope",
+    "handle": "handle",
+    "issuedAt": "issued_at",
+    "expiresAt": "expires_at",
+    "refreshExpiresAt": "refresh_expires_at",
+    "issuer": "issuer",
+    "clientId": "client_id",
+    "clientAuthMethod": "client_auth_method",
+    "clientKeyId": "client_key_id",
+    "sessionStartedAt": "session_started_at",
+}
+_JSON_NAMES = {name: json_name for json_name, name in _NAMES.items()}
+
+
+def _parse_object(text: str | bytes) -> dict[str, Any]:
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        record = json.loads(text, parse_constant=_refuse_constant)
+        # A lone surrogate is legal in JSON's grammar and can't be stored as UTF-8 again.
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        raise SessionError("not UTF-8") from None
+    except RecursionError:
+        raise SessionError("nested too deeply") from None
+    except ValueError:  # its message would quote the text, and the text holds tokens
+        raise SessionError("not JSON") from None
+    if not isinstance(record, dict):
+        raise SessionError(f"holds {_kind_of(record)}; expected a JSON object")
+    return record
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError
+
+
+def _kind_of(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", bool: "a boolean", int: "a number", float: "a number"}
+    return kinds.get(type(value), "a string" if isinstance(value, str) else "null")

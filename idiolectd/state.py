@@ -1,0 +1,306 @@
+"""The durable refresh state of one session, and every transition it can make.
+
+It lies beside the record, never inside it: other programs rewrite records whole and would drop it.
+Everything here is pure: a state and a fact go in, a state comes out. Stores write it, in one step
+with the tokens it speaks of; nobody else changes a field.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum, StrEnum, auto
+from typing import Any, Self
+
+from idiolectd.clock import parse_rfc3339, rfc3339
+from idiolectd.errors import SessionError
+from idiolectd.session import OAuthSession, Tokens
+
+# A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
+_SPENT_KEPT = 16
+
+
+class State(StrEnum):
+    """What a session is, for programs and for people."""
+
+    FRESH = "fresh"
+    DUE = "due"  # never stored: fresh, and its time has come
+    RETRYING = "retrying"
+    AMBIGUOUS = "ambiguous"
+    UNPERSISTED = "unpersisted"
+    SUSPENDED = "suspended"
+    RELOGIN_REQUIRED = "relogin_required"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class LastError:
+    """The last thing that went wrong: a fixed code, a text for people, when."""
+
+    code: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """Written before the first byte: this refresh token is about to be sent.
+
+    It counts only while its hash is the stored token's, so nothing has to clear it.
+
+    Attributes:
+        token_hash: of the refresh token.
+        at: when it was last about to be sent.
+        unclear: how many sendings of it had no clear answer, this one included until it has one.
+    """
+
+    token_hash: str
+    at: float
+    unclear: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pins:
+    """What a session is bound to for life. Kept here because a foreign save drops unknown fields."""
+
+    dpop_thumbprint: str | None = None
+    issuer: str | None = None
+    client_id: str | None = None
+    client_auth_method: str | None = None
+    client_key_id: str | None = None
+    session_started_at: str | None = None
+
+    @classmethod
+    def of(cls, session: OAuthSession) -> Self:
+        """The pins that a record carries."""
+        return cls(**{f.name: getattr(session, f.name) for f in fields(cls)})
+
+    def filled_from(self, session: OAuthSession) -> Self:
+        """These pins, completed where they hold nothing."""
+        found = {f.name: getattr(session, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        return replace(self, **found)
+
+    def restored_to(self, session: OAuthSession) -> OAuthSession:
+        """The session with the fields put back that somebody dropped. What it holds, it keeps."""
+        dropped = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name != "dpop_thumbprint" and getattr(session, f.name) is None
+        }
+        return replace(session, **dropped)
+
+    def contradiction(self, session: OAuthSession) -> str | None:
+        """The name of a field in which the record disagrees with its pin; None if there is none."""
+        for f in fields(self):
+            pinned, found = getattr(self, f.name), getattr(session, f.name)
+            if f.name != "session_started_at" and pinned and found and pinned != found:
+                return f.name
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshState:
+    """Everything that is known about one session's refreshing.
+
+    Attributes:
+        state: see `State`.
+        cause: why it is `suspended`, `relogin_required` or `quarantined`.
+        attempts: failures in a row.
+        refusals: unknown refusals in a row (`Verdict.CONFIRM`).
+        last_success_at: when tokens were last rotated by us.
+        last_error: kept after a success too; its time tells which came last.
+        next_attempt_at: when to act next; None: not before the record or the configuration changes.
+        note: see `Note`.
+        spent: hashes of refresh tokens that must never be sent again, newest last.
+        last_good: JSON of the last record known to be right. Protected like the record.
+        withheld: JSON of tokens that arrived and did not fit the session; for a person to judge.
+        pins: see `Pins`.
+        token_seen_at: when the stored refresh token was first seen.
+        identity_checked_at: when DID, PDS and issuer were last compared.
+        ending: the session's absolute end is near; a refresh can't extend it.
+    """
+
+    state: State = State.FRESH
+    cause: str | None = None
+    attempts: int = 0
+    refusals: int = 0
+    last_success_at: float | None = None
+    last_error: LastError | None = None
+    next_attempt_at: float | None = None
+    note: Note | None = None
+    spent: tuple[str, ...] = ()
+    last_good: str | None = field(default=None, repr=False)
+    withheld: str | None = field(default=None, repr=False)
+    pins: Pins = Pins()
+    token_seen_at: float | None = None
+    identity_checked_at: float | None = None
+    ending: bool = False
+
+    def to_json(self) -> str:
+        """What stores keep; the reverse of `from_json`."""
+        known = {name: value for name, value in asdict(self).items() if value not in (None, (), {}, 0, False)}
+        return json.dumps({"version": 1, **known}, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Reads a stored state.
+
+        Raises:
+            SessionError: it is damaged, or of a version this program doesn't know.
+        """
+        try:
+            raw = json.loads(text)
+            if raw.pop("version") != 1:
+                raise SessionError("the refresh state was written by a newer version of idiolectd")
+            return cls(**_typed(raw))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            raise SessionError("the refresh state is damaged") from None
+
+    def note_on(self, session: OAuthSession) -> Note | None:
+        """The note, if it speaks of the token that is stored now."""
+        return self.note if self.note and self.note.token_hash == session.refresh_token_hash else None
+
+    # Transitions -----------------------------------------------------------------------------
+
+    def noting(self, session: OAuthSession, now: float) -> Self:
+        """The refresh token is about to be sent."""
+        earlier = self.note_on(session)
+        unclear = 1 + (earlier.unclear if earlier else 0)
+        return replace(self, note=Note(session.refresh_token_hash, now, unclear))
+
+    def answered(self) -> Self:
+        """The last sending had a clear answer; earlier unclear ones stay counted."""
+        return replace(self, note=replace(self.note, unclear=self.note.unclear - 1) if self.note else None)
+
+    def rotated(self, before: OAuthSession, after: OAuthSession, now: float) -> Self:
+        """`after` holds the tokens that came for those of `before`."""
+        spent = self.spent
+        if after.refresh_token_hash != before.refresh_token_hash:
+            spent = _with(spent, before.refresh_token_hash)
+        return replace(
+            self,
+            state=State.FRESH,
+            cause=None,
+            attempts=0,
+            refusals=0,
+            last_success_at=now,
+            note=None,
+            spent=spent,
+            last_good=after.to_json(),
+            pins=self.pins.filled_from(after),
+            token_seen_at=now,
+        )
+
+    def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
+        """An attempt, or a check before it, did not bring tokens."""
+        return replace(
+            self,
+            state=state,
+            cause=cause,
+            attempts=self.attempts + 1,
+            last_error=LastError(code, message, now),
+        )
+
+
+class Change(Enum):
+    """What happened to a record since it was last looked at."""
+
+    NONE = auto()
+    LOGIN = auto()  # first seen, or another DPoP key: a new session
+    ROTATED = auto()  # the same session with a token that we did not bring
+    SPENT = auto()  # somebody put back a token that is known to be used up
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A stored record as it should be, the state that goes with it, and how they differ from before."""
+
+    session: OAuthSession
+    state: RefreshState
+    change: Change
+
+
+def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
+    """Compares a record with what is known of it.
+
+    A foreign writer may have dropped our fields (pins are put back), rotated the tokens (theirs
+    count), put a spent token back (the last good record counts), or stored a new login.
+    """
+    good = _last_good(state)
+    same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
+    if good is not None and same_key:
+        if good.refresh_token_hash == stored.refresh_token_hash:
+            session = state.pins.restored_to(stored)
+            return Adopted(session, replace(state, pins=state.pins.filled_from(session)), Change.NONE)
+        if stored.refresh_token_hash in state.spent and good.refresh_token_hash not in state.spent:
+            return Adopted(state.pins.restored_to(stored.with_tokens(tokens_of(good))), state, Change.SPENT)
+    pins = state.pins if same_key else Pins()
+    session = pins.restored_to(stored)
+    started = RefreshState(
+        spent=_with(state.spent, good.refresh_token_hash) if good else state.spent,
+        last_good=session.to_json(),
+        pins=pins.filled_from(session),
+        token_seen_at=now,
+        last_success_at=state.last_success_at if same_key else None,
+        identity_checked_at=state.identity_checked_at if same_key else None,
+    )
+    return Adopted(session, started, Change.ROTATED if same_key else Change.LOGIN)
+
+
+def tokens_of(session: OAuthSession) -> Tokens:
+    """The part of a session that a rotation changes."""
+    return Tokens(**{f.name: getattr(session, f.name) for f in fields(Tokens)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTimes:
+    """When the stored access token was issued and ends, as well as can be told."""
+
+    issued_at: float
+    expires_at: float
+
+    @classmethod
+    def of(cls, session: OAuthSession, state: RefreshState, now: float) -> Self:
+        """From the record, else from first sight. Without a readable end the token ends now."""
+        expires_at = parse_rfc3339(session.expires_at)
+        if expires_at is None:
+            return cls(issued_at=now, expires_at=now)
+        issued_at = parse_rfc3339(session.issued_at)
+        if issued_at is None or issued_at >= expires_at:
+            issued_at = state.token_seen_at if state.token_seen_at is not None else now
+        return cls(issued_at=min(issued_at, expires_at), expires_at=expires_at)
+
+
+def session_deadline(session: OAuthSession, session_life: float) -> float | None:
+    """The absolute end of a session: no refresh reaches beyond it. None if its start is unknown."""
+    started_at = parse_rfc3339(session.session_started_at)
+    return None if started_at is None else started_at + session_life
+
+
+def shown(timestamp: float | None) -> str | None:
+    """A point in time as `status` and logs print it."""
+    return None if timestamp is None else rfc3339(timestamp)
+
+
+def _last_good(state: RefreshState) -> OAuthSession | None:
+    try:
+        return OAuthSession.from_json(state.last_good) if state.last_good else None
+    except SessionError:
+        return None
+
+
+def _with(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
+    return (*(kept for kept in spent if kept != token_hash), token_hash)[-_SPENT_KEPT:]
+
+
+def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in fields(RefreshState)}
+    values = {name: value for name, value in raw.items() if name in known}
+    nested: dict[str, Any] = {"last_error": LastError, "note": Note, "pins": Pins}
+    for name, made in nested.items():
+        if name in values:
+            values[name] = made(**values[name])
+    if "state" in values:
+        values["state"] = State(values["state"])
+    if "spent" in values:
+        values["spent"] = tuple(values["spent"])
+    return values
