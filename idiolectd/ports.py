@@ -181,6 +181,27 @@ Answer = Arrived | Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
 RequestT = TypeVar("RequestT")
 
 
+class Taken(Enum):
+    """Whether a PDS takes an access token."""
+
+    YES = auto()
+    NO = auto()  # 401 invalid_token
+    UNKNOWN = auto()  # anything else is no verdict
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a PDS said of an access token.
+
+    Attributes:
+        taken: the verdict.
+        server_time: the answer's own `Date`, seconds since the epoch.
+    """
+
+    taken: Taken
+    server_time: float | None = None
+
+
 @dataclass(frozen=True)
 class Prepared(Generic[RequestT]):
     """All that is needed to send, checked.
@@ -209,4 +230,16 @@ class SplitRefresher(Protocol[RequestT]):
 
     async def send(self, session: OAuthSession, prepared: Prepared[RequestT]) -> Answer:
         """Sends the refresh token, once or, after `use_dpop_nonce`, twice. Never raises for I/O."""
+        ...
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whether it still takes the access token. Sends no refresh token."""
+        ...
+
+    async def revoke(self, session: OAuthSession) -> str | None:
+        """Ends the session at the server, and checks that it ended.
+
+        Returns:
+            None once the server refuses the refresh token; else why that can't be said.
+        """
         ...
