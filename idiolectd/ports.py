@@ -187,6 +187,7 @@ class Taken(Enum):
     YES = auto()
     NO = auto()  # 401 invalid_token
     UNKNOWN = auto()  # anything else is no verdict
+    NOBODY_TO_ASK = auto()  # sending the refresh token again is harmless, or the only way to know
 
 
 @dataclass(frozen=True)
@@ -208,15 +209,14 @@ class Prepared(Generic[RequestT]):
 
     Attributes:
         request: the refresher's own, opaque to others.
-        pds_url: where the account lives now, if that moved to another PDS of the same issuer.
-        issuer: the issuer, if the session did not name it yet: to be pinned.
-        client_id: the client, if the session did not name it yet: to be pinned.
+        session: the session with what was learnt on the way: the issuer and client it had not
+            named yet, or the PDS it moved to. What is new in it gets pinned and stored.
+        identity_checked: the account's PDS was asked for and is the session's.
     """
 
     request: RequestT
-    pds_url: str | None = None
-    issuer: str | None = None
-    client_id: str | None = None
+    session: OAuthSession
+    identity_checked: bool = False
 
 
 class SplitRefresher(Protocol[RequestT]):
@@ -224,8 +224,15 @@ class SplitRefresher(Protocol[RequestT]):
 
     kind: Kind
 
-    async def prepare(self, session: OAuthSession) -> Prepared[RequestT] | Retry | Suspended:
-        """Discovery, nonce, local checks. May be cancelled; sends no refresh token."""
+    async def prepare(
+        self, session: OAuthSession, *, check_identity: bool = False
+    ) -> Prepared[RequestT] | Retry | Suspended:
+        """Discovery, nonce, local checks. May be cancelled; sends no refresh token.
+
+        Args:
+            session: what will be sent, pins restored.
+            check_identity: also ask where the account lives now (DID → PDS → issuer).
+        """
         ...
 
     async def send(self, session: OAuthSession, prepared: Prepared[RequestT]) -> Answer:

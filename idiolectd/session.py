@@ -44,6 +44,7 @@ class Tokens:
     token_type: str | None = None
     scope: str | None = None
     handle: str | None = None
+    pds_url: str | None = None
     dpop_nonce: str | None = field(default=None, repr=False)
 
 

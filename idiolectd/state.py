@@ -225,7 +225,7 @@ def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
     A foreign writer may have dropped our fields (pins are put back), rotated the tokens (theirs
     count), put a spent token back (the last good record counts), or stored a new login.
     """
-    good = _last_good(state)
+    good = last_good(state)
     same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
     if good is not None and same_key:
         if good.refresh_token_hash == stored.refresh_token_hash:
@@ -244,6 +244,14 @@ def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
         identity_checked_at=state.identity_checked_at if same_key else None,
     )
     return Adopted(session, started, Change.ROTATED if same_key else Change.LOGIN)
+
+
+def last_good(state: RefreshState) -> OAuthSession | None:
+    """The last record known to be right, if one is kept."""
+    try:
+        return OAuthSession.from_json(state.last_good) if state.last_good else None
+    except SessionError:
+        return None
 
 
 def tokens_of(session: OAuthSession) -> Tokens:
@@ -279,13 +287,6 @@ def session_deadline(session: OAuthSession, session_life: float) -> float | None
 def shown(timestamp: float | None) -> str | None:
     """A point in time as `status` and logs print it."""
     return None if timestamp is None else rfc3339(timestamp)
-
-
-def _last_good(state: RefreshState) -> OAuthSession | None:
-    try:
-        return OAuthSession.from_json(state.last_good) if state.last_good else None
-    except SessionError:
-        return None
 
 
 def _with(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:

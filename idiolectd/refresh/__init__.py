@@ -1,0 +1,11 @@
+"""Refreshing one session: under the claim, with a durable note, to durable tokens.
+
+`RefreshEngine` is the daemon's and the command line's way in; `refresh_if_needed` a client's.
+"""
+
+from idiolectd.refresh.engine import RefreshEngine
+from idiolectd.refresh.ledger import Attempt
+from idiolectd.refresh.needed import refresh_if_needed
+from idiolectd.refresh.schedule import Planner
+
+__all__ = ["Attempt", "Planner", "RefreshEngine", "refresh_if_needed"]

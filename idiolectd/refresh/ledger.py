@@ -1,0 +1,110 @@
+"""What one attempt works on, and how its end is written down."""
+
+from dataclasses import dataclass, replace
+
+from idiolectd.clock import Clock
+from idiolectd.events import EventSink
+from idiolectd.outcome import (
+    CONFIRMATIONS,
+    Ambiguous,
+    Current,
+    Gone,
+    RefreshOutcome,
+    ReloginRequired,
+    Retry,
+    Suspended,
+)
+from idiolectd.ports import Committed, Doubtful, Due, SharedStore
+from idiolectd.refresh import report
+from idiolectd.refresh.schedule import Planner, line
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState, State
+
+NoTokens = Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How a call ended, and the session's next line in the schedule."""
+
+    outcome: RefreshOutcome
+    due: Due | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One session under the claim: as it should be, with its state, and since when we work on it."""
+
+    session: OAuthSession
+    state: RefreshState
+    started: float
+
+
+class Ledger:
+    """Writes down what happened to a session: durable state first, then the event.
+
+    Args:
+        store: where it is written.
+        planner: when to act next.
+        clock: wall-clock time.
+        emit: who is told.
+    """
+
+    def __init__(self, store: SharedStore, planner: Planner, clock: Clock, emit: EventSink) -> None:
+        self.store = store
+        self.planner = planner
+        self.clock = clock
+        self.emit = emit
+
+    async def commit(self, read: OAuthSession, work: Work, *, tokens: Tokens | None = None) -> Committed:
+        """Makes a state durable with its line of the schedule, and tokens with it."""
+        return await self.store.commit(read, work.state, tokens=tokens, due=self.line(work))
+
+    def line(self, work: Work) -> Due | None:
+        """The session's line of the schedule."""
+        return line(work.session, work.state, self.clock.now())
+
+    def attempt(self, outcome: RefreshOutcome, work: Work) -> Attempt:
+        """An end that needs no writing."""
+        return Attempt(outcome, self.line(work))
+
+    async def conclude(self, work: Work, answer: NoTokens) -> Attempt:
+        """Writes down what an attempt without tokens means, and when to try again."""
+        before = work.state
+        outcome, state = self._judged(work, answer)
+        done = replace(work, state=state)
+        match await self.commit(work.session, done):
+            case Committed.GONE:
+                return Attempt(Gone(), None)
+            case Committed.SUPERSEDED:
+                return Attempt(Current(work.session), None)
+            case Committed.DONE:
+                known = (before.state, before.cause) == (state.state, state.cause)
+                if not (known and state.state is State.SUSPENDED):
+                    self.emit(report.problem(work.session, state))
+                return self.attempt(outcome, done)
+
+    def _judged(self, work: Work, answer: NoTokens) -> tuple[RefreshOutcome, RefreshState]:
+        session, before, now = work.session, work.state, self.clock.now()
+        match answer:
+            case Retry(code, message, retry_after):
+                failed = before.failed(State.RETRYING, code, message, now)
+                return answer, self.planner.retry(session, failed, now, retry_after)
+            case Doubtful(cause, code, message):
+                if before.refusals + 1 >= CONFIRMATIONS:
+                    return self._judged(work, ReloginRequired(cause, code, message))
+                outcome, state = self._judged(work, Retry(code, message))
+                return outcome, replace(state, refusals=before.refusals + 1)
+            case Ambiguous(code, message):
+                failed = before.failed(State.AMBIGUOUS, code, message, now)
+                return answer, self.planner.settle_or_retry(session, failed, now)
+            case Suspended(cause, code, message):
+                failed = before.failed(State.SUSPENDED, code, message, now, cause=cause)
+                return answer, self.planner.slow(failed, now)
+            case ReloginRequired(cause, code, message):
+                note = before.note_on(session)
+                if note is not None and note.unclear > 0:
+                    # We sent this token before and never heard: that answer held the new ones.
+                    cause = "response_lost"
+                failed = before.failed(State.RELOGIN_REQUIRED, code, message, now, cause=cause)
+                return ReloginRequired(cause, code, message), self.planner.never(failed)

@@ -1,0 +1,127 @@
+"""`refresh_if_needed`: idiolect-oauth's function of that name, under the claim."""
+
+import random
+from typing import Any
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.errors import IdiolectError, NoSessionError, RefreshFailed
+from idiolectd.events import Event
+from idiolectd.outcome import (
+    Ambiguous,
+    Current,
+    Gone,
+    Refreshed,
+    RefreshOutcome,
+    ReloginRequired,
+    Retry,
+    Suspended,
+    Unpersisted,
+)
+from idiolectd.policy import Policy
+from idiolectd.ports import Arrived, Prepared, Probe, Refresher, SharedStore, Taken
+from idiolectd.refresh.engine import RefreshEngine
+from idiolectd.refresh.schedule import Planner
+from idiolectd.session import Kind, OAuthSession
+from idiolectd.state import State, tokens_of
+
+# What a client waits for another process that is refreshing the same session: longer than that
+# process' own deadline for its request.
+_PATIENCE = 60.0
+
+
+async def refresh_if_needed(
+    store: SharedStore, refresher: Refresher, did: str, *, clock: Clock | None = None
+) -> OAuthSession:
+    """Returns a session whose access token can be used, refreshing it if it is about to end.
+
+    About to end: within 60 s, or within 15 % of a short token's life. Beside a daemon this hardly
+    ever sends anything. The claim is taken, so any number of processes may call it at once.
+
+    Args:
+        store: an idiolectd store.
+        refresher: called with the session, must return it with new tokens. If it raises, nobody
+            knows whether the server rotated the token: it is called again after a settling time.
+        did: whose session.
+        clock: wall-clock time, if not the machine's.
+
+    Raises:
+        NoSessionError: nothing is stored for the DID.
+        RefreshFailed: it was needed and did not work; ``state`` says whether to wait or to log in.
+        LockBusy: another process worked on the session for longer than a minute.
+        StoreError: the store can't answer.
+    """
+    clock = clock or SystemClock()
+    planner = Planner(Policy(), session_life=_any_life, luck=random.random)
+    entry = await store.read(did)
+    if entry.session is None:
+        raise NoSessionError(did)
+    if not planner.is_needed(entry.session, entry.state, clock.now()):
+        return entry.session
+    callback: Any = _Callback(refresher, entry.session.kind)
+    engine = RefreshEngine(
+        store, {entry.session.kind: callback}, planner=planner, clock=clock, events=_nobody_listens
+    )
+    engine.patience.end_in(_PATIENCE)
+    attempt = await engine.refresh(did, needed=True, patience=_PATIENCE)
+    return session_or_error(did, attempt.outcome)
+
+
+def session_or_error(did: str, outcome: RefreshOutcome) -> OAuthSession:
+    """What a client gets of an outcome.
+
+    Raises:
+        NoSessionError: the session was logged out.
+        RefreshFailed: there is no usable session now.
+    """
+    match outcome:
+        case Refreshed(session) | Current(session):
+            return session
+        case Gone():
+            raise NoSessionError(did)
+        case Retry(code, message):
+            raise RefreshFailed(did, state=State.RETRYING, code=code, message=message)
+        case Ambiguous(code, message):
+            raise RefreshFailed(did, state=State.AMBIGUOUS, code=code, message=message)
+        case Suspended(_, code, message):
+            raise RefreshFailed(did, state=State.SUSPENDED, code=code, message=message)
+        case ReloginRequired(_, code, message):
+            raise RefreshFailed(did, state=State.RELOGIN_REQUIRED, code=code, message=message)
+        case Unpersisted(message):
+            raise RefreshFailed(did, state=State.UNPERSISTED, code="not_saved", message=message)
+
+
+class _Callback:
+    """A client's `Refresher` in the shape of ours: one step, nobody to ask."""
+
+    def __init__(self, refresher: Refresher, kind: Kind) -> None:
+        self._refresher = refresher
+        self.kind = kind
+
+    async def prepare(self, session: OAuthSession, *, check_identity: bool = False) -> Prepared[None]:
+        return Prepared(None, session)
+
+    async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Arrived | Ambiguous:
+        try:
+            fresh = await self._refresher.refresh(session)
+        except IdiolectError as error:
+            return Ambiguous("callback_failed", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a callback raises, the token may be rotated
+            # Its text may quote tokens; its type can't.
+            return Ambiguous("callback_failed", f"the refresher raised {type(error).__name__}")
+        misfit = None if fresh.did == session.did else f"the refresher returned the session of {fresh.did}"
+        return Arrived(tokens_of(fresh), misfit)
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        return Probe(Taken.NOBODY_TO_ASK)
+
+    async def revoke(self, session: OAuthSession) -> str | None:
+        return "the refresher can't revoke"
+
+
+def _nobody_listens(_event: Event) -> None:
+    """A client has no daemon's log."""
+
+
+def _any_life(_session: OAuthSession) -> float:
+    """A client doesn't plan a session's end; the daemon does."""
+    return float("inf")

@@ -1,0 +1,100 @@
+"""From an attempt's end to its event."""
+
+from dataclasses import dataclass
+
+from idiolectd.events import (
+    Event,
+    SessionAmbiguous,
+    SessionEnding,
+    SessionProblem,
+    SessionRefreshed,
+    SessionReloginRequired,
+    SessionRetrying,
+    SessionSuspended,
+)
+from idiolectd.session import OAuthSession
+from idiolectd.state import RefreshState, State, shown
+
+
+def action(did: str, state: State, cause: str | None) -> str | None:
+    """The command to type, or None if nobody has to do anything."""
+    match state:
+        case State.RELOGIN_REQUIRED:
+            return f"idiolectd login {did}"
+        case State.SUSPENDED:
+            # A login makes a new session: it also helps where the old one's key or client is lost.
+            login = cause in {
+                "key_unreadable",
+                "key_changed",
+                "token_spent",
+                "answer_misfit",
+                "issuer_changed",
+            }
+            return f"idiolectd login {did}" if login else f"idiolectd refresh --force {did}"
+        case State.QUARANTINED:
+            return "idiolectd check"
+        case State.UNPERSISTED:
+            return "idiolectd check"
+        case _:
+            return None
+
+
+def refreshed(
+    session: OAuthSession, state: RefreshState, before: RefreshState, *, started: float, now: float
+) -> Event:
+    """New tokens are durable."""
+    due = before.next_attempt_at
+    return SessionRefreshed(
+        did=session.did,
+        kind=session.kind,
+        issuer=session.issuer,
+        attempt=before.attempts + 1,
+        due=shown(due),
+        lateness=None if due is None else round(max(0.0, started - due), 3),
+        duration=round(max(0.0, now - started), 3),
+        expires_at=session.expires_at,
+        next_attempt_at=shown(state.next_attempt_at),
+    )
+
+
+@dataclass(frozen=True)
+class _Fields:
+    did: str
+    issuer: str | None
+    attempt: int
+    code: str
+    error: str
+    next_attempt_at: str | None
+
+
+def problem(session: OAuthSession, state: RefreshState) -> SessionProblem:
+    """An attempt that brought no tokens, by the state it left."""
+    assert state.last_error is not None  # noqa: S101 - every transition to a problem sets it
+    common = _Fields(
+        did=session.did,
+        issuer=session.issuer,
+        attempt=state.attempts,
+        code=state.last_error.code,
+        error=state.last_error.message,
+        next_attempt_at=shown(state.next_attempt_at),
+    )
+    fields = vars(common)
+    todo = action(session.did, state.state, state.cause) or ""
+    match state.state:
+        case State.RELOGIN_REQUIRED:
+            return SessionReloginRequired(**fields, action=todo)
+        case State.SUSPENDED:
+            return SessionSuspended(**fields, action=todo)
+        case State.AMBIGUOUS:
+            return SessionAmbiguous(**fields)
+        case _:
+            return SessionRetrying(**fields)
+
+
+def ending(session: OAuthSession, deadline: float | None) -> Event:
+    """The absolute end is near."""
+    return SessionEnding(
+        did=session.did,
+        session_deadline=shown(deadline) or "",
+        action=f"idiolectd login {session.did}",
+    )

@@ -1,0 +1,113 @@
+"""When a session is looked at next: the one place that turns a state into a line of the schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from idiolectd import policy
+from idiolectd.clock import parse_rfc3339
+from idiolectd.policy import Policy
+from idiolectd.ports import Due
+from idiolectd.session import OAuthSession
+from idiolectd.state import RefreshState, State, TokenTimes, session_deadline
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans by policy.
+
+    Attributes:
+        policy: the configured timing.
+        session_life: how long a session may live in all, in seconds; by issuer and kind of client.
+        luck: a source of numbers in [0, 1), for the jitter of retries.
+    """
+
+    policy: Policy
+    session_life: Callable[[OAuthSession], float]
+    luck: Callable[[], float]
+
+    def fresh(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
+        """The plan for tokens that nobody has tried to refresh yet."""
+        times = TokenTimes.of(session, state, now)
+        ending = self.is_ending(session, times)
+        # No refresh can extend it: one last attempt, so that the server says how it ended.
+        at = times.expires_at if ending else self.due_at(session, times)
+        return replace(state, next_attempt_at=at, ending=ending)
+
+    def retry(
+        self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
+    ) -> RefreshState:
+        """The plan after a failure that may pass."""
+        times = TokenTimes.of(session, state, now)
+        delay = policy.retry_delay(
+            attempts=state.attempts, left=times.expires_at - now, luck=self.luck(), retry_after=retry_after
+        )
+        if self._is_over(session, now):
+            delay = max(delay, policy.SLOW_RETRY)
+        return replace(state, next_attempt_at=now + delay)
+
+    def slow(self, state: RefreshState, now: float) -> RefreshState:
+        """The plan for what a person must mend: look now and then whether somebody has."""
+        return replace(state, next_attempt_at=now + policy.SLOW_RETRY)
+
+    def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
+        """The plan while an answer is missing: not before the request can't be in flight any more.
+
+        Later, when it has settled and nobody could tell what became of it: as after a failure.
+        """
+        settled_at = state.note.at + self.policy.settle if state.note is not None else now
+        if settled_at > now:
+            return replace(state, next_attempt_at=settled_at)
+        return self.retry(session, state, now)
+
+    @staticmethod
+    def never(state: RefreshState) -> RefreshState:
+        """The plan for a dead session."""
+        return replace(state, next_attempt_at=None)
+
+    def deadline(self, session: OAuthSession) -> float | None:
+        """The absolute end of the session, if its start is known."""
+        return session_deadline(session, self.session_life(session))
+
+    def due_at(self, session: OAuthSession, times: TokenTimes) -> float:
+        """When these tokens should be refreshed."""
+        return policy.due_at(
+            self.policy,
+            issued_at=times.issued_at,
+            expires_at=times.expires_at,
+            token_hash=session.refresh_token_hash,
+        )
+
+    def is_ending(self, session: OAuthSession, times: TokenTimes) -> bool:
+        """Whether the session's absolute end is nearer than a refresh could move its tokens'."""
+        return policy.is_ending(expires_at=times.expires_at, deadline=self.deadline(session))
+
+    def is_needed(self, session: OAuthSession, state: RefreshState, now: float) -> bool:
+        """Whether a client should not start to use these tokens any more."""
+        times = TokenTimes.of(session, state, now)
+        return policy.is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
+
+    def _is_over(self, session: OAuthSession, now: float) -> bool:
+        ends = (
+            session_deadline(session, self.session_life(session)),
+            parse_rfc3339(session.refresh_expires_at),
+        )
+        return any(end is not None and now > end for end in ends)
+
+
+def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:
+    """The line of the schedule that belongs to a planned state; None: nothing is planned."""
+    if state.next_attempt_at is None or state.state is State.RELOGIN_REQUIRED:
+        return None
+    return Due(
+        at=state.next_attempt_at,
+        did=session.did,
+        expires_at=TokenTimes.of(session, state, now).expires_at,
+        lane=lane(session),
+    )
+
+
+def lane(session: OAuthSession) -> str:
+    """Whom the refresh goes to, as far as is known: the issuer, else the PDS."""
+    url = urlsplit(session.issuer if session.kind == "dpop" and session.issuer else session.pds_url)
+    return f"{url.scheme}://{url.netloc}".lower()

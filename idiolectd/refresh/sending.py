@@ -1,0 +1,152 @@
+"""Past the point of no return: note, send, persist, judge.
+
+Everything here runs shielded (`finish`): the refresher's own deadline bounds the request, and saving
+goes on until it worked or a stopping daemon's patience ends.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from idiolectd import events
+from idiolectd.errors import StoreError
+from idiolectd.outcome import (
+    Ambiguous,
+    Current,
+    Gone,
+    Refreshed,
+    Suspended,
+    Unpersisted,
+)
+from idiolectd.ports import Answer, Arrived, Committed, Prepared, SplitRefresher
+from idiolectd.refresh import report
+from idiolectd.refresh.ledger import Attempt, Ledger, Work
+from idiolectd.session import Tokens
+from idiolectd.state import RefreshState, State, shown
+
+# A save that failed is tried again after 0.1 s, doubling to 5 s: the tokens exist only here.
+_SAVE_RETRY = (0.1, 5.0)
+
+
+class Patience:
+    """How long tokens that can't be saved are held: without end, until a stop is bounded."""
+
+    def __init__(self) -> None:
+        self._until = math.inf
+
+    def end_in(self, seconds: float) -> None:
+        """From now on, hold them for this long only."""
+        self._until = anyio.current_time() + seconds
+
+    def outlasts(self, pause: float) -> bool:
+        """Whether it is worth waiting that long once more."""
+        return anyio.current_time() + pause <= self._until
+
+
+class Sending:
+    """One refresher, one ledger: brings one prepared request to its end."""
+
+    def __init__(self, refresher: SplitRefresher[Any], ledger: Ledger, patience: Patience) -> None:
+        self._refresher = refresher
+        self._ledger = ledger
+        self._patience = patience
+
+    async def send(self, work: Work, prepared: Prepared[Any]) -> Attempt:
+        """Note, send, persist. Runs shielded; the refresher's deadline bounds it."""
+        planner, now = self._ledger.planner, self._ledger.clock.now()
+        session = prepared.session
+        state = replace(
+            work.state,
+            pins=work.state.pins.filled_from(session),
+            identity_checked_at=now if prepared.identity_checked else work.state.identity_checked_at,
+        ).noting(session, now)
+        # Should we die now, this is what the next process finds: sent, and no answer known.
+        unknown = planner.settle_or_retry(session, replace(state, state=State.AMBIGUOUS), now)
+        noted = replace(work, session=session, state=unknown)
+        match await self._ledger.commit(work.session, noted):
+            case Committed.GONE:
+                return Attempt(Gone(), None)
+            case Committed.SUPERSEDED:
+                return self._ledger.attempt(Current(session), work)
+            case Committed.DONE:
+                pass
+        # From here on the server may rotate the token: then the stored one is dead, and the only
+        # copy of the new one is in the answer.
+        answer = await self._refresher.send(session, prepared)
+        sent = replace(work, session=session, state=state)
+        return await self._persist(sent, answer, before=work.state)
+
+    async def _persist(self, sent: Work, answer: Answer, *, before: RefreshState) -> Attempt:
+        match answer:
+            case Arrived(tokens=tokens, misfit=None):
+                return await self._publish(sent, tokens, before=before)
+            case Arrived(tokens=tokens, misfit=misfit):
+                return await self._withhold(sent, tokens, misfit or "")
+            case Ambiguous():
+                return await self._ledger.conclude(sent, answer)
+            case _:
+                answered = replace(sent, state=sent.state.answered())
+                return await self._ledger.conclude(answered, answer)
+
+    async def _publish(self, sent: Work, tokens: Tokens, *, before: RefreshState) -> Attempt:
+        now = self._ledger.clock.now()
+        session = sent.session.with_tokens(tokens)
+        state = self._ledger.planner.fresh(session, sent.state.rotated(sent.session, session, now), now)
+        done = replace(sent, session=session, state=state)
+        tokens = replace(tokens, pds_url=session.pds_url)
+        match await self._hold_until_saved(sent, done, tokens):
+            case Committed.DONE:
+                self._ledger.emit(
+                    report.refreshed(
+                        session, state, before, started=sent.started, now=self._ledger.clock.now()
+                    )
+                )
+                if state.ending:
+                    self._ledger.emit(report.ending(session, self._ledger.planner.deadline(session)))
+                return self._ledger.attempt(Refreshed(session), done)
+            case Committed.GONE:
+                # Logged out while we refreshed: the new tokens must not outlive that.
+                await self._refresher.revoke(session)
+                self._ledger.emit(events.SessionRemoved(did=session.did))
+                return Attempt(Gone(), None)
+            case Committed.SUPERSEDED:
+                # A login landed while we refreshed, and wins; the look at it will plan it.
+                self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
+                return Attempt(Current(session), None)
+            case Unpersisted() as failed:
+                return Attempt(failed, None)
+
+    async def _withhold(self, sent: Work, tokens: Tokens, misfit: str) -> Attempt:
+        """Keeps tokens that are not this session's: durable, unpublished, for a person to judge."""
+        session = sent.session.with_tokens(tokens)
+        state = sent.state.rotated(sent.session, session, self._ledger.clock.now())
+        state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())
+        kept = replace(sent, state=self._ledger.planner.slow(state, self._ledger.clock.now()))
+        await self._hold_until_saved(sent, kept, None)
+        return await self._ledger.conclude(kept, Suspended("answer_misfit", "answer_misfit", misfit))
+
+    async def _hold_until_saved(
+        self, sent: Work, done: Work, tokens: Tokens | None
+    ) -> Committed | Unpersisted:
+        """Saves, and tries again while it fails: these tokens exist nowhere else (promise 5)."""
+        pause, longest = _SAVE_RETRY
+        while True:
+            try:
+                return await self._ledger.commit(sent.session, done, tokens=tokens)
+            except StoreError as error:
+                self._ledger.emit(
+                    events.SessionUnpersisted(
+                        did=sent.session.did,
+                        issuer=sent.session.issuer,
+                        attempt=sent.state.attempts,
+                        code="not_saved",
+                        error=str(error),
+                        next_attempt_at=shown(self._ledger.clock.now() + pause),
+                    )
+                )
+                if not self._patience.outlasts(pause):
+                    return Unpersisted(str(error))
+            await anyio.sleep(pause)
+            pause = min(longest, pause * 2)

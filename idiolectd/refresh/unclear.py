@@ -1,0 +1,50 @@
+"""What to do about a refresh token that was sent without a clear answer.
+
+Asked no sooner than the settling time after the note, because the request may still be served.
+"""
+
+from typing import Any
+
+from idiolectd.clock import parse_rfc3339
+from idiolectd.jose import numeric_claim, peek_claims
+from idiolectd.outcome import Ambiguous, ReloginRequired
+from idiolectd.ports import Probe, SplitRefresher, Taken
+from idiolectd.session import OAuthSession
+from idiolectd.state import RefreshState
+
+# A token this near its end may have ended between the two clocks: then its refusal tells nothing.
+_EXPIRY_DOUBT = 5.0
+
+
+async def resolve(
+    refresher: SplitRefresher[Any], session: OAuthSession, state: RefreshState
+) -> Ambiguous | ReloginRequired | None:
+    """Finds out whether the token was rotated; None: nobody can tell, so send it again.
+
+    Sending again costs nothing: had the server rotated it, nobody would hold the new tokens. But a
+    server that has rotated it may be asked more gently first: it refuses the old access token.
+    """
+    note = state.note_on(session)
+    if note is None or note.unclear == 0:
+        return None
+    probe = await refresher.probe(session)
+    match probe.taken:
+        case Taken.NOBODY_TO_ASK | Taken.YES:
+            return None
+        case Taken.NO if _outlives(session, probe):
+            return ReloginRequired(
+                "response_lost", "response_lost", "the server rotated the tokens and its answer was lost"
+            )
+        case Taken.NO:
+            return None
+        case Taken.UNKNOWN:
+            return Ambiguous("no_verdict", "the PDS can't say whether the old access token still works")
+
+
+def _outlives(session: OAuthSession, probe: Probe) -> bool:
+    """Whether the access token had time left when the server refused it, by the server's clock."""
+    claimed = numeric_claim(peek_claims(session.access_jwt), "exp")
+    expires_at = claimed if claimed is not None else parse_rfc3339(session.expires_at)
+    if probe.server_time is None or expires_at is None:
+        return False
+    return expires_at - probe.server_time > _EXPIRY_DOUBT
