@@ -108,21 +108,31 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; None and the empty text match everything."""
+    """One line of the table; what is None matches everything.
+
+    Attributes:
+        verdict: what it means.
+        cause: our fixed name for it.
+        error: the error code.
+        text: the description, whole; with ``...`` at its end, how it begins. Whole, because a
+            server may say more behind the same words and mean less: "Invalid refresh token" ends a
+            session, "Invalid refresh token: String must contain exactly 68 character(s)" does not.
+    """
 
     verdict: Verdict
     cause: str
     error: str | None = None
-    text: str = ""  # found anywhere in the description, in any case
-    status: int | None = None
+    text: str | None = None
 
-    def matches(self, status: int, error: str | None, description: str) -> bool:
+    def matches(self, error: str, description: str) -> bool:
         """Whether this row judges such an answer."""
-        return (
-            (self.status is None or self.status == status)
-            and (self.error is None or self.error == error)
-            and self.text.lower() in description.lower()
-        )
+        if self.error is not None and self.error != error:
+            return False
+        if self.text is None:
+            return True
+        if self.text.endswith("..."):
+            return description.startswith(self.text[:-3])
+        return description == self.text
 
 
 # First match wins. OAuth: error and error_description of RFC 6749, section 5.2.
@@ -130,18 +140,24 @@ _OAUTH = (
     Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),
     Row(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof"),
     # Refused before the token is consumed, although the code says invalid_grant:
-    Row(Verdict.RETRY, "assertion_reused", "invalid_grant", "jti reused"),
-    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Invalid request payload"),
-    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Client credentials missing"),
+    Row(Verdict.RETRY, "assertion_reused", "invalid_grant", "private_key_jwt jti reused"),
+    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Invalid request payload..."),
+    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Client credentials missing..."),
     # After it: the session is dead, whatever was wrong.
     Row(Verdict.FINAL, "replayed", "invalid_grant", "Refresh token replayed"),
-    Row(Verdict.FINAL, "wrong_dpop_key", "invalid_grant", "does not match the expected JKT"),
-    Row(Verdict.FINAL, "wrong_client", "invalid_grant", "not issued to this client"),
-    Row(Verdict.FINAL, "wrong_client_key", "invalid_grant", "initiated with a different key"),
+    Row(Verdict.FINAL, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"),
+    Row(Verdict.FINAL, "wrong_client", "invalid_grant", "Token was not issued to this client"),
+    Row(
+        Verdict.FINAL,
+        "wrong_client_key",
+        "invalid_grant",
+        "The session was initiated with a different key...",
+    ),
     Row(Verdict.FINAL, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
     Row(Verdict.FINAL, "session_expired", "invalid_grant", "Session expired"),
     Row(Verdict.FINAL, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
     Row(Verdict.CONFIRM, "refused", "invalid_grant"),
+    # invalid_client_metadata is not among them: the server could not fetch the client's document.
     Row(Verdict.SUSPEND, "client_refused", "invalid_client"),
     Row(Verdict.SUSPEND, "client_refused", "unauthorized_client"),
     Row(Verdict.SUSPEND, "client_refused", "unsupported_grant_type"),
@@ -153,8 +169,11 @@ _OAUTH = (
 _LEGACY = (
     Row(Verdict.FINAL, "refresh_token_expired", "ExpiredToken", "Token has expired"),
     Row(Verdict.FINAL, "revoked", "ExpiredToken", "Token has been revoked"),
-    Row(Verdict.FINAL, "refresh_token_unknown", "InvalidToken", status=400),
+    Row(Verdict.FINAL, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
+    # The code stands for malformed requests too; of a lost account only the text speaks.
+    Row(Verdict.FINAL, "account_deleted", "InvalidRequest", "Could not find user info for account..."),
     Row(Verdict.SUSPEND, "account_taken_down", "AccountTakedown"),
+    Row(Verdict.CONFIRM, "refused", "InvalidToken"),
     Row(Verdict.CONFIRM, "refused", "ExpiredToken"),
     Row(Verdict.RETRY, "refused"),
 )
@@ -165,15 +184,14 @@ _TABLES: Mapping[Kind, tuple[Row, ...]] = {"dpop": _OAUTH, "bearer": _LEGACY}
 CONFIRMATIONS = 3
 
 
-def judge(kind: Kind, status: int, error: str | None, description: str) -> Row:
+def judge(kind: Kind, error: str | None, description: str) -> Row:
     """The row that applies to a 4xx refusal which was parsed as a protocol error.
 
     Args:
         kind: which protocol answered.
-        status: the HTTP status.
         error: the error code, None if the body was not a protocol error: then never final.
         description: the human-readable text beside it.
     """
     if error is None:
         return Row(Verdict.RETRY, "unreadable_refusal")
-    return next(row for row in _TABLES[kind] if row.matches(status, error, description))
+    return next(row for row in _TABLES[kind] if row.matches(error, description))

@@ -75,6 +75,11 @@ class Committed(Enum):
 class Watch(Protocol):
     """A look-out for changes by anybody, foreign programs included."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is known to be waiting: the next `wait_changed` returns at once."""
+        ...
+
     async def wait_changed(self) -> Collection[str]:
         """Waits for changes; returns the DIDs that should be looked at, without order.
 

@@ -1,0 +1,6 @@
+"""Keeps every session of a store refreshed: due times, one capped sleeper, a lane per issuer."""
+
+from idiolectd.scheduler.lane import LaneLimits
+from idiolectd.scheduler.scheduler import Scheduler, Statistics
+
+__all__ = ["LaneLimits", "Scheduler", "Statistics"]

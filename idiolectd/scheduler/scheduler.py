@@ -1,0 +1,331 @@
+"""The scheduler: notices what changes in the store, and starts each refresh when it is due.
+
+Two tasks of its own (one watches the store, one sleeps until the next due time) and a few workers
+per issuer, which exist only while there is something to do. No task per session: a million sessions
+are lines in the store's index, and the near future's in the agenda.
+
+Rules: an exception in one session's work is that session's error; a store that can't answer delays,
+and ends nothing; cancelling `run` starts nothing new and lets what was sent finish (the engine
+shields it). Deadlines are wall-clock, a sleep is capped, so that a suspended machine catches up.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from idiolectd import events, policy
+from idiolectd.clock import Clock
+from idiolectd.errors import LockBusy, RecordError, StoreError
+from idiolectd.events import EventSink
+from idiolectd.log import redacted_traceback
+from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
+from idiolectd.ports import Due, SharedStore
+from idiolectd.refresh import Attempt, RefreshEngine
+from idiolectd.scheduler.agenda import Agenda
+from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.state import shown
+
+# Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
+LONGEST_SLEEP = 30.0
+
+# How much of the future is held in memory, and how many lines of it at most.
+_HORIZON = 600.0
+_MOST_LINES = 100_000
+
+# A wall clock that moved by more than this against the monotonic one was set, or slept.
+_JUMP = 5.0
+
+# Before an unreadable record is called broken it is read again: upstream's CLI writes in place.
+_SECOND_LOOK = 1.0
+
+# How long to leave alone what somebody else holds, and a store that can't answer.
+_BUSY_PAUSE = 2.0
+_STORE_PAUSE = 5.0
+
+# The lane of sessions whose issuer isn't known yet: unreadable, or held by somebody else.
+_NOWHERE = ""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the scheduler is doing, for status lines and tests."""
+
+    planned: int
+    queued: int
+    in_flight: int
+    quarantined: int
+    lanes: int
+    troubled: int
+
+
+class Scheduler:
+    """Runs the refresh engine over a whole store.
+
+    Args:
+        store: the sessions.
+        engine: refreshes one of them.
+        clock: wall-clock time.
+        emit: who is told.
+        limits: what one issuer is sent at most.
+        luck: a source of numbers in [0, 1).
+
+    Attributes:
+        alive_at: monotonic time of the last turn of the sleeper, for a watchdog.
+    """
+
+    def __init__(
+        self,
+        store: SharedStore,
+        engine: RefreshEngine,
+        *,
+        clock: Clock,
+        emit: EventSink,
+        limits: LaneLimits,
+        luck: Callable[[], float],
+    ) -> None:
+        self.alive_at = -math.inf
+        self.limits = limits
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._emit = emit
+        self._luck = luck
+        self._agenda = Agenda()
+        self._horizon = -math.inf
+        self._refill_at = -math.inf
+        self._lanes: dict[str, Lane] = {}
+        self._queued: set[str] = set()
+        self._in_flight: set[str] = set()
+        self._changed_in_flight: set[str] = set()
+        self._quarantined: dict[str, str] = {}
+        self._crashes: dict[str, int] = {}
+        self._store_is_down = False
+        self._wake = anyio.Event()
+
+    def statistics(self) -> Statistics:
+        """A snapshot of what it is doing."""
+        return Statistics(
+            planned=len(self._agenda),
+            queued=len(self._queued),
+            in_flight=len(self._in_flight),
+            quarantined=len(self._quarantined),
+            lanes=len(self._lanes),
+            troubled=sum(lane.troubled for lane in self._lanes.values()),
+        )
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Works until it is cancelled. Reports itself started when the first schedule stands."""
+        async with anyio.create_task_group() as tg:
+            await tg.start(self._watch)
+            await self._refill()
+            tg.start_soon(self._tick, tg)
+            task_status.started()
+
+    # Noticing --------------------------------------------------------------------------------
+
+    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
+        caught_up = False
+        while True:
+            try:
+                async with self._store.watch() as watch:
+                    while True:
+                        if not (caught_up or watch.is_behind):
+                            caught_up = True
+                            task_status.started()
+                        await self._look_at(await watch.wait_changed())
+                        self._store_answered()
+            except StoreError as error:
+                self._store_failed(error)
+            await anyio.sleep(_STORE_PAUSE)
+
+    async def _look_at(self, dids: Collection[str]) -> None:
+        for did in dids:
+            if did in self._in_flight:
+                self._changed_in_flight.add(did)
+            else:
+                await self._look(did)
+
+    async def _look(self, did: str) -> None:
+        try:
+            due = await self._engine.look(did)
+        except RecordError:
+            self._put_off(did, _SECOND_LOOK)
+        except LockBusy:
+            self._put_off(did, _BUSY_PAUSE)
+        else:
+            self._quarantined.pop(did, None)
+            self._plan(did, due)
+
+    def _put_off(self, did: str, pause: float) -> None:
+        """Look again later: whatever is due then is found out by reading the record."""
+        now = self._clock.now()
+        self._plan(did, Due(at=now + pause, did=did, expires_at=now, lane=_NOWHERE))
+
+    def _plan(self, did: str, due: Due | None) -> None:
+        if due is None or due.at > self._horizon > -math.inf:
+            self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
+            return
+        earlier = self._agenda.next_at
+        self._agenda.put(due)
+        if earlier is None or due.at < earlier:
+            self._wake.set()
+
+    # Starting what is due --------------------------------------------------------------------
+
+    async def _tick(self, tg: TaskGroup) -> None:
+        wall, mono = self._clock.now(), anyio.current_time()
+        while True:
+            self.alive_at = anyio.current_time()
+            jumped = (self._clock.now() - wall) - (self.alive_at - mono)
+            wall, mono = self._clock.now(), self.alive_at
+            if abs(jumped) > _JUMP:
+                self._emit(events.ClockJumped(seconds=round(jumped, 3)))
+                self._refill_at = -math.inf
+            if wall >= self._refill_at:
+                await self._refill()
+            for due in self._agenda.pop_due(wall):
+                self._enqueue(due, tg)
+            self._wake = anyio.Event()
+            next_at = min(self._agenda.next_at or math.inf, self._refill_at)
+            with anyio.move_on_after(min(LONGEST_SLEEP, max(0.0, next_at - self._clock.now()))):
+                await self._wake.wait()
+
+    async def _refill(self) -> None:
+        """Moves the horizon on, and takes what lies before it from the store's index."""
+        now = self._clock.now()
+        try:
+            lines = await self._store.due(now + _HORIZON, limit=_MOST_LINES)
+        except StoreError as error:
+            self._store_failed(error)
+            self._refill_at = now + _STORE_PAUSE
+            return
+        full = len(lines) == _MOST_LINES
+        self._horizon = lines[-1].at if full else now + _HORIZON
+        # Half-way to the horizon, or as soon as a crowd that didn't fit has been worked off a bit.
+        self._refill_at = now + (LONGEST_SLEEP if full else _HORIZON / 2)
+        for due in lines:
+            if due.did not in self._agenda and due.did not in self._queued | self._in_flight:
+                self._agenda.put(due)
+
+    def _enqueue(self, due: Due, tg: TaskGroup) -> None:
+        if due.did in self._queued or due.did in self._in_flight:
+            return
+        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self.limits))
+        self._queued.add(due.did)
+        lane.push(due)
+        self._staff(lane, tg)
+
+    def _staff(self, lane: Lane, tg: TaskGroup) -> None:
+        while lane.workers < lane.wanted_workers:
+            lane.workers += 1
+            tg.start_soon(self._serve, lane, tg, name=f"lane {lane.name}")
+
+    async def _serve(self, lane: Lane, tg: TaskGroup) -> None:
+        """One worker of a lane: ends when the lane has nothing left for it."""
+        while True:
+            wait = lane.wait(anyio.current_time())
+            if wait is None or lane.workers > lane.wanted_workers:
+                break
+            if wait > 0:
+                await anyio.sleep(min(wait, LONGEST_SLEEP))
+                continue
+            due = lane.pop(anyio.current_time())
+            self._queued.discard(due.did)
+            self._in_flight.add(due.did)
+            await self._work(due, lane)
+            self._in_flight.discard(due.did)
+            if due.did in self._changed_in_flight:
+                self._changed_in_flight.discard(due.did)
+                await self._look_again(due.did)
+            self._staff(lane, tg)
+        lane.workers -= 1
+        if not lane.workers and not len(lane) and not lane.troubled:
+            self._lanes.pop(lane.name, None)
+
+    async def _look_again(self, did: str) -> None:
+        try:
+            await self._look(did)
+        except StoreError as error:
+            self._store_failed(error)
+            self._put_off(did, _STORE_PAUSE)
+
+    # One session's work ----------------------------------------------------------------------
+
+    async def _work(self, due: Due, lane: Lane) -> None:
+        did = due.did
+        try:
+            attempt = await self._engine.refresh(did)
+        except RecordError as error:
+            self._quarantine(did, error)
+        except LockBusy:
+            self._put_off(did, _BUSY_PAUSE)
+        except StoreError as error:
+            self._store_failed(error)
+            self._put_off(did, _STORE_PAUSE)
+        except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
+            self._crashed(did, error)
+        else:
+            self._store_answered()
+            self._crashes.pop(did, None)
+            self._quarantined.pop(did, None)
+            self._learn(attempt, lane)
+            if isinstance(attempt.outcome, Unpersisted):
+                self._put_off(did, _STORE_PAUSE)
+            else:
+                self._plan(did, attempt.due)
+
+    def _learn(self, attempt: Attempt, lane: Lane) -> None:
+        """What an outcome says of the server."""
+        match attempt.outcome:
+            case Current() | Gone() | Suspended() | Unpersisted():
+                return  # nothing may have been sent
+            case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
+                self._troubled(lane, code, retry_after)
+            case Ambiguous(code):
+                self._troubled(lane, code, None)
+            case _:
+                if lane.succeeded():
+                    self._emit(events.IssuerResumed(issuer=lane.name))
+
+    def _troubled(self, lane: Lane, code: str, retry_after: float | None) -> None:
+        now = anyio.current_time()
+        if lane.failed(now, luck=self._luck(), retry_after=retry_after):
+            self._emit(
+                events.IssuerPaused(
+                    issuer=lane.name,
+                    code=code,
+                    until=shown(self._clock.now() + lane.paused_until - now) or "",
+                    waiting=len(lane),
+                )
+            )
+
+    def _quarantine(self, did: str, error: RecordError) -> None:
+        if self._quarantined.get(did) != error.reason:
+            self._quarantined[did] = error.reason
+            self._emit(events.SessionQuarantined(did=did, place=error.place, error=error.reason))
+
+    def _crashed(self, did: str, error: Exception) -> None:
+        crashes = self._crashes[did] = self._crashes.get(did, 0) + 1
+        pause = policy.retry_delay(attempts=crashes + 2, left=0.0, luck=self._luck())
+        self._emit(
+            events.SessionCrashed(
+                did=did,
+                error=type(error).__name__,
+                traceback=redacted_traceback(error),
+                next_attempt_at=shown(self._clock.now() + pause),
+            )
+        )
+        self._put_off(did, pause)
+
+    # The store's health ----------------------------------------------------------------------
+
+    def _store_failed(self, error: StoreError) -> None:
+        if not self._store_is_down:
+            self._store_is_down = True
+            self._emit(events.StoreUnavailable(error=str(error)))
+
+    def _store_answered(self) -> None:
+        self._store_is_down = False
