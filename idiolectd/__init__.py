@@ -1,1 +1,3 @@
 """Keeps every stored ATProto session of a host alive."""
+
+__version__ = "0.1.0"

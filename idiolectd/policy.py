@@ -20,6 +20,9 @@ _MAX_BACKOFF = 300.0
 # Past its end by our own clock, or refused by somebody who can't end it: look rarely, keep looking.
 SLOW_RETRY = 3600.0
 
+# Refused by our own checks, before anything was sent: a mended configuration is noticed soon.
+LOCAL_RETRY = 300.0
+
 # A refresh token's own end can't be extended once the access token would outlive it.
 _ENDING_MARGIN = 60.0
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
@@ -95,6 +96,15 @@ class SharedStore(OAuthTokenStore, Protocol):
     @property
     def url(self) -> str:
         """The store URL, for logs and people."""
+        ...
+
+    @property
+    def runtime_dir(self) -> Path | None:
+        """The folder for what belongs to a running daemon; None: the store has no place on disk."""
+        ...
+
+    async def count(self) -> int:
+        """How many records there are, readable or not."""
         ...
 
     def claim(self, did: str, *, patience: float) -> AbstractAsyncContextManager[None]:

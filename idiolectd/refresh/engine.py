@@ -71,6 +71,11 @@ class RefreshEngine:
         self._ledger = Ledger(store, planner, clock, events)
         self.patience = Patience()
 
+    def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
+        """Takes over other refreshers and another timing; what is under way ends with its own."""
+        self._refreshers = refreshers
+        self._ledger = self._ledger.with_planner(planner)
+
     async def look(self, did: str) -> Due | None:
         """Takes notice of a record as it is now; plans it if nobody has. Sends nothing.
 
@@ -142,7 +147,8 @@ class RefreshEngine:
         put_back = tokens_of(work.session) if adopted.change is Change.SPENT else None
         if await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
             return None  # logged out, or in again, at this very moment: it will be looked at anew
-        self._report(adopted.change, work)
+        # A save of ours has compared record and state already, and left the planning to us.
+        self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
         return work
 
     async def _forget(self, state: RefreshState) -> None:

@@ -33,11 +33,19 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Work:
-    """One session under the claim: as it should be, with its state, and since when we work on it."""
+    """One session under the claim.
+
+    Attributes:
+        session: as it should be, pins restored.
+        state: what is known of it.
+        started: since when we work on it.
+        sent: the refresh token has left.
+    """
 
     session: OAuthSession
     state: RefreshState
     started: float
+    sent: bool = False
 
 
 class Ledger:
@@ -55,6 +63,10 @@ class Ledger:
         self.planner = planner
         self.clock = clock
         self.emit = emit
+
+    def with_planner(self, planner: Planner) -> "Ledger":
+        """The same ledger with another timing."""
+        return Ledger(self.store, planner, self.clock, self.emit)
 
     async def commit(self, read: OAuthSession, work: Work, *, tokens: Tokens | None = None) -> Committed:
         """Makes a state durable with its line of the schedule, and tokens with it."""
@@ -100,7 +112,7 @@ class Ledger:
                 return answer, self.planner.settle_or_retry(session, failed, now)
             case Suspended(cause, code, message):
                 failed = before.failed(State.SUSPENDED, code, message, now, cause=cause)
-                return answer, self.planner.slow(failed, now)
+                return answer, self.planner.slow(failed, now, asked=work.sent)
             case ReloginRequired(cause, code, message):
                 note = before.note_on(session)
                 if note is not None and note.unclear > 0:

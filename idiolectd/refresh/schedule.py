@@ -46,9 +46,16 @@ class Planner:
             delay = max(delay, policy.SLOW_RETRY)
         return replace(state, next_attempt_at=now + delay)
 
-    def slow(self, state: RefreshState, now: float) -> RefreshState:
-        """The plan for what a person must mend: look now and then whether somebody has."""
-        return replace(state, next_attempt_at=now + policy.SLOW_RETRY)
+    def slow(self, state: RefreshState, now: float, *, asked: bool) -> RefreshState:
+        """The plan for what a person must mend: look now and then whether somebody has.
+
+        Args:
+            state: the suspended session's.
+            now: seconds since the epoch.
+            asked: it was the server that said so; else our own checks, which cost it nothing.
+        """
+        pause = policy.SLOW_RETRY if asked else policy.LOCAL_RETRY
+        return replace(state, next_attempt_at=now + pause)
 
     def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
         """The plan while an answer is missing: not before the request can't be in flight any more.

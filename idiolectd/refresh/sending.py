@@ -75,7 +75,7 @@ class Sending:
         # From here on the server may rotate the token: then the stored one is dead, and the only
         # copy of the new one is in the answer.
         answer = await self._refresher.send(session, prepared)
-        sent = replace(work, session=session, state=state)
+        sent = replace(work, session=session, state=state, sent=True)
         return await self._persist(sent, answer, before=work.state)
 
     async def _persist(self, sent: Work, answer: Answer, *, before: RefreshState) -> Attempt:
@@ -123,7 +123,7 @@ class Sending:
         session = sent.session.with_tokens(tokens)
         state = sent.state.rotated(sent.session, session, self._ledger.clock.now())
         state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())
-        kept = replace(sent, state=self._ledger.planner.slow(state, self._ledger.clock.now()))
+        kept = replace(sent, state=self._ledger.planner.slow(state, self._ledger.clock.now(), asked=True))
         await self._hold_until_saved(sent, kept, None)
         return await self._ledger.conclude(kept, Suspended("answer_misfit", "answer_misfit", misfit))
 

@@ -87,7 +87,7 @@ class Scheduler:
         luck: Callable[[], float],
     ) -> None:
         self.alive_at = -math.inf
-        self.limits = limits
+        self._limits = limits
         self._store = store
         self._engine = engine
         self._clock = clock
@@ -101,6 +101,8 @@ class Scheduler:
         self._in_flight: set[str] = set()
         self._changed_in_flight: set[str] = set()
         self._quarantined: dict[str, str] = {}
+        self._suspended: set[str] = set()
+        self._forced: set[str] = set()
         self._crashes: dict[str, int] = {}
         self._store_is_down = False
         self._wake = anyio.Event()
@@ -115,6 +117,22 @@ class Scheduler:
             lanes=len(self._lanes),
             troubled=sum(lane.troubled for lane in self._lanes.values()),
         )
+
+    def paused_lanes(self) -> list[str]:
+        """The issuers that nothing is sent to now."""
+        return sorted(name for name, lane in self._lanes.items() if lane.troubled)
+
+    def set_limits(self, limits: LaneLimits) -> None:
+        """Takes over other limits, for the sessions that wait already too."""
+        self._limits = limits
+        for lane in self._lanes.values():
+            lane.limits = limits
+
+    def retry_suspended(self) -> None:
+        """Tries the suspended sessions at once: somebody may have mended what they wait for."""
+        self._forced |= self._suspended
+        for did in self._suspended:
+            self._put_off(did, 0.0)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Works until it is cancelled. Reports itself started when the first schedule stands."""
@@ -213,7 +231,7 @@ class Scheduler:
     def _enqueue(self, due: Due, tg: TaskGroup) -> None:
         if due.did in self._queued or due.did in self._in_flight:
             return
-        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self.limits))
+        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self._limits))
         self._queued.add(due.did)
         lane.push(due)
         self._staff(lane, tg)
@@ -257,7 +275,7 @@ class Scheduler:
     async def _work(self, due: Due, lane: Lane) -> None:
         did = due.did
         try:
-            attempt = await self._engine.refresh(did)
+            attempt = await self._engine.refresh(did, force=did in self._forced)
         except RecordError as error:
             self._quarantine(did, error)
         except LockBusy:
@@ -271,6 +289,11 @@ class Scheduler:
             self._store_answered()
             self._crashes.pop(did, None)
             self._quarantined.pop(did, None)
+            self._forced.discard(did)
+            if isinstance(attempt.outcome, Suspended):
+                self._suspended.add(did)
+            else:
+                self._suspended.discard(did)
             self._learn(attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):
                 self._put_off(did, _STORE_PAUSE)

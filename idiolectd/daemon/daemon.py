@@ -1,0 +1,211 @@
+"""The daemon: one task group on trio. Signals, readiness, reload, watchdog, an orderly end.
+
+It decides nothing about sessions; the scheduler and the engine do. Rules: SIGTERM and SIGINT start
+nothing new, what was sent is finished and saved, exit 0. An exception in one of the daemon's own
+parts ends it in the same order with exit 1, so that the service manager starts it again.
+"""
+
+import contextlib
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import anyio
+from anyio.abc import TaskGroup
+
+from idiolectd import __version__, events
+from idiolectd.config import Config, reload_config
+from idiolectd.daemon.parts import Parts, open_parts
+from idiolectd.daemon.presence import Daemonship, Presence, hold_daemonship, own_presence
+from idiolectd.errors import ConfigError, StoreError
+from idiolectd.log import LogSink, redacted_traceback
+from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, Scheduler
+from idiolectd.systemd import Notifier
+
+# How long a stop waits for tokens that can't be saved. Together with the deadlines of the requests
+# before it this stays below TimeoutStopSec of the unit.
+STOP_PATIENCE = 60.0
+
+# How often the status line and the note are renewed, and a slow start is excused.
+_STATUS_INTERVAL = 10.0
+
+# The sleeper turns at least every LONGEST_SLEEP; later than this it is stuck.
+_STUCK = LONGEST_SLEEP + 15.0
+
+
+def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier: Notifier) -> int:
+    """Runs until a signal ends it.
+
+    Args:
+        config: the configuration.
+        reload: reads it again, for SIGHUP.
+        log: where events go.
+        notifier: the service manager.
+
+    Returns:
+        The exit code: 0 after SIGTERM or SIGINT, 1 if a part of the daemon failed.
+
+    Raises:
+        StoreError: the store can't be opened, or another daemon runs on it.
+    """
+    daemon = _Daemon(config, reload, log, notifier)
+    anyio.run(daemon.main, backend="trio")
+    if daemon.refused is not None:
+        raise daemon.refused
+    log(events.DaemonStopped(exit_code=daemon.exit_code))
+    return daemon.exit_code
+
+
+class _Daemon:
+    def __init__(
+        self, config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier
+    ) -> None:
+        self.exit_code = 0
+        self.refused: StoreError | None = None
+        self._config = config
+        self._reload = reload
+        self._log = log
+        self._notifier = notifier
+        self._running = anyio.CancelScope()
+        self._is_ready = False
+        self._parts: Parts | None = None
+        self._scheduler: Scheduler | None = None
+
+    async def main(self) -> None:
+        # Signals first: a stop that comes while the store is being opened is heard, too.
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(self._obey, signals)
+                await self._work()
+                tg.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        try:
+            async with open_parts(self._config, self._log) as parts:
+                with hold_daemonship(parts.store.runtime_dir) as daemonship:
+                    self._parts = parts
+                    # Only what runs on the store is cancelled; closing it is not.
+                    with self._running:
+                        await self._supervise(parts, daemonship)
+        except StoreError as error:
+            self.refused = error
+        except Exception as error:  # noqa: BLE001 - a failed part ends the daemon in order, not at once
+            self.exit_code = 1
+            self._log(events.DaemonFailed(error=type(error).__name__, traceback=redacted_traceback(error)))
+
+    async def _supervise(self, parts: Parts, daemonship: Daemonship) -> None:
+        presence = own_presence(parts.clock.now(), self._config.path)
+        daemonship.note(presence)
+        self._log(
+            events.DaemonStarted(
+                version=__version__, pid=presence.pid, store=parts.store.url, config=presence.config
+            )
+        )
+        scheduler = Scheduler(
+            parts.store,
+            parts.engine,
+            clock=parts.clock,
+            emit=self._log,
+            limits=_limits(self._config),
+            luck=random.random,
+        )
+        self._scheduler = scheduler
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(self._excuse)
+            await tg.start(scheduler.run)
+            self._is_ready = True
+            sessions = await parts.store.count()
+            self._log(events.DaemonReady(sessions=sessions))
+            self._notifier.ready(_status(sessions, scheduler))
+            tg.start_soon(self._report, parts, scheduler, daemonship, presence)
+            self._start_watchdog(tg, parts, scheduler)
+
+    # Signals ---------------------------------------------------------------------------------
+
+    async def _obey(self, signals: AsyncIterator[signal.Signals]) -> None:
+        async for received in signals:
+            if received == signal.SIGHUP:
+                self._take_over()
+            else:
+                self._stop(received.name)
+
+    def _stop(self, reason: str) -> None:
+        if self._running.cancel_called:
+            return
+        in_flight = self._scheduler.statistics().in_flight if self._scheduler else 0
+        self._log(events.DaemonStopping(reason=reason, in_flight=in_flight))
+        self._notifier.stopping()
+        if self._parts is not None:
+            self._parts.engine.patience.end_in(STOP_PATIENCE)
+        self._running.cancel()
+
+    def _take_over(self) -> None:
+        """Reads the configuration again; what is wrong with it changes nothing."""
+        self._notifier.reloading()
+        try:
+            reloaded = reload_config(self._config, self._reload())
+        except ConfigError as error:
+            self._log(events.DaemonReloadFailed(error=str(error)))
+            self._notifier.ready("the new configuration is wrong; the old one stays")
+            return
+        self._config = reloaded.config
+        self._log.level = reloaded.config.log.level
+        if self._parts is not None:
+            self._parts.apply(reloaded.config)
+        if self._scheduler is not None:
+            self._scheduler.set_limits(_limits(reloaded.config))
+            self._scheduler.retry_suspended()
+        self._log(events.DaemonReloaded(changed=reloaded.changed, ignored=reloaded.ignored))
+        self._notifier.ready("configuration taken over")
+
+    # Signs of life ---------------------------------------------------------------------------
+
+    async def _excuse(self) -> None:
+        """A first look at very many sessions takes its time; the service manager is told."""
+        while not self._is_ready:
+            self._notifier.status("looking at the sessions")
+            self._notifier.extend_timeout(int(3 * _STATUS_INTERVAL * 1e6))
+            await anyio.sleep(_STATUS_INTERVAL)
+
+    async def _report(
+        self, parts: Parts, scheduler: Scheduler, daemonship: Daemonship, presence: Presence
+    ) -> None:
+        while True:
+            await anyio.sleep(_STATUS_INTERVAL)
+            paused = scheduler.paused_lanes()
+            if paused != presence.paused:
+                presence = replace(presence, paused=paused)
+                daemonship.note(presence)
+            try:
+                self._notifier.status(_status(await parts.store.count(), scheduler))
+            except StoreError as error:
+                self._notifier.status(f"the store can't be read: {error}")
+
+    def _start_watchdog(self, tg: TaskGroup, parts: Parts, scheduler: Scheduler) -> None:
+        interval = self._notifier.watchdog_interval()
+        if interval is not None:
+            tg.start_soon(self._watchdog, interval, parts, scheduler)
+
+    async def _watchdog(self, interval: float, parts: Parts, scheduler: Scheduler) -> None:
+        """Pings only while the scheduler turns and the store answers: else a restart may help."""
+        while True:
+            with anyio.move_on_after(interval), contextlib.suppress(StoreError):
+                await parts.store.due(0.0, limit=1)
+                if anyio.current_time() - scheduler.alive_at < _STUCK:
+                    self._notifier.watchdog()
+            await anyio.sleep(interval)
+
+
+def _limits(config: Config) -> LaneLimits:
+    return LaneLimits(concurrency=config.refresh.concurrency, rate=config.refresh.rate)
+
+
+def _status(sessions: int, scheduler: Scheduler) -> str:
+    now = scheduler.statistics()
+    parts = [f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
+    if now.troubled:
+        parts.append(f"{now.troubled} issuers in trouble")
+    if now.quarantined:
+        parts.append(f"{now.quarantined} quarantined")
+    return ", ".join(parts)

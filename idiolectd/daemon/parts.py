@@ -1,0 +1,98 @@
+"""Puts the parts together from a configuration: for the daemon and for every other command."""
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.config import Config
+from idiolectd.events import EventSink
+from idiolectd.http import HttpClient, NetworkPolicy
+from idiolectd.identity import Identity
+from idiolectd.oauth import ClientRegistry, OAuthClient, OAuthRefresher
+from idiolectd.policy import Policy
+from idiolectd.ports import SharedStore, SplitRefresher
+from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.session import Kind, OAuthSession
+from idiolectd.store import open_store
+from idiolectd.xrpc import LegacyRefresher
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What commands work with.
+
+    Attributes:
+        store: the sessions.
+        http: the only way out.
+        identity: who lives where.
+        refreshers: how to refresh, probe and revoke each kind of session.
+        engine: refreshes one session.
+        clock: wall-clock time.
+    """
+
+    store: SharedStore
+    http: HttpClient
+    identity: Identity
+    refreshers: Mapping[Kind, SplitRefresher[Any]]
+    engine: RefreshEngine
+    clock: Clock
+
+    def refresher_for(self, session: OAuthSession) -> SplitRefresher[Any]:
+        """The refresher of a session's kind."""
+        return self.refreshers[session.kind]
+
+    def apply(self, config: Config) -> None:
+        """Takes over what a changed configuration says about refreshing and clients."""
+        identity = _identity(config, self.http)
+        refreshers = _refreshers(config, self.http, identity, self.clock)
+        self.engine.reconfigure(refreshers, _planner(config))
+
+
+@asynccontextmanager
+async def open_parts(config: Config, events: EventSink) -> AsyncIterator[Parts]:
+    """Opens the store and builds everything that works on it.
+
+    Raises:
+        StoreError: the store can't be opened; the message says what to do.
+    """
+    clock = SystemClock()
+    network = NetworkPolicy(
+        allow_loopback_http=config.network.allow_loopback_http,
+        allow_addresses=config.network.allow_addresses,
+        proxy=config.network.proxy,
+    )
+    async with (
+        open_store(config.store.url, group=config.store.group) as store,
+        HttpClient(policy=network, clock=clock, events=events) as http,
+    ):
+        identity = _identity(config, http)
+        refreshers = _refreshers(config, http, identity, clock)
+        engine = RefreshEngine(store, refreshers, planner=_planner(config), clock=clock, events=events)
+        yield Parts(store, http, identity, refreshers, engine, clock)
+
+
+def _planner(config: Config) -> Planner:
+    policy = Policy(window=config.refresh.window, settle=config.refresh.settle)
+    return Planner(policy, session_life=config.oauth.session_life_of, luck=random.random)
+
+
+def _identity(config: Config, http: HttpClient) -> Identity:
+    return Identity(
+        http,
+        plc_directory_url=config.identity.plc_directory_url,
+        handle_resolver_url=config.identity.handle_resolver_url,
+    )
+
+
+def _refreshers(
+    config: Config, http: HttpClient, identity: Identity, clock: Clock
+) -> dict[Kind, SplitRefresher[Any]]:
+    clients = [OAuthClient(client.client_id, client.keys) for client in config.oauth.clients]
+    registry = ClientRegistry(clients, default_client_id=config.oauth.client_id)
+    return {
+        "dpop": OAuthRefresher(http, registry, identity, clock=clock),
+        "bearer": LegacyRefresher(http, identity, clock=clock),
+    }

@@ -1,0 +1,474 @@
+"""The refresh of one session: what is sent, what is written, and in which order."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import anyio
+import pytest
+
+from idiolectd.errors import LockBusy, StoreError
+from idiolectd.outcome import (
+    Ambiguous,
+    Current,
+    Gone,
+    Refreshed,
+    ReloginRequired,
+    Retry,
+    Suspended,
+    Unpersisted,
+)
+from idiolectd.ports import Answer, Arrived, Committed, Doubtful, Due, Probe, Taken
+from idiolectd.refresh import RefreshEngine
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState, State
+from idiolectd.store import InMemoryOAuthTokenStore
+from tests.support import OTHER_KEY, START, FakeServer, Recorder, SetClock, did, planner, without_ours
+
+pytestmark = pytest.mark.anyio
+
+DID = did(1)
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+class WatchedStore(InMemoryOAuthTokenStore):
+    """A store whose commits can be watched, refused, and preceded by somebody else's write."""
+
+    def __init__(self, clock: SetClock) -> None:
+        super().__init__(clock=clock)
+        self.broken = 0
+        self.commits: list[RefreshState] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: Due | None = None,
+    ) -> Committed:
+        if tokens is not None and self.meanwhile is not None:
+            await self.meanwhile()
+        if tokens is not None and self.broken:
+            self.broken -= 1
+            raise StoreError("the disk is full")
+        committed = await super().commit(read, state, tokens=tokens, due=due)
+        self.commits.append(state)
+        return committed
+
+
+@dataclass
+class House:
+    store: WatchedStore
+    server: FakeServer
+    clock: SetClock
+    events: Recorder
+    engine: RefreshEngine
+
+    async def load(self) -> OAuthSession:
+        session = await self.store.load(DID)
+        assert session is not None
+        return session
+
+    async def state(self) -> RefreshState:
+        return (await self.store.read(DID)).state
+
+    async def make_due(self) -> None:
+        due = await self.engine.look(DID)
+        assert due is not None
+        self.clock.time = due.at
+
+
+@asynccontextmanager
+async def a_house() -> AsyncIterator[House]:
+    clock = SetClock()
+    store, events, server = WatchedStore(clock), Recorder(), FakeServer(clock.now)
+    engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=events)
+    await store.save(server.login(DID))
+    yield House(store, server, clock, events, engine)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with a_house() as built:
+        yield built
+
+
+def answering(answer: Answer) -> Callable[[OAuthSession], Awaitable[Answer]]:
+    async def before(_session: OAuthSession) -> Answer:
+        return answer
+
+    return before
+
+
+async def test_a_due_session_gets_new_tokens(house: House) -> None:
+    """A due session is sent once, saved, and planned anew."""
+    await house.make_due()
+    attempt = await house.engine.refresh(DID)
+    assert isinstance(attempt.outcome, Refreshed)
+    assert house.server.sent == ["refresh-0"]
+    assert (await house.load()).refresh_jwt == "refresh-1"
+    assert attempt.due is not None
+    assert 0.70 * 3600 <= attempt.due.at - house.clock.time <= 0.85 * 3600
+    assert house.events.names == ["session.found", "session.refreshed"]
+
+
+async def test_nothing_is_sent_before_it_is_due(house: House) -> None:
+    """A session that is not due is left alone, unless forced."""
+    await house.engine.look(DID)
+    assert isinstance((await house.engine.refresh(DID)).outcome, Current)
+    assert house.server.sent == []
+    assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
+
+
+async def test_the_note_is_durable_before_the_first_byte(house: House) -> None:
+    """When the token leaves, the store already says so, by its hash."""
+    await house.make_due()
+    seen: list[RefreshState] = []
+
+    async def before(_session: OAuthSession) -> None:
+        seen.append(await house.state())
+
+    house.server.before = before
+    session = await house.load()
+    await house.engine.refresh(DID)
+    note = seen[0].note_on(session)
+    assert note is not None
+    assert note.at == house.clock.time
+    assert note.token_hash == session.refresh_token_hash
+
+
+async def test_whoever_waited_finds_it_done(house: House) -> None:
+    """Two who force at once send one token: the second reads again under the claim."""
+    await house.make_due()
+
+    async def slowly(_session: OAuthSession) -> None:
+        await anyio.sleep(0.05)
+
+    house.server.before = slowly
+    outcomes: list[object] = []
+
+    async def force() -> None:
+        outcomes.append((await house.engine.refresh(DID, force=True, patience=5)).outcome)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(force)
+        tg.start_soon(force)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Current", "Refreshed"]
+    assert house.server.sent == ["refresh-0"]
+
+
+async def test_no_claim_no_refresh(house: House) -> None:
+    """While somebody else holds the claim, nothing is sent."""
+    await house.make_due()
+    async with house.store.claim(DID, patience=0):
+        with pytest.raises(LockBusy):
+            await house.engine.refresh(DID, force=True)
+    assert house.server.sent == []
+
+
+async def test_nothing_cancels_it_past_the_note(house: House) -> None:
+    """A cancelled caller leaves with the new tokens saved."""
+    await house.make_due()
+
+    async def slowly(_session: OAuthSession) -> None:
+        await anyio.sleep(0.05)
+
+    house.server.before = slowly
+    with anyio.move_on_after(0.01) as scope:
+        await house.engine.refresh(DID)
+    assert scope.cancel_called
+    assert (await house.load()).refresh_jwt == "refresh-1"
+    assert (await house.state()).state is State.FRESH
+
+
+async def test_it_is_cancelled_before_the_note(house: House) -> None:
+    """Preparing may be cancelled: no note, nothing sent."""
+    await house.make_due()
+
+    async def never_ready(session: OAuthSession, *, check_identity: bool = False) -> Retry:
+        await anyio.sleep(30)
+        raise AssertionError
+
+    house.server.prepare = never_ready  # type: ignore[method-assign]
+    with anyio.move_on_after(0.01):
+        await house.engine.refresh(DID)
+    assert (await house.state()).note is None
+    assert house.server.sent == []
+
+
+async def test_tokens_that_can_not_be_saved_are_held(house: House) -> None:
+    """A full disk delays the save; the claim is kept and nothing is sent twice."""
+    await house.make_due()
+    house.store.broken = 3
+    attempt = await house.engine.refresh(DID)
+    assert isinstance(attempt.outcome, Refreshed)
+    assert (await house.load()).refresh_jwt == "refresh-1"
+    assert house.events.names.count("session.unpersisted") == 3
+    assert house.server.sent == ["refresh-0"]
+
+
+async def test_a_stop_bounds_the_holding(house: House) -> None:
+    """After a stop began, unsaved tokens are held for the given time only."""
+    await house.make_due()
+    house.store.broken = 1000
+    house.engine.patience.end_in(0.15)
+    assert isinstance((await house.engine.refresh(DID)).outcome, Unpersisted)
+
+
+async def test_a_login_during_a_refresh_wins(house: House) -> None:
+    """A record with another token is not overwritten by the refresh of the old one."""
+    await house.make_due()
+    login = house.server.login(DID, key=OTHER_KEY)
+
+    async def log_in(_session: OAuthSession) -> Answer:
+        await house.store.save(login)
+        return Arrived(Tokens(access_jwt="a", refresh_jwt="old-session", issued_at="", expires_at=""))
+
+    house.server.before = log_in
+    await house.engine.refresh(DID)
+    assert (await house.load()).refresh_jwt == login.refresh_jwt
+
+
+async def test_a_logout_during_a_refresh_wins(house: House) -> None:
+    """A record that is gone is not recreated; the new tokens are revoked."""
+    await house.make_due()
+    house.store.meanwhile = lambda: house.store.delete(DID)
+    assert isinstance((await house.engine.refresh(DID)).outcome, Gone)
+    assert await house.store.load(DID) is None
+    assert house.server.revoked == ["refresh-1"]
+
+
+async def test_foreign_fields_written_meanwhile_stay(house: House) -> None:
+    """A refresh changes the token fields and nothing else."""
+    await house.make_due()
+    changed = replace(await house.load(), handle="new.example", extra={"note": "theirs"})
+
+    async def write() -> None:
+        house.store.put_record(DID, changed.to_json().encode())
+
+    house.store.meanwhile = write
+    await house.engine.refresh(DID)
+    stored = await house.load()
+    assert (stored.handle, dict(stored.extra)) == ("new.example", {"note": "theirs"})
+    assert stored.refresh_jwt == "refresh-1"
+
+
+async def test_a_spent_token_put_back_is_undone(house: House) -> None:
+    """A foreign whole-record save of a used token is undone, and that token is never sent."""
+    await house.make_due()
+    old = await house.load()
+    await house.engine.refresh(DID)
+    house.store.put_record(DID, without_ours(old).to_json().encode())
+    await house.engine.refresh(DID, force=True)
+    assert (await house.load()).refresh_jwt != "refresh-0"
+    assert house.server.sent.count("refresh-0") == 1
+    assert house.server.replays == []
+    assert "session.spent_token_undone" in house.events.names
+
+
+async def test_dropped_pins_are_restored(house: House) -> None:
+    """A foreign save that drops issuer and client does not unpin them."""
+    await house.make_due()
+    house.store.put_record(DID, without_ours(await house.load()).to_json().encode())
+    await house.engine.refresh(DID)
+    assert (await house.load()).issuer == "https://issuer.example"
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"issuer": "https://evil.example"}, "issuer_changed"),
+        ({"client_id": "https://evil.example/client.json"}, "client_changed"),
+    ],
+)
+async def test_a_record_that_contradicts_its_pins_is_not_sent(
+    house: House, change: dict[str, str], cause: str
+) -> None:
+    """A token never goes to another issuer, nor in another client's name."""
+    await house.make_due()
+    house.store.put_record(DID, replace(await house.load(), **change).to_json().encode())  # type: ignore[arg-type]
+    outcome = (await house.engine.refresh(DID)).outcome
+    assert isinstance(outcome, Suspended)
+    assert outcome.cause == cause
+    assert house.server.sent == []
+
+
+async def test_a_retry_waits_and_keeps_the_session(house: House) -> None:
+    """A passing failure is counted, explained and planned; the tokens stay."""
+    await house.make_due()
+    house.server.before = answering(Retry("server_error", "try later", issuer_wide=True))
+    attempt = await house.engine.refresh(DID)
+    state = await house.state()
+    assert isinstance(attempt.outcome, Retry)
+    assert (state.state, state.attempts) == (State.RETRYING, 1)
+    assert state.last_error is not None
+    assert state.last_error.code == "server_error"
+    assert attempt.due is not None
+    assert attempt.due.at > house.clock.time
+    assert house.server.is_current(await house.load())
+
+
+async def test_the_backoff_holds_for_everybody_but_force(house: House) -> None:
+    """However many clients ask for a session in backoff, nothing is sent."""
+    await house.make_due()
+    house.server.before = answering(Retry("server_error", "try later"))
+    await house.engine.refresh(DID)
+    for _ in range(5):
+        assert isinstance((await house.engine.refresh(DID, needed=True)).outcome, Retry)
+    assert len(house.server.sent) == 1
+
+
+async def test_unknown_words_are_believed_at_the_third_time(house: House) -> None:
+    """A refusal that the table does not know ends a session when it is heard three times in a row."""
+    await house.make_due()
+    house.server.before = answering(Doubtful("refused", "invalid_grant", "nope"))
+    kinds = [type((await house.engine.refresh(DID, force=True)).outcome) for _ in range(3)]
+    assert kinds == [Retry, Retry, ReloginRequired]
+    assert (await house.state()).cause == "refused"
+
+
+async def test_a_dead_session_is_left_alone(house: House) -> None:
+    """A session that the server has ended is not sent again, not even by force."""
+    await house.make_due()
+    house.server.before = answering(ReloginRequired("session_expired", "invalid_grant", "Session expired"))
+    await house.engine.refresh(DID)
+    attempt = await house.engine.refresh(DID, force=True)
+    assert isinstance(attempt.outcome, ReloginRequired)
+    assert attempt.due is None
+    assert len(house.server.sent) == 1
+
+
+async def test_tokens_of_somebody_else_are_kept_and_not_published(house: House) -> None:
+    """An answer with another `sub` is durable in the state, and the record stays."""
+    await house.make_due()
+    house.server.before = answering(
+        Arrived(
+            Tokens(access_jwt="a", refresh_jwt="other", issued_at="", expires_at=""), "sub is not the DID"
+        )
+    )
+    outcome = (await house.engine.refresh(DID)).outcome
+    state = await house.state()
+    assert isinstance(outcome, Suspended)
+    assert (await house.load()).refresh_jwt == "refresh-0"
+    assert "other" in (state.withheld or "")
+    assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Suspended)
+    assert len(house.server.sent) == 1, "a used token must not be sent again"
+
+
+class TestALostAnswer:
+    """The token was sent, the answer never came."""
+
+    async def lose(self, house: House) -> None:
+        await house.make_due()
+
+        async def lost(_answer: Answer) -> Answer:
+            return Ambiguous("reset", "connection reset")
+
+        house.server.after = lost
+        assert isinstance((await house.engine.refresh(DID)).outcome, Ambiguous)
+        house.server.after = None
+
+    async def test_nothing_happens_before_it_has_settled(self, house: House) -> None:
+        """Within the settling time not even force sends or asks anything."""
+        await self.lose(house)
+        house.clock.time += 29
+        assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Ambiguous)
+        assert (len(house.server.sent), house.server.probes) == (1, 0)
+
+    async def test_a_refused_access_token_means_that_it_was_rotated(self, house: House) -> None:
+        """An unexpired access token that the PDS refuses proves the rotation: nothing more is sent."""
+        await self.lose(house)
+        house.clock.time += 31
+        house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+        outcome = (await house.engine.refresh(DID)).outcome
+        assert isinstance(outcome, ReloginRequired)
+        assert outcome.cause == "response_lost"
+        assert len(house.server.sent) == 1
+
+    async def test_an_expired_access_token_proves_nothing(self, house: House) -> None:
+        """After the access token's end by the server's clock, its refusal says nothing: send again."""
+        await self.lose(house)
+        house.clock.time += 31
+        house.server.probe_answer = Probe(Taken.NO, server_time=START + 4000)
+        outcome = (await house.engine.refresh(DID)).outcome
+        assert isinstance(outcome, ReloginRequired)
+        assert outcome.cause == "response_lost", "a replay of a lost rotation is not somebody's attack"
+        assert len(house.server.sent) == 2
+
+    async def test_a_taken_access_token_means_send_again(self, house: House) -> None:
+        """If the request never arrived, sending again refreshes."""
+        await house.make_due()
+        house.server.before = answering(Ambiguous("reset", "connection reset"))
+        await house.engine.refresh(DID)
+        house.server.before = None
+        house.clock.time += 31
+        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
+
+    async def test_no_verdict_waits(self, house: House) -> None:
+        """A PDS that can't say leaves it open, and is asked again later."""
+        await self.lose(house)
+        house.clock.time += 31
+        attempt = await house.engine.refresh(DID)
+        assert isinstance(attempt.outcome, Ambiguous)
+        assert len(house.server.sent) == 1
+        assert attempt.due is not None
+        assert attempt.due.at > house.clock.time
+
+    async def test_a_crash_after_the_note_is_found_out_later(self, house: House) -> None:
+        """A process that died between note and answer leaves what the next one needs to know."""
+        await house.make_due()
+
+        async def die(_session: OAuthSession) -> None:
+            raise Died
+
+        house.server.before = die
+        with pytest.raises(Died):
+            await house.engine.refresh(DID)
+        house.server.before = None
+        other = RefreshEngine(
+            house.store, {"dpop": house.server}, planner=planner(), clock=house.clock, events=house.events
+        )
+        assert isinstance((await other.refresh(DID, force=True)).outcome, Ambiguous)
+        house.clock.time += 31
+        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        assert isinstance((await other.refresh(DID)).outcome, Refreshed)
+
+
+async def test_a_removed_session_is_forgotten(house: House) -> None:
+    """When a record is gone, what the state keeps of it goes too."""
+    await house.engine.look(DID)
+    house.store._records.pop(DID)
+    assert await house.engine.look(DID) is None
+    assert (await house.state()) == RefreshState()
+    assert "session.removed" in house.events.names
+
+
+async def test_the_end_of_a_session_is_announced() -> None:
+    """Near its absolute end a session is `ending`, tried once more at expiry, and said so."""
+    clock, events = SetClock(), Recorder()
+    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
+    engine = RefreshEngine(
+        store, {"dpop": server}, planner=planner(session_life=3600), clock=clock, events=events
+    )
+    await store.save(replace(server.login(DID), session_started_at="2027-01-15T08:00:00Z"))
+    due = await engine.look(DID)
+    assert due is not None
+    assert due.at == START + 3600
+    assert (await store.read(DID)).state.ending
+    assert "session.ending" in events.names
+
+
+async def test_identity_is_checked_after_a_refusal(house: House) -> None:
+    """A refusal in unknown words makes the next attempt ask where the account lives."""
+    await house.make_due()
+    house.server.before = answering(Doubtful("refused", "invalid_grant", "nope"))
+    await house.engine.refresh(DID)
+    assert house.server.identity_checks == 0
+    await house.engine.refresh(DID, force=True)
+    assert house.server.identity_checks == 1

@@ -1,0 +1,80 @@
+"""`finish`: work that nobody can cancel."""
+
+import asyncio
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from idiolectd.refresh.shield import finish
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_scope_waits_for_the_work() -> None:
+    """anyio's cancellation arrives after the work is done."""
+    done: list[str] = []
+
+    async def work() -> None:
+        await anyio.sleep(0.05)
+        done.append("work")
+
+    with anyio.move_on_after(0.01):
+        await finish(work)
+        await anyio.sleep(1)
+        done.append("never")
+    assert done == ["work"]
+
+
+@pytest.mark.anyio
+async def test_it_returns_and_raises_what_the_work_does() -> None:
+    """Results and errors pass through."""
+
+    async def answer() -> int:
+        await anyio.lowlevel.checkpoint()
+        return 7
+
+    async def fail() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("mine")
+
+    assert await finish(answer) == 7
+    with pytest.raises(ValueError, match="mine"):
+        await finish(fail)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_native_cancellation_waits_for_the_work(fails: bool) -> None:
+    """asyncio's own `wait_for` can't interrupt the work, and gets its time-out afterwards."""
+    done: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.05)
+        done.append("work")
+        if fails:
+            raise ValueError
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(finish(work), 0.01)
+        assert done == ["work"]
+
+    asyncio.run(main())
+
+
+def test_ctrl_c_in_asyncio_run_waits_for_the_work() -> None:
+    """A cancelled main task ends after the work."""
+    done: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.05)
+        done.append("work")
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.01, task.cancel)
+        await finish(work)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert done == ["work"]

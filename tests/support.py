@@ -1,0 +1,175 @@
+"""What many tests need: virtual wall-clock time, session records, a server in memory.
+
+The fakes are real implementations of the ports. They know no HTTP: `tests.simulator` does.
+"""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import anyio
+import anyio.lowlevel
+
+from idiolectd.clock import rfc3339
+from idiolectd.events import Event
+from idiolectd.outcome import ReloginRequired, Retry, Suspended
+from idiolectd.policy import Policy
+from idiolectd.ports import Answer, Arrived, Prepared, Probe, Taken
+from idiolectd.refresh import Planner
+from idiolectd.session import Kind, OAuthSession, Tokens
+
+START = 1_800_000_000.0
+
+KEY = '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}'
+OTHER_KEY = KEY.replace("f83O", "g83O")
+
+
+class VirtualClock:
+    """Wall-clock time that follows the event loop's, which trio's `MockClock` makes virtual."""
+
+    def __init__(self) -> None:
+        self.offset = START
+
+    def now(self) -> float:
+        return self.offset + anyio.current_time()
+
+
+class SetClock:
+    """Wall-clock time that stands still until it is set."""
+
+    def __init__(self, now: float = START) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+
+class Recorder:
+    """An `EventSink` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+    def of(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.name == name]
+
+
+def planner(*, luck: float = 0.5, session_life: float = 1e9, settle: float = 30.0) -> Planner:
+    return Planner(Policy(settle=settle), session_life=lambda _session: session_life, luck=lambda: luck)
+
+
+@dataclass
+class FakeServer:
+    """An authorization server with single-use tokens, as a `SplitRefresher`; it keeps no sessions' keys.
+
+    Attributes:
+        life: seconds an access token lives.
+        sent: every refresh token that arrived, in order.
+        replays: used tokens that arrived: on the real server each of them kills a session.
+        before: awaited before an answer is made; may wait, or return another answer.
+        after: given the answer that was made; may lose it.
+    """
+
+    clock: Callable[[], float]
+    life: float = 3600.0
+    kind: Kind = "dpop"
+    issuer: str = "https://issuer.example"
+    sent: list[str] = field(default_factory=list)
+    sent_at: list[float] = field(default_factory=list)
+    replays: list[str] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
+    probes: int = 0
+    probe_answer: Probe = field(default_factory=lambda: Probe(Taken.UNKNOWN))
+    before: Callable[[OAuthSession], Awaitable[Answer | None]] | None = None
+    after: Callable[[Answer], Awaitable[Answer]] | None = None
+    prepared: Callable[[OAuthSession], Retry | Suspended | None] | None = None
+    identity_checks: int = 0
+    _current: dict[str, str] = field(default_factory=dict)
+    _serial: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def login(self, did: str, *, key: str | None = KEY) -> OAuthSession:
+        """A new session of this server."""
+        session = OAuthSession(
+            did=did,
+            pds_url="https://pds.example",
+            access_jwt="",
+            refresh_jwt="",
+            dpop_private_key_jwk=key if self.kind == "dpop" else None,
+            token_type="DPoP" if self.kind == "dpop" else "Bearer",
+            issuer=self.issuer,
+            client_id="http://localhost",
+            client_auth_method="none",
+        )
+        return session.with_tokens(self._tokens(did))
+
+    async def prepare(
+        self, session: OAuthSession, *, check_identity: bool = False
+    ) -> Prepared[None] | Retry | Suspended:
+        await anyio.lowlevel.checkpoint()
+        self.identity_checks += check_identity
+        refusal = self.prepared(session) if self.prepared else None
+        return refusal or Prepared(None, session, identity_checked=check_identity)
+
+    async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Answer:
+        await anyio.lowlevel.checkpoint()
+        self.sent.append(session.refresh_jwt)
+        self.sent_at.append(self.clock())
+        early = await self.before(session) if self.before else None
+        answer = early or self._serve(session)
+        return await self.after(answer) if self.after else answer
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        await anyio.lowlevel.checkpoint()
+        self.probes += 1
+        return self.probe_answer
+
+    async def revoke(self, session: OAuthSession) -> str | None:
+        await anyio.lowlevel.checkpoint()
+        self.revoked.append(session.refresh_jwt)
+        return None
+
+    def is_current(self, session: OAuthSession) -> bool:
+        return self._current.get(session.did) == session.refresh_jwt
+
+    def _serve(self, session: OAuthSession) -> Answer:
+        if not self.is_current(session):
+            self.replays.append(session.refresh_jwt)
+            self._current.pop(session.did, None)
+            return ReloginRequired("replayed", "invalid_grant", "Refresh token replayed")
+        return Arrived(self._tokens(session.did))
+
+    def _tokens(self, did: str) -> Tokens:
+        serial, now = next(self._serial), self.clock()
+        self._current[did] = f"refresh-{serial}"
+        return Tokens(
+            access_jwt=f"access-{serial}",
+            refresh_jwt=f"refresh-{serial}",
+            token_type="DPoP" if self.kind == "dpop" else "Bearer",
+            issued_at=rfc3339(now),
+            expires_at=rfc3339(now + self.life),
+        )
+
+
+def without_ours(session: OAuthSession) -> OAuthSession:
+    """The session as a foreign program saves it: fields that it doesn't know are dropped."""
+    return replace(
+        session,
+        issuer=None,
+        client_id=None,
+        client_auth_method=None,
+        client_key_id=None,
+        session_started_at=None,
+        extra={},
+    )
+
+
+def did(number: int) -> str:
+    """A DID for tests."""
+    return f"did:plc:{number:024d}"
