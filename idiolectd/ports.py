@@ -73,19 +73,20 @@ class Committed(Enum):
     SUPERSEDED = auto()  # the record holds another token than was read; nothing was written
 
 
+# How many DIDs one answer of a `Watch` names at most: enough to keep the daemon busy, and little
+# enough that the next answer is never far away.
+FULL_BATCH = 1000
+
+
 class Watch(Protocol):
     """A look-out for changes by anybody, foreign programs included."""
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether more is known to be waiting: the next `wait_changed` returns at once."""
-        ...
 
     async def wait_changed(self) -> Collection[str]:
         """Waits for changes; returns the DIDs that should be looked at, without order.
 
         The first call returns at once, with everything whose stored schedule can't be relied on.
-        May name a DID that did not change, or that is gone.
+        A full batch may have left something over, and the next call returns at once; a smaller one
+        has told all that was known. May name a DID that did not change, or that is gone.
         """
         ...
 

@@ -215,8 +215,8 @@ def _parse_object(text: str | bytes) -> dict[str, Any]:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         record = json.loads(text, parse_constant=_refuse_constant)
-        # A lone surrogate is legal in JSON's grammar and can't be stored as UTF-8 again.
-        json.dumps(record, ensure_ascii=False).encode("utf-8")
+        if "\\u" in text:  # a lone surrogate is legal in JSON, and can't be stored as UTF-8 again
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
         raise SessionError("not UTF-8") from None
     except RecursionError:

@@ -7,7 +7,7 @@ with the tokens it speaks of; nobody else changes a field.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum, auto
 from typing import Any, Self
 
@@ -137,8 +137,12 @@ class RefreshState:
 
     def to_json(self) -> str:
         """What stores keep; the reverse of `from_json`."""
-        known = {name: value for name, value in asdict(self).items() if value not in (None, (), {}, 0, False)}
-        return json.dumps({"version": 1, **known}, ensure_ascii=False, separators=(",", ":"))
+        record: dict[str, Any] = {"version": 1}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value != f.default:
+                record[f.name] = vars(value) if isinstance(value, Note | LastError | Pins) else value
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

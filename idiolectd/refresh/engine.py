@@ -37,7 +37,7 @@ from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
 from idiolectd.refresh.shield import finish
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import Change, RefreshState, State, adopt, last_good, shown, tokens_of
+from idiolectd.state import Adopted, Change, RefreshState, State, adopt, last_good, shown, tokens_of
 
 # How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
 _IDENTITY_INTERVAL = 7 * 86400.0
@@ -87,9 +87,11 @@ class RefreshEngine:
         entry = await self._store.read(did)
         if entry.session is None and last_good(entry.state) is None:
             return None
-        if entry.session is not None and self._is_known(entry.session, entry.state):
-            session = entry.state.pins.restored_to(entry.session)
-            return self._ledger.line(Work(session, entry.state, self._ledger.clock.now()))
+        now = self._ledger.clock.now()
+        if entry.session is not None:
+            adopted = adopt(entry.session, entry.state, now)
+            if _is_known(adopted):
+                return self._ledger.line(Work(adopted.session, adopted.state, now))
         async with self._store.claim(did, patience=0):
             work = await self._adopt(await self._store.read(did))
             return None if work is None else self._ledger.line(work)
@@ -127,11 +129,6 @@ class RefreshEngine:
 
     # Taking notice ---------------------------------------------------------------------------
 
-    @staticmethod
-    def _is_known(session: OAuthSession, state: RefreshState) -> bool:
-        planned = state.next_attempt_at is not None or state.state is State.RELOGIN_REQUIRED
-        return planned and adopt(session, state, 0.0).change is Change.NONE
-
     async def _adopt(self, entry: Entry) -> Work | None:
         """Compares a record with its state, writes down what changed, plans what is new."""
         if entry.session is None:
@@ -140,7 +137,7 @@ class RefreshEngine:
         now = self._ledger.clock.now()
         adopted = adopt(entry.session, entry.state, now)
         work = Work(adopted.session, adopted.state, now)
-        if self._is_known(entry.session, entry.state):
+        if _is_known(adopted):
             return work
         if adopted.change is not Change.SPENT:
             work = replace(work, state=self._ledger.planner.fresh(work.session, work.state, now))
@@ -215,6 +212,12 @@ class RefreshEngine:
             return await self._ledger.conclude(work, prepared)
         sending = Sending(refresher, self._ledger, self.patience)
         return await finish(partial(sending.send, work, prepared))
+
+
+def _is_known(adopted: Adopted) -> bool:
+    """Whether nothing happened to the record since its session was planned."""
+    planned = adopted.state.next_attempt_at is not None or adopted.state.state is State.RELOGIN_REQUIRED
+    return planned and adopted.change is Change.NONE
 
 
 def _contradiction(session: OAuthSession, state: RefreshState) -> Suspended | None:

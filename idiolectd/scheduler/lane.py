@@ -20,6 +20,10 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_WISH = 3600.0
 
 
+# A wait too short to be worth sleeping; sums of floats never meet exactly.
+_NOW = 0.001
+
+
 @dataclass(frozen=True, kw_only=True)
 class LaneLimits:
     """What one issuer is sent at most.
@@ -61,6 +65,11 @@ class Lane:
         """How many tasks should serve it."""
         return min(1 if self.troubled else self.limits.concurrency, len(self._queue) + self.workers)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be forgotten: nothing to do, nobody at work, no failure to remember."""
+        return not (self._queue or self.workers or self._failures)
+
     def push(self, due: Due) -> None:
         """Queues a session; the one whose token ends first goes first."""
         heapq.heappush(self._queue, (due.expires_at, due.did, due))
@@ -69,7 +78,8 @@ class Lane:
         """Seconds until the next session may start; None if none is queued."""
         if not self._queue:
             return None
-        return max(0.0, self.paused_until - now, self._next_start - now)
+        wait = max(self.paused_until, self._next_start) - now
+        return wait if wait > _NOW else 0.0
 
     def pop(self, now: float) -> Due:
         """Takes the next session out; the caller starts it now."""
@@ -90,7 +100,7 @@ class Lane:
             luck: uniform in [0, 1).
             retry_after: the seconds it asked for.
         """
-        self._failures += 1
+        self._failures = min(self._failures + 1, _TRIP + 16)
         if retry_after is None and self._failures < _TRIP:
             return False
         pause = min(_LONGEST_PAUSE, 2.0 ** max(0, self._failures - _TRIP)) * (0.5 + luck / 2)

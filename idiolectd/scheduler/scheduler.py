@@ -22,7 +22,7 @@ from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
-from idiolectd.ports import Due, SharedStore
+from idiolectd.ports import FULL_BATCH, Due, SharedStore
 from idiolectd.refresh import Attempt, RefreshEngine
 from idiolectd.scheduler.agenda import Agenda
 from idiolectd.scheduler.lane import Lane, LaneLimits
@@ -30,6 +30,9 @@ from idiolectd.state import shown
 
 # Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
 LONGEST_SLEEP = 30.0
+
+# Nor shorter: what becomes due at nearly the same time is started together.
+_SHORTEST_SLEEP = 0.001
 
 # How much of the future is held in memory, and how many lines of it at most.
 _HORIZON = 600.0
@@ -150,11 +153,12 @@ class Scheduler:
             try:
                 async with self._store.watch() as watch:
                     while True:
-                        if not (caught_up or watch.is_behind):
+                        changed = await watch.wait_changed()
+                        await self._look_at(changed)
+                        self._store_answered()
+                        if not caught_up and len(changed) < FULL_BATCH:
                             caught_up = True
                             task_status.started()
-                        await self._look_at(await watch.wait_changed())
-                        self._store_answered()
             except StoreError as error:
                 self._store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
@@ -208,7 +212,7 @@ class Scheduler:
                 self._enqueue(due, tg)
             self._wake = anyio.Event()
             next_at = min(self._agenda.next_at or math.inf, self._refill_at)
-            with anyio.move_on_after(min(LONGEST_SLEEP, max(0.0, next_at - self._clock.now()))):
+            with anyio.move_on_after(min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))):
                 await self._wake.wait()
 
     async def _refill(self) -> None:
@@ -260,7 +264,7 @@ class Scheduler:
                 await self._look_again(due.did)
             self._staff(lane, tg)
         lane.workers -= 1
-        if not lane.workers and not len(lane) and not lane.troubled:
+        if lane.is_idle:
             self._lanes.pop(lane.name, None)
 
     async def _look_again(self, did: str) -> None:

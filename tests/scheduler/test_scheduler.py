@@ -1,0 +1,364 @@
+"""The scheduler over a store in memory, on a virtual clock."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from idiolectd.errors import StoreError
+from idiolectd.events import IssuerPaused, SessionCrashed, SessionQuarantined
+from idiolectd.outcome import Retry
+from idiolectd.ports import Answer, Entry
+from idiolectd.refresh import RefreshEngine
+from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.session import OAuthSession
+from idiolectd.store import InMemoryOAuthTokenStore
+from tests.support import FakeServer, Recorder, VirtualClock, did, planner
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86400.0
+
+
+class Store(InMemoryOAuthTokenStore):
+    """A store that can be unreadable for a while."""
+
+    is_down = False
+
+    async def read(self, did: str) -> Entry:
+        if self.is_down:
+            await anyio.lowlevel.checkpoint()
+            raise StoreError("input/output error")
+        return await super().read(did)
+
+
+@dataclass
+class World:
+    """A store, servers by issuer, and a scheduler over them."""
+
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    events: Recorder = field(default_factory=Recorder)
+    limits: LaneLimits = field(default_factory=LaneLimits)
+
+    def __post_init__(self) -> None:
+        self.store = Store(clock=self.clock)
+        self.servers: dict[str, FakeServer] = {}
+        engine = RefreshEngine(
+            self.store, {"dpop": self}, planner=planner(), clock=self.clock, events=self.events
+        )
+        self.scheduler = Scheduler(
+            self.store, engine, clock=self.clock, emit=self.events, limits=self.limits, luck=lambda: 0.5
+        )
+
+    def server(self, name: str, *, life: float = 3600.0) -> FakeServer:
+        issuer = f"https://{name}.example"
+        return self.servers.setdefault(issuer, FakeServer(self.clock.now, life=life, issuer=issuer))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tg:
+            await tg.start(self.scheduler.run)
+            yield
+            tg.cancel_scope.cancel()
+
+    # The port: each session goes to its issuer's server.
+    kind = "dpop"
+
+    def __getattr__(self, name: str) -> object:
+        if name not in ("prepare", "send", "probe", "revoke"):
+            raise AttributeError(name)
+
+        async def call(session: OAuthSession, *args: object, **kwargs: object) -> object:
+            return await getattr(self.servers[session.issuer or ""], name)(session, *args, **kwargs)
+
+        return call
+
+
+async def test_a_week_of_a_thousand_sessions() -> None:
+    """Over a week no token is ever met expired, each is refreshed once in its window, none is replayed."""
+    world = World()
+    lives = {"short": 4 * 3600.0, "long": 24 * 3600.0, "longer": 48 * 3600.0}
+    for number in range(1000):
+        name = list(lives)[0 if number < 40 else 1 + number % 2]
+        await world.store.save(world.server(name, life=lives[name]).login(did(number)))
+    async with world.running():
+        await anyio.sleep(7 * DAY)
+    for name, life in lives.items():
+        server = world.server(name)
+        assert server.replays == []
+        accounts = len([d for d in range(1000) if (d < 40) == (name == "short")])
+        if name != "short":
+            accounts //= 2
+        rotations = len(server.sent) / accounts
+        assert 7 * DAY / (0.87 * life) - 1 <= rotations <= 7 * DAY / (0.70 * life) + 1
+    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+    assert max(late) < 5
+    assert world.scheduler.statistics().in_flight == 0
+    for number in range(1000):
+        session = await world.store.load(did(number))
+        assert session is not None
+        assert not session.is_expired(_utc(world.clock.now()))
+
+
+async def test_a_dead_issuer_delays_nobody() -> None:
+    """While one issuer hangs and one refuses, all others' sessions are refreshed in time."""
+    world = World(limits=LaneLimits(concurrency=2))
+    for number in range(60):
+        await world.store.save(world.server(("hangs", "fails", "works")[number % 3]).login(did(number)))
+
+    async def hang(_session: OAuthSession) -> Answer:
+        await anyio.sleep(60)
+        return Retry("read_timeout", "no answer", issuer_wide=True)
+
+    async def fail(_session: OAuthSession) -> Answer:
+        return Retry("connect", "connection refused", issuer_wide=True)
+
+    world.server("hangs").before = hang
+    world.server("fails").before = fail
+    async with world.running():
+        await anyio.sleep(DAY)
+    late = [
+        event.lateness or 0.0  # type: ignore[attr-defined]
+        for event in world.events.of("session.refreshed")
+        if event.issuer == "https://works.example"  # type: ignore[attr-defined]
+    ]
+    assert len(late) > 20 * 24
+    assert max(late) < 5
+
+
+async def test_a_server_in_trouble_is_asked_seldom() -> None:
+    """Two days of 5xx for 500 sessions: a few requests a minute in all, and everything works afterwards."""
+    world = World()
+    server = world.server("down")
+    for number in range(500):
+        await world.store.save(server.login(did(number)))
+
+    async def fail(_session: OAuthSession) -> Answer:
+        return Retry("http_503", "unavailable", issuer_wide=True)
+
+    server.before = fail
+    async with world.running():
+        await anyio.sleep(2 * DAY)
+        assert len(server.sent) < 2 * DAY / 30
+        assert len(world.events.of("issuer.paused")) == 1
+        server.before = None
+        await anyio.sleep(400)
+        assert len(world.events.of("issuer.resumed")) == 1
+    for number in range(500):
+        session = await world.store.load(did(number))
+        assert session is not None
+        assert server.is_current(session)
+        assert not session.is_expired(_utc(world.clock.now()))
+
+
+async def test_retry_after_is_obeyed() -> None:
+    """A 429 with a wish pauses the whole issuer for that long."""
+    world = World()
+    server = world.server("busy", life=600)
+    for number in range(20):
+        await world.store.save(server.login(did(number)))
+    asked: list[float] = []
+
+    async def once(_session: OAuthSession) -> Answer | None:
+        asked.append(world.clock.now())
+        if len(asked) > 1:
+            return None
+        return Retry("rate_limited", "slow down", retry_after=120.0, issuer_wide=True)
+
+    server.before = once
+    async with world.running():
+        await anyio.sleep(1000)
+    assert asked[1] - asked[0] >= 120
+    assert isinstance(world.events.of("issuer.paused")[0], IssuerPaused)
+
+
+async def test_overdue_sessions_go_by_their_end() -> None:
+    """After a long stop the session whose token ends first is refreshed first, at the lane's pace."""
+    world = World(limits=LaneLimits(concurrency=1, rate=2.0))
+    lives = [5000.0, 4100.0, 9000.0, 4050.0, 7000.0]
+    server = world.server("works")
+    for number, life in enumerate(lives):
+        server.life = life
+        await world.store.save(server.login(did(number)))
+    world.clock.offset += 10000
+    order: list[str] = []
+
+    async def record(session: OAuthSession) -> None:
+        order.append(session.did)
+
+    server.before = record
+    async with world.running():
+        await anyio.sleep(60)
+    assert order[:5] == [did(number) for number in (3, 1, 0, 4, 2)]
+    gaps = [b - a for a, b in zip(server.sent_at, server.sent_at[1:5], strict=False)]
+    assert min(gaps) >= 0.5
+
+
+async def test_concurrency_is_bounded_per_issuer() -> None:
+    """No issuer is sent more than its share at a time; many issuers go side by side."""
+    world = World(limits=LaneLimits(concurrency=3, rate=1000.0))
+    now: dict[str, int] = defaultdict(int)
+    most: dict[str, int] = defaultdict(int)
+
+    async def count(session: OAuthSession) -> None:
+        issuer = session.issuer or ""
+        now[issuer] += 1
+        most[issuer] = max(most[issuer], now[issuer])
+        most["all"] = max(most["all"], sum(now.values()))
+        await anyio.sleep(2)
+        now[issuer] -= 1
+
+    for number in range(80):
+        server = world.server(f"s{number % 4}")
+        server.before = count
+        await world.store.save(server.login(did(number)))
+    world.clock.offset += 3600
+    async with world.running():
+        await anyio.sleep(100)
+    assert most.pop("all") == 12
+    assert set(most.values()) == {3}
+
+
+async def test_a_login_while_running_is_picked_up() -> None:
+    """A session saved, replaced or deleted by somebody is noticed at once."""
+    world = World()
+    server = world.server("works", life=100)
+    async with world.running():
+        await world.store.save(server.login(did(1)))
+        await anyio.sleep(90)
+        assert len(server.sent) == 1
+        await world.store.delete(did(1))
+        await anyio.sleep(500)
+        assert len(server.sent) == 1
+
+
+async def test_a_broken_record_is_reported_once_and_hurts_nobody() -> None:
+    """An unreadable record is read again after a second, then reported, once; repaired, it works."""
+    world = World()
+    server = world.server("works", life=100)
+    good = server.login(did(1))
+    await world.store.save(server.login(did(2)))
+    async with world.running():
+        world.store.put_record(did(1), b'{"did": "did:plc:')
+        await anyio.sleep(0.5)
+        assert world.events.of("session.quarantined") == []
+        await anyio.sleep(600)
+        reports = world.events.of("session.quarantined")
+        assert [type(report) for report in reports] == [SessionQuarantined]
+        assert world.scheduler.statistics().quarantined == 1
+        world.store.put_record(did(1), good.to_json().encode())
+        await anyio.sleep(90)
+        assert world.scheduler.statistics().quarantined == 0
+    assert [event for event in world.events.of("session.refreshed") if event.did == did(1)]  # type: ignore[attr-defined]
+
+
+async def test_a_record_caught_in_the_middle_of_a_write_is_no_fault() -> None:
+    """A writer that truncates first is given a second."""
+    world = World()
+    server = world.server("works")
+    session = server.login(did(1))
+    async with world.running():
+        world.store.put_record(did(1), b"")
+        await anyio.sleep(0.3)
+        world.store.put_record(did(1), session.to_json().encode())
+        await anyio.sleep(10)
+    assert world.events.of("session.quarantined") == []
+
+
+async def test_an_exception_is_one_sessions_error() -> None:
+    """Our own bug on one session is logged and backed off, and the other sessions go on."""
+    world = World()
+    server = world.server("works", life=100)
+    for number in (1, 2):
+        await world.store.save(server.login(did(number)))
+
+    async def bug(session: OAuthSession) -> None:
+        if session.did == did(1):
+            raise ZeroDivisionError(session.refresh_jwt)
+
+    server.before = bug
+    async with world.running():
+        await anyio.sleep(DAY)
+    crashes = world.events.of("session.crashed")
+    assert isinstance(crashes[0], SessionCrashed)
+    assert "ZeroDivisionError" in crashes[0].traceback
+    assert len(crashes) < 700, "a crash must back off"
+    refreshed = [event for event in world.events.of("session.refreshed") if event.did == did(2)]  # type: ignore[attr-defined]
+    assert len(refreshed) > 900
+
+
+async def test_a_cancelled_scheduler_finishes_what_was_sent() -> None:
+    """Cancelling starts nothing new, and waits for the answer and the save."""
+    world = World(limits=LaneLimits(concurrency=1))
+    server = world.server("slow", life=1000)
+    for number in (1, 2):
+        await world.store.save(server.login(did(number)))
+    world.clock.offset += 1000
+
+    async def slowly(_session: OAuthSession) -> None:
+        await anyio.sleep(20)
+
+    server.before = slowly
+    async with world.running():
+        await anyio.sleep(10)
+    assert len(server.sent) == 1
+    saved = [await world.store.load(did(number)) for number in (1, 2)]
+    assert "refresh-2" in [session.refresh_jwt for session in saved if session]
+
+
+async def test_a_store_that_fails_for_a_while_delays_only() -> None:
+    """An unreadable store is reported once, and work goes on when it answers again."""
+    world = World()
+    server = world.server("works", life=100)
+    await world.store.save(server.login(did(1)))
+    async with world.running():
+        world.store.is_down = True
+        await anyio.sleep(300)
+        assert len(world.events.of("store.unavailable")) == 1
+        assert server.sent == []
+        world.store.is_down = False
+        await anyio.sleep(30)
+    assert len(server.sent) >= 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, 5 * DAY])
+async def test_after_a_suspend_due_work_starts_within_half_a_minute(jump: float) -> None:
+    """When the wall clock went on while everything slept, what is due starts within 30 seconds."""
+    world = World()
+    server = world.server("works", life=7200)
+    for number in range(10):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(1800)
+        assert server.sent == []
+        world.clock.offset += jump + 3000
+        await anyio.sleep(31)
+        assert len(server.sent) == 10
+    assert len(world.events.of("clock.jumped")) == 1
+
+
+async def test_a_mended_configuration_tries_suspended_sessions_at_once() -> None:
+    """`retry_suspended` does not wait for the slow retry."""
+    world = World()
+    server = world.server("works")
+    session = server.login(did(1))
+    await world.store.save(session)
+    broken = replace(session, client_id="https://other.example/client.json")
+    async with world.running():
+        world.store.put_record(did(1), broken.to_json().encode())
+        await anyio.sleep(3600)
+        assert len(world.events.of("session.suspended")) == 1
+        assert server.sent == []
+        world.store._records[did(1)] = session.to_json().encode()
+        world.scheduler.retry_suspended()
+        await anyio.sleep(1)
+        assert len(server.sent) == 1
+
+
+def _utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
