@@ -1,0 +1,178 @@
+"""The durable state: its transitions, its text, and what it makes of a record that changed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idiolectd.errors import SessionError
+from idiolectd.session import OAuthSession
+from idiolectd.state import (
+    Change,
+    LastError,
+    Note,
+    Pins,
+    RefreshState,
+    State,
+    TokenTimes,
+    adopt,
+    last_good,
+    tokens_of,
+)
+from tests.support import OTHER_KEY, START, FakeServer, did, without_ours
+
+optional_times = st.none() | st.floats(0, 4e9)
+states = st.builds(
+    RefreshState,
+    state=st.sampled_from(State),
+    cause=st.none() | st.text(),
+    attempts=st.integers(0, 99),
+    refusals=st.integers(0, 3),
+    last_success_at=optional_times,
+    last_error=st.none() | st.builds(LastError, st.text(), st.text(), st.floats(0, 4e9)),
+    next_attempt_at=optional_times,
+    note=st.none() | st.builds(Note, st.text(), st.floats(0, 4e9), st.integers(0, 5)),
+    spent=st.lists(st.text(), max_size=5).map(tuple),
+    last_good=st.none() | st.text(),
+    withheld=st.none() | st.text(),
+    pins=st.builds(Pins, issuer=st.none() | st.text(), client_id=st.none() | st.text()),
+    token_seen_at=optional_times,
+    ending=st.booleans(),
+)
+
+
+@given(states)
+def test_what_is_stored_comes_back(state: RefreshState) -> None:
+    """Every state survives its text."""
+    assert RefreshState.from_json(state.to_json()) == state
+
+
+@given(states, st.dictionaries(st.text(), st.integers()))
+def test_fields_of_a_later_version_are_ignored(state: RefreshState, more: dict[str, int]) -> None:
+    """A state with fields that this version does not know is still read."""
+    known = json.loads(state.to_json())
+    assert RefreshState.from_json(json.dumps({**{f"x-{k}": v for k, v in more.items()}, **known})) == state
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"version":2}', '{"version":1,"state":"odd"}', '{"version":1,"note":{"x":1}}'],
+)
+def test_a_damaged_state_is_an_error_of_one_kind(text: str) -> None:
+    """What can't be read raises `SessionError`, whatever is wrong with it."""
+    with pytest.raises(SessionError):
+        RefreshState.from_json(text)
+
+
+def test_no_token_in_repr() -> None:
+    """The last good record and withheld tokens do not show."""
+    state = RefreshState(last_good="SECRET", withheld="SECRET")
+    assert "SECRET" not in repr(state)
+
+
+class TestAdopt:
+    """What a record that somebody wrote means."""
+
+    def setup_method(self) -> None:
+        self.server = FakeServer(lambda: START)
+        self.first = self.server.login(did(1))
+        self.known = adopt(self.first, RefreshState(), START).state
+        self.second = self.first.with_tokens(tokens_of(self.server.login(did(1))))
+        self.rotated = self.known.rotated(self.first, self.second, START)
+
+    def test_first_sight_is_a_login(self) -> None:
+        """A record never seen is a new session, pinned to what it names."""
+        adopted = adopt(self.first, RefreshState(), START)
+        assert adopted.change is Change.LOGIN
+        assert adopted.state.pins == Pins.of(self.first)
+
+    def test_the_same_record_is_no_change(self) -> None:
+        """Nothing changed: the state stays."""
+        assert adopt(self.second, self.rotated, START + 9).change is Change.NONE
+        assert adopt(self.second, self.rotated, START + 9).state == self.rotated
+
+    def test_dropped_fields_are_put_back(self) -> None:
+        """A foreign save without our fields is the same session, with its pins."""
+        adopted = adopt(without_ours(self.second), self.rotated, START)
+        assert (adopted.change, adopted.session) == (Change.NONE, self.second)
+
+    def test_a_spent_token_is_replaced_by_the_last_good_one(self) -> None:
+        """A used token that somebody put back is not believed."""
+        adopted = adopt(without_ours(self.first), self.rotated, START)
+        assert adopted.change is Change.SPENT
+        assert adopted.session == self.second
+
+    def test_a_token_of_another_program_counts(self) -> None:
+        """The same key with a token we did not bring is the same session, and ours is spent."""
+        theirs = self.second.with_tokens(tokens_of(self.server.login(did(1))))
+        adopted = adopt(theirs, self.rotated, START)
+        assert adopted.change is Change.ROTATED
+        assert self.second.refresh_token_hash in adopted.state.spent
+        assert adopt(self.second, adopted.state, START).change is Change.SPENT
+
+    def test_another_key_is_another_session(self) -> None:
+        """A record with another DPoP key is a new login: no pin, note or error is carried over."""
+        login = replace(self.server.login(did(1), key=OTHER_KEY), issuer="https://other.example")
+        dead = replace(self.rotated, state=State.RELOGIN_REQUIRED, cause="replayed", attempts=7)
+        adopted = adopt(login, dead, START)
+        assert adopted.change is Change.LOGIN
+        assert (adopted.state.state, adopted.state.attempts) == (State.FRESH, 0)
+        assert adopted.state.pins.issuer == "https://other.example"
+        assert self.second.refresh_token_hash in adopted.state.spent
+
+    def test_an_issuer_is_never_repinned(self) -> None:
+        """A record that names another issuer under the same key contradicts its pin."""
+        adopted = adopt(replace(self.second, issuer="https://evil.example"), self.rotated, START)
+        assert adopted.state.pins.contradiction(adopted.session) == "issuer"
+
+
+def test_a_note_counts_while_its_token_is_stored() -> None:
+    """A rotation makes an old note meaningless, without anybody clearing it."""
+    server = FakeServer(lambda: START)
+    first, second = server.login(did(1)), server.login(did(1))
+    state = RefreshState().noting(first, START)
+    assert state.note_on(first) == Note(first.refresh_token_hash, START, 1)
+    assert state.note_on(second) is None
+    assert state.noting(first, START + 1).note_on(first) == Note(first.refresh_token_hash, START + 1, 2)
+    assert state.noting(second, START + 1).note_on(second) == Note(second.refresh_token_hash, START + 1, 1)
+
+
+def test_an_answer_that_rotates_nothing_spends_nothing() -> None:
+    """A server that keeps the refresh token (RFC 6749, section 6) has not used it up."""
+    session = FakeServer(lambda: START).login(did(1))
+    again = replace(session, access_jwt="new")
+    state = RefreshState().rotated(session, again, START)
+    assert state.spent == ()
+    assert last_good(state) == again
+
+
+def test_the_list_of_spent_tokens_is_bounded() -> None:
+    """A session that lives for years does not grow its state."""
+    server, state = FakeServer(lambda: START), RefreshState()
+    session = server.login(did(1))
+    for _ in range(100):
+        after = session.with_tokens(tokens_of(server.login(did(1))))
+        state, session = state.rotated(session, after, START), after
+    assert len(state.spent) == 16
+    assert len(state.to_json()) < 4000
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "expires_at", "seen", "life"),
+    [
+        ("2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z", None, 3600),
+        ("", "2027-01-15T09:00:00Z", START + 600, 3000),
+        ("2027-01-15T10:00:00Z", "2027-01-15T09:00:00Z", START, 3600),
+        ("2027-01-15T08:00:00Z", "", START, 0),
+        ("junk", "junk", None, 0),
+    ],
+)
+def test_the_life_of_a_token(issued_at: str, expires_at: str, seen: float | None, life: float) -> None:
+    """From the record, else from first sight; without a readable end there is none."""
+    session: OAuthSession = replace(
+        FakeServer(lambda: START).login(did(1)), issued_at=issued_at, expires_at=expires_at
+    )
+    times = TokenTimes.of(session, RefreshState(token_seen_at=seen), START)
+    assert times.expires_at - times.issued_at == life
