@@ -49,12 +49,17 @@ def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier:
     Raises:
         StoreError: the store can't be opened, or another daemon runs on it.
     """
-    daemon = _Daemon(config, reload, log, notifier)
-    anyio.run(daemon.main, backend="trio")
+    daemon = anyio.run(_run, config, reload, log, notifier, backend="trio")
     if daemon.refused is not None:
         raise daemon.refused
     log(events.DaemonStopped(exit_code=daemon.exit_code))
     return daemon.exit_code
+
+
+async def _run(config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier) -> "_Daemon":
+    daemon = _Daemon(config, reload, log, notifier)
+    await daemon.main()
+    return daemon
 
 
 class _Daemon:

@@ -1,5 +1,6 @@
 """Puts the parts together from a configuration: for the daemon and for every other command."""
 
+import os
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
-from idiolectd.config import Config
+from idiolectd.config import ClientConfig, Config
+from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, OAuthClient, OAuthRefresher
+from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
 from idiolectd.refresh import Planner, RefreshEngine
@@ -90,9 +92,21 @@ def _identity(config: Config, http: HttpClient) -> Identity:
 def _refreshers(
     config: Config, http: HttpClient, identity: Identity, clock: Clock
 ) -> dict[Kind, SplitRefresher[Any]]:
-    clients = [OAuthClient(client.client_id, client.keys) for client in config.oauth.clients]
-    registry = ClientRegistry(clients, default_client_id=config.oauth.client_id)
+    """Raises `ConfigError`: a client's key can't be read."""
+    clients = ClientRegistry(
+        [_client(client) for client in config.oauth.clients], default_client_id=config.oauth.client_id
+    )
     return {
-        "dpop": OAuthRefresher(http, registry, identity, clock=clock),
-        "bearer": LegacyRefresher(http, identity, clock=clock),
+        "dpop": OAuthRefresher(http, clock, clients, Discovery(http, clock), identity),
+        "bearer": LegacyRefresher(http, clock),
     }
+
+
+def _client(client: ClientConfig) -> OAuthClient:
+    keys = {}
+    for key in client.keys:
+        try:
+            keys[key.kid] = SigningKey.parse(key.read(os.environ))
+        except ValueError as error:
+            raise ConfigError(f"oauth.clients: key {key.kid} of {client.client_id}: {error}") from None
+    return OAuthClient(client.client_id, keys)
