@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick check format lock clean
+.PHONY: help demo test test-quick check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -15,6 +16,24 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
+	$(BIN)/python -m tests.demo
+
+test: $(STAMP)  ## everything, the real PDS included
+	@echo "make test: about 6 minutes. It downloads the packages of requirements-dev.lock (60 MB) and, once,"
+	@echo "the real PDS from npm (560 MB unpacked). It talks to nobody else; servers listen on loopback."
+	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
+	$(BIN)/pytest
+
+test-quick: $(STAMP) ## the daily part, less than a minute, no npm
+	$(BIN)/pytest -n auto -m "not slow and not real_pds"
+
+real-pds: $(PDS) ## install the real PDS (npm, 560 MB) for `make test`
+
+$(PDS): tests/real_pds/package-lock.json
+	cd tests/real_pds && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 check: $(STAMP) ## format, lint, types, layers
@@ -32,4 +51,4 @@ lock: $(STAMP)  ## renew both locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-find-links pyproject.toml --group dev -o requirements-dev.lock
 
 clean:          ## everything that was built here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/real_pds/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

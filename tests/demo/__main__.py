@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 
 from idiolectd import OAuthSession, open_store
+from tests.daemon_process import DaemonProcess, environment
 
 TOKEN_LIFE = 20
 CLIENTS = 4
@@ -43,7 +42,7 @@ def main() -> int:
         started = stack.enter_context(_simulator(arguments.sessions))
         store_url = f"sqlite://{folder}/sessions.sqlite"
         anyio.run(_fill, store_url, started)
-        daemon = stack.enter_context(_Daemon(store_url, folder / "daemon.log"))
+        daemon = stack.enter_context(DaemonProcess(environment(store_url), folder / "daemon.log"))
         clients = [stack.enter_context(_Client(store_url, number)) for number in range(CLIENTS)]
         _watch(console, arguments.seconds, started["url"], daemon, clients)
         for client in clients:
@@ -72,40 +71,6 @@ async def _fill(store_url: str, started: dict[str, Any]) -> None:
         for account in started["accounts"]:
             for record in account["oauth"] + account["legacy"]:
                 await store.save(OAuthSession.from_json(json.dumps(record)))
-
-
-class _Daemon:
-    """`idiolectd run` as its own process; its log is read as a monitoring system would."""
-
-    def __init__(self, store_url: str, log: Path) -> None:
-        self.log = log
-        environ = {
-            **os.environ,
-            "IDIOLECTD_STORE__URL": store_url,
-            "IDIOLECTD_NETWORK__ALLOW_LOOPBACK_HTTP": "true",
-            "IDIOLECTD_LOG__FORMAT": "json",
-            "IDIOLECTD_CONFIG": str(log.with_name("config.toml")),
-        }
-        log.with_name("config.toml").write_text("")
-        self._file = log.open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "idiolectd", "run"], stderr=self._file, env=environ
-        )
-
-    def __enter__(self) -> "_Daemon":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._file.close()
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
-    def stop(self) -> int:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
 
 
 class _Client:
@@ -147,7 +112,7 @@ def _stats(url: str) -> dict[str, Any]:
         return found
 
 
-def _watch(console: Console, seconds: float, url: str, daemon: _Daemon, clients: list[_Client]) -> None:
+def _watch(console: Console, seconds: float, url: str, daemon: DaemonProcess, clients: list[_Client]) -> None:
     end = time.monotonic() + seconds
     with Live(console=console, refresh_per_second=2, transient=True) as live:
         while (left := end - time.monotonic()) > 0:
@@ -155,7 +120,7 @@ def _watch(console: Console, seconds: float, url: str, daemon: _Daemon, clients:
             time.sleep(min(1.0, left))
 
 
-def _figures(stats: dict[str, Any], daemon: _Daemon, clients: list[_Client]) -> dict[str, Any]:
+def _figures(stats: dict[str, Any], daemon: DaemonProcess, clients: list[_Client]) -> dict[str, Any]:
     events = daemon.events()
     late = sorted(event.get("lateness", 0.0) for event in events if event["event"] == "session.refreshed")
     lost = [event for event in events if event["event"] == "session.relogin_required"]
@@ -184,7 +149,7 @@ def _summary(
     console: Console,
     figures: dict[str, Any],
     sessions: int,
-    daemon: _Daemon,
+    daemon: DaemonProcess,
     clients: list[_Client],
     daemon_exit: int,
 ) -> int:
