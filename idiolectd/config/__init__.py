@@ -1,0 +1,40 @@
+"""The configuration: TOML and variables in, frozen and checked dataclasses out.
+
+Nothing is read at import and nothing is global: whoever needs a value is given it. Keys that hold
+secrets do not exist; a key names the place of a secret.
+"""
+
+from idiolectd.config.clients import ClientConfig, ClientKeyConfig
+from idiolectd.config.example import example
+from idiolectd.config.load import Reloaded, candidates, changed_keys, load_config, reload_config
+from idiolectd.config.schema import (
+    KEYS,
+    Config,
+    IdentityConfig,
+    Key,
+    LogConfig,
+    NetworkConfig,
+    OAuthConfig,
+    RefreshConfig,
+    StoreConfig,
+)
+
+__all__ = [
+    "KEYS",
+    "ClientConfig",
+    "ClientKeyConfig",
+    "Config",
+    "IdentityConfig",
+    "Key",
+    "LogConfig",
+    "NetworkConfig",
+    "OAuthConfig",
+    "RefreshConfig",
+    "Reloaded",
+    "StoreConfig",
+    "candidates",
+    "changed_keys",
+    "example",
+    "load_config",
+    "reload_config",
+]

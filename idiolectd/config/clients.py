@@ -1,0 +1,142 @@
+"""Confidential OAuth clients: which keys they have and where the keys lie.
+
+Only the reading of a key's text happens here; what is in it, the room `oauth` knows. Secrets stay
+out of the configuration file: it names a file, a systemd credential or a variable.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from idiolectd.config import kinds, urls
+from idiolectd.config.kinds import Refused
+from idiolectd.errors import ConfigError
+
+_MAX_KEY = 65_536  # bytes; an RSA key of 16,384 bits in PEM is an eighth of it
+
+Place = Literal["file", "credential", "env"]
+_PLACES: tuple[Place, ...] = ("file", "credential", "env")
+
+
+@dataclass(frozen=True)
+class ClientKeyConfig:
+    """Where one private key lies.
+
+    Attributes:
+        kid: its key ID in the client's published JWKS.
+        place: what kind of place `name` is in.
+        name: a path, a credential's name, or an environment variable's.
+    """
+
+    kid: str
+    place: Place
+    name: str
+
+    def read(self, environ: Mapping[str, str]) -> str:
+        """The key's text, PEM or JWK.
+
+        Raises:
+            ConfigError: it is not there, unreadable, empty, or open to every user of the host.
+        """
+        what = f"oauth.clients: key {self.kid}"
+        match self.place:
+            case "env":
+                text = environ.get(self.name, "")
+                if not text.strip():
+                    raise ConfigError(f"{what}: the environment variable {self.name} is not set")
+                return text
+            case "credential":
+                folder = environ.get("CREDENTIALS_DIRECTORY")
+                if not folder:
+                    raise ConfigError(
+                        f"{what}: $CREDENTIALS_DIRECTORY is not set; start idiolectd as a systemd service"
+                        f" with LoadCredential={self.name}:PATH, or use `file`"
+                    )
+                return _read(Path(folder) / self.name, what)
+            case "file":
+                return _read(Path(self.name), what)
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """One confidential client.
+
+    Attributes:
+        client_id: the URL of its metadata document.
+        keys: its private keys; the first signs for new sessions.
+    """
+
+    client_id: str
+    keys: tuple[ClientKeyConfig, ...]
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{what}: {path} is not a file")
+            if mode & (stat.S_IROTH | stat.S_IWOTH):
+                raise ConfigError(f"{what}: every user can open {path}; run: chmod o-rwx {path}")
+            text = file.read(_MAX_KEY + 1).decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{what}: can't read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{what}: {path} is not text; expected PEM or a JWK") from None
+    if len(text) > _MAX_KEY or not text.strip():
+        raise ConfigError(f"{what}: {path} is {'too long for' if text.strip() else 'empty, not'} a key")
+    return text
+
+
+def _make_key(values: dict[str, Any]) -> ClientKeyConfig:
+    places = [place for place in _PLACES if place in values]
+    if "kid" not in values or len(places) != 1:
+        raise Refused(("", "expected kid, and one of file, credential or env"))
+    return ClientKeyConfig(values["kid"], places[0], values[places[0]])
+
+
+def _make_client(values: dict[str, Any]) -> ClientConfig:
+    if "client_id" not in values or not values.get("keys"):
+        raise Refused(("", "expected client_id and at least one key in keys"))
+    seen: set[str] = set()
+    for key in values["keys"]:
+        if key.kid in seen:
+            raise Refused((".keys", f"two keys have the kid {kinds.shown(key.kid)}"))
+        seen.add(key.kid)
+    return ClientConfig(values["client_id"], values["keys"])
+
+
+def _absolute(value: object) -> str:
+    path = kinds.string(value)
+    if not path.startswith("/"):
+        raise ValueError
+    return path
+
+
+def _credential(value: object) -> str:
+    name = kinds.string(value)
+    if "/" in name or name in (".", ".."):  # it is joined to the credentials' folder
+        raise ValueError
+    return name
+
+
+_KEYS = kinds.table_list(
+    "a list of tables { kid, and one of file, credential or env }",
+    {
+        "kid": kinds.text("a key ID"),
+        "file": kinds.made("an absolute path", _absolute),
+        "credential": kinds.made("the name of a systemd credential", _credential),
+        "env": kinds.text("the name of an environment variable"),
+    },
+    _make_key,
+)
+
+CLIENTS = kinds.table_list(
+    "a list of tables { client_id, keys }",
+    {"client_id": urls.client_id(), "keys": _KEYS},
+    _make_client,
+)

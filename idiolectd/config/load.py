@@ -1,0 +1,236 @@
+"""From files and variables to a `Config`.
+
+The first of ``--config``, ``$IDIOLECTD_CONFIG``, ``~/.config/idiolectd/config.toml`` and
+``/etc/idiolectd/config.toml`` that exists is read, and no other. A variable beats the file, the
+command line's ``--store`` beats both. All problems are reported at once; nothing is ignored: a key
+that is misspelt would silently be the default.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from idiolectd.config import kinds, urls
+from idiolectd.config.kinds import Refused
+from idiolectd.config.schema import KEYS, SECTIONS, Config, Key
+from idiolectd.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
+
+_PREFIX = "IDIOLECTD_"
+_FILE_VARIABLE = "IDIOLECTD_CONFIG"
+
+
+def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str | None = None) -> Config:
+    """Reads and checks the configuration.
+
+    Args:
+        path: the file that the command line names; None: search.
+        environ: the environment.
+        store_url: the store that the command line names; None: as configured.
+
+    Raises:
+        ConfigError: anything is wrong; one line for each problem.
+    """
+    found = _find(path, environ)
+    problems: list[str] = []
+    settings = _from_file(found, problems) if found is not None else {}
+    settings |= _from_environment(environ, problems)
+    if store_url is not None:
+        settings["store.url"] = ("--store", store_url)
+    values: dict[str, Any] = {}
+    for name, (source, value) in settings.items():
+        try:
+            values[name] = KEYS[name].kind.check(value)
+        except Refused as refused:
+            problems += [f"{source}: {name}{where}: {what}" for where, what in refused.problems]
+    if not problems:
+        problems = _contradictions(values, settings)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    values["store.url"] = _expanded(values.get("store.url"), environ)
+    return _assemble(found, values)
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """The keys whose values differ, as ``section.key``."""
+    return [
+        name
+        for name, key in KEYS.items()
+        if getattr(getattr(old, key.section), key.name) != getattr(getattr(new, key.section), key.name)
+    ]
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What a running daemon makes of a new configuration.
+
+    Attributes:
+        config: what holds from now on.
+        changed: the keys that took effect.
+        ignored: the keys that wait for a restart.
+    """
+
+    config: Config
+    changed: list[str]
+    ignored: list[str]
+
+
+def reload_config(running: Config, new: Config) -> Reloaded:
+    """Takes over what can change while the daemon runs, and keeps the rest as it was."""
+    names = changed_keys(running, new)
+    ignored = [name for name in names if not KEYS[name].reload]
+    config = new
+    for name in ignored:
+        key = KEYS[name]
+        section = getattr(config, key.section)
+        kept = replace(section, **{key.name: getattr(getattr(running, key.section), key.name)})
+        config = replace(config, **{key.section: kept})
+    return Reloaded(config, [name for name in names if KEYS[name].reload], ignored)
+
+
+def candidates(environ: Mapping[str, str]) -> list[Path]:
+    """Where a configuration is looked for if nobody names one."""
+    return [_config_home(environ) / "idiolectd" / "config.toml", SYSTEM_FILE]
+
+
+def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path if path is not None else environ.get(_FILE_VARIABLE)
+    if named:
+        return Path(named).absolute()
+    for candidate in candidates(environ):
+        try:
+            candidate.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:  # there may be one: going on without it could be a disaster
+            raise ConfigError(f"{candidate}: {error.strerror}; make it readable or name a file") from None
+        return candidate
+    return None
+
+
+_Settings = dict[str, tuple[str, object]]
+
+
+def _from_file(path: Path, problems: list[str]) -> _Settings:
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    settings: _Settings = {}
+    for section, table in document.items():
+        if section not in SECTIONS:
+            hint = _hint(section, SECTIONS) or _hint(section, KEYS)
+            problems.append(f"{path}: [{section}]: unknown; expected one of {', '.join(SECTIONS)}{hint}")
+        elif not isinstance(table, dict):
+            problems.append(f"{path}: {section}: found {kinds.shown(table)}; expected a table [{section}]")
+        else:
+            for name, value in table.items():
+                key = f"{section}.{name}"
+                if key in KEYS:
+                    settings[key] = (str(path), value)
+                else:
+                    problems.append(f"{path}: {key}: unknown key{_hint(key, KEYS)}")
+    return settings
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Settings:
+    variables = {key.variable: key for key in KEYS.values()}
+    loose = {name.replace("__", "_"): name for name in variables}
+    settings: _Settings = {}
+    for name, text in environ.items():
+        if not name.startswith(_PREFIX) or name == _FILE_VARIABLE:
+            continue
+        if name in variables:
+            key = variables[name]
+            settings[key.path] = (f"${name}", _from_text(key, text))
+        elif name in loose:
+            problems.append(f"${name}: unknown; did you mean ${loose[name]}?")
+        elif "__" in name:  # other names with our prefix may be somebody else's
+            problems.append(f"${name}: unknown{_hint(name, variables, '$')}")
+    return settings
+
+
+def _from_text(key: Key, text: str) -> object:
+    """The value in a variable: TOML where that makes sense of it, else the text itself."""
+    if key.kind.text:
+        return text
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return document["value"] if len(document) == 1 else text
+
+
+def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]:
+    """What is wrong only between keys."""
+    problems: list[str] = []
+    if not values.get("network.allow_loopback_http"):
+        for name in ("identity.plc_directory_url", "identity.handle_resolver_url"):
+            url = values.get(name)
+            if url and urls.is_plain_http(url):
+                source = settings[name][0]
+                problems.append(
+                    f"{source}: {name}: found {kinds.shown(url)}; plain http needs network.allow_loopback_http = true"
+                )
+    ids = [client.client_id for client in values.get("oauth.clients", ())]
+    source = settings["oauth.clients"][0] if ids else ""
+    problems += [
+        f"{source}: oauth.clients: {kinds.shown(twice)} is there {ids.count(twice)} times; give it one table with all keys"
+        for twice in dict.fromkeys(ids)
+        if ids.count(twice) > 1
+    ]
+    return problems
+
+
+def _assemble(path: Path | None, values: Mapping[str, Any]) -> Config:
+    sections: dict[str, Any] = {}
+    for section, declared in SECTIONS.items():
+        given = {
+            f.name: values[f"{section}.{f.name}"] for f in fields(declared) if f"{section}.{f.name}" in values
+        }
+        sections[section] = declared(**given)
+    return Config(path=path, **sections)
+
+
+def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
+    """The store's URL with the home folder and the default filled in."""
+    if url is None:
+        # The same folder that idiolect's own CLI uses, so that both see the same sessions.
+        folder = environ.get("IDIOLECT_SESSION_DIR")
+        default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
+        return f"file://{quote(str(default.absolute()))}"
+    return str(_home(environ) / url[2:]) if url.startswith("~/") else url
+
+
+def _config_home(environ: Mapping[str, str]) -> Path:
+    named = Path(environ.get("XDG_CONFIG_HOME", ""))
+    # "All paths set in these environment variables must be absolute", XDG Base Directory.
+    return named if named.is_absolute() else _home(environ) / ".config"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME")
+    try:
+        return Path(home) if home else Path.home()
+    except RuntimeError:
+        raise ConfigError("the home folder is unknown; set $HOME, or name --config and store.url") from None
+
+
+def _hint(name: str, known: Iterable[str], sigil: str = "") -> str:
+    """``; did you mean …?`` if something known is near, by the whole name or by its last part."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    if not near:
+        last = {path.rpartition(".")[2]: path for path in known}
+        near = [
+            last[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=0.8)
+        ]
+    return f"; did you mean {sigil}{near[0]}?" if near else ""
