@@ -1,0 +1,156 @@
+"""Events as log lines on standard error, JSON or for people.
+
+It decides nothing: which events there are, `idiolectd.events` says. Rules: writing never raises and
+never waits long, because a dead or stuck reader must not keep the daemon from saving tokens; and
+every text passes a last line of defence that masks what looks like a credential, although no event
+should hold one.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import fields
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from idiolectd.clock import rfc3339
+from idiolectd.events import Event, Level
+from idiolectd.log.redact import redact, redacted_traceback
+from idiolectd.log.writer import Writer, is_journal
+
+__all__ = ["Format", "LogSink", "capture_logging", "log_sink", "redact", "redacted_traceback"]
+
+Format = Literal["json", "console"]
+
+_RANK: Mapping[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class LogSink:
+    """An `EventSink` that writes lines.
+
+    Attributes:
+        level: the lowest level that is written; may be changed while running.
+    """
+
+    def __init__(self, renderer: Any, level: Level, writer: Writer) -> None:
+        self.level: Level = level
+        self._logger = structlog.wrap_logger(
+            writer, processors=[_masked, renderer], wrapper_class=structlog.BoundLogger
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Writes one event, if its level is wanted. Never raises."""
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        self.write(event.level, event.name, values)
+
+    def write(self, level: Level, event: str, values: Mapping[str, Any]) -> None:
+        """Writes one line, if its level is wanted. Never raises. None is left out."""
+        if _RANK[level] < _RANK[self.level]:
+            return
+        kept = {name: value for name, value in values.items() if value is not None}
+        with contextlib.suppress(Exception):  # a line that can't be made is no reason to stop working
+            getattr(self._logger, level)(event, time=rfc3339(time.time()), level=level, **kept)
+
+
+def log_sink(format: Format, level: Level, stream: TextIO) -> LogSink:  # noqa: A002 - the key's name
+    """Makes the sink.
+
+    Args:
+        format: ``json``: one object a line; ``console``: for people, coloured on a terminal.
+        level: the lowest level that is written.
+        stream: usually standard error.
+    """
+    writer = Writer(stream, prefixed=format == "json" and is_journal(stream))
+    if format == "json":
+        return LogSink(_json_line, level, writer)
+    return LogSink(_console_renderer(stream), level, writer)
+
+
+def capture_logging(sink: LogSink) -> None:
+    """Sends what libraries log (and `warnings`) at WARNING and above into the sink.
+
+    Process-wide, so only a program's entry point may call it.
+    """
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+    root.addHandler(_LibraryHandler(sink))
+    root.setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a handler that fails must not write a traceback with values
+
+
+class _LibraryHandler(logging.Handler):
+    """A record of the standard library's logging as a line."""
+
+    def __init__(self, sink: LogSink) -> None:
+        super().__init__(logging.WARNING)
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level: Level = "error" if record.levelno >= logging.ERROR else "warning"
+        with contextlib.suppress(Exception):  # the message's arguments may not fit its format
+            failure = record.exc_info[1] if record.exc_info else None
+            self._sink.write(
+                level,
+                "library.message",
+                {
+                    "logger": record.name,
+                    "message": record.getMessage(),
+                    "traceback": redacted_traceback(failure) if failure is not None else None,
+                },
+            )
+
+
+def _masked(_logger: Any, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: masks every text, however deep."""
+    return {name: _mask(value) for name, value in values.items()}
+
+
+def _mask(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return redact(value)
+        case dict():
+            return {redact(str(name)): _mask(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_mask(item) for item in value]
+        case _:
+            return redact(str(value))
+
+
+_render_json = structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _json_line(logger: Any, method: str, values: MutableMapping[str, Any]) -> str | bytes:
+    """A structlog renderer: time, level and event first, then the fields in the class's order."""
+    first = {name: values.pop(name) for name in ("time", "level", "event")}
+    return _render_json(logger, method, {**first, **values})
+
+
+def _console_renderer(stream: TextIO) -> Any:
+    render = structlog.dev.ConsoleRenderer(
+        timestamp_key="time",
+        colors=_is_terminal(stream),
+        sort_keys=False,
+        pad_event_to=26,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+    def console_lines(logger: Any, method: str, values: MutableMapping[str, Any]) -> str:
+        if "traceback" in values:  # under this name structlog prints it below, line by line
+            values["exception"] = values.pop("traceback")
+        return render(logger, method, values)
+
+    return console_lines
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False

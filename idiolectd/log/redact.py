@@ -1,0 +1,111 @@
+"""The last line of defence: masks what looks like a credential, in text and in tracebacks.
+
+No event should hold one. This is for the mistake that nobody has made yet, so it knows shapes and
+not sources, and would rather mask too much.
+"""
+
+import re
+
+_MASK = "[redacted]"
+_SECRETS = (
+    (re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(?:-----END[^-]*-----|\Z)", re.DOTALL), _MASK),
+    # A JWT, whole or cut off: a JSON object in base64url begins with eyJ.
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*)*", re.ASCII), _MASK),
+    (re.compile(r"\bsealed:\S+"), _MASK),
+    # The header by name, whatever it holds.
+    (
+        re.compile(
+            r"(\bauthorization[\"']?\s*[:=,]\s*(?:b?[\"'])?(?:(?:bearer|dpop|basic)\s+)?)[^\s\"']+",
+            re.IGNORECASE,
+        ),
+        r"\1" + _MASK,
+    ),
+    # A scheme with something that is no word of a sentence ("DPoP proof does not match ...").
+    (
+        re.compile(r"(\b(?:bearer|dpop)\s+)(?=[^\s\"']*\d|[^\s\"']{20})[\w.~+/=-]{4,}", re.IGNORECASE),
+        r"\1" + _MASK,
+    ),
+    # Members of JSON (also inside a JSON string) or of a printed dict; "d" is the private part of a JWK.
+    (
+        re.compile(
+            r"([\"'](?:access_?(?:token|jwt)|refresh_?(?:token|jwt)|client_assertion|password|d)\\?[\"']\s*:\s*\\?[\"'])"
+            r"[^\"'\\]+",
+            re.IGNORECASE,
+        ),
+        r"\1" + _MASK,
+    ),
+    # Fields of a form or a query.
+    (
+        re.compile(
+            r"(\b(?:access_token|refresh_token|client_assertion|password|code_verifier)=)[^&\s\"']+",
+            re.IGNORECASE,
+        ),
+        r"\1" + _MASK,
+    ),
+    (re.compile(r"(://)[^/@\s\"']+@"), r"\1" + _MASK + "@"),
+    # The reference server's opaque tokens and codes.
+    (re.compile(r"\b(?:ref|tok|cod|req)-[0-9a-f]{32,}"), _MASK),
+    # An app password, as PDSs make them.
+    (re.compile(r"(?<![\w-])[a-z0-9]{4}(?:-[a-z0-9]{4}){3}(?![\w-])"), _MASK),
+)
+
+_MAX_TRACEBACK = 8000  # characters: enough for the frames of a chain, small enough for one log line
+_MAX_MESSAGE = 500
+_MAX_CHAIN = 8
+_MAX_FRAMES = 40
+
+
+def redact(text: str) -> str:
+    """The text with everything masked that looks like a token, a key or a password."""
+    for shape, replacement in _SECRETS:
+        text = shape.sub(replacement, text)
+    return text
+
+
+def redacted_traceback(exc: BaseException) -> str:
+    """Where an exception came from: ``file:line:function`` and its message, masked.
+
+    No source lines and no values of variables. Causes and the members of a group follow; the
+    length is bounded.
+    """
+    lines: list[str] = []
+    pending: list[tuple[str, BaseException]] = [("", exc)]
+    for _ in range(_MAX_CHAIN):
+        if not pending:
+            break
+        relation, current = pending.pop(0)
+        lines.append(relation + _described(current))
+        lines += _frames(current)
+        if isinstance(current, BaseExceptionGroup):
+            pending += [("member: ", member) for member in current.exceptions]
+        if current.__cause__ is not None:
+            pending.insert(0, ("caused by: ", current.__cause__))
+        elif current.__context__ is not None and not current.__suppress_context__:
+            pending.insert(0, ("while handling: ", current.__context__))
+    if pending:
+        lines.append(f"... and {len(pending)} more")
+    text = "\n".join(lines)
+    return text if len(text) <= _MAX_TRACEBACK else text[:_MAX_TRACEBACK] + "..."
+
+
+def _described(exc: BaseException) -> str:
+    try:
+        message = str(exc)
+    except Exception:  # noqa: BLE001 - an exception that can't be printed is still to be reported
+        message = "(no message)"
+    name = f"{type(exc).__module__}.{type(exc).__qualname__}".removeprefix("builtins.")
+    message = redact(message)
+    return f"{name}: {message[:_MAX_MESSAGE]}" if message else name
+
+
+def _frames(exc: BaseException) -> list[str]:
+    frames: list[str] = []
+    step = exc.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        frames.append(f"  {code.co_filename}:{step.tb_lineno}:{code.co_name}")
+        step = step.tb_next
+    if len(frames) > _MAX_FRAMES:  # an endless recursion: both ends tell more than the middle
+        half = _MAX_FRAMES // 2
+        frames = [*frames[:half], f"  ... {len(frames) - 2 * half} more ...", *frames[-half:]]
+    return frames
