@@ -1,0 +1,98 @@
+"""The command line. Every command ends here: one place turns errors into words and exit codes.
+
+Results go to standard output, everything else to standard error. No command shows a secret, and no
+error ends in a bare traceback: those hold values.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import Sequence
+
+import click
+
+from idiolectd.cli.check import check_command
+from idiolectd.cli.exits import ExitCode, judged
+from idiolectd.cli.login import login_command
+from idiolectd.cli.logout import logout_command
+from idiolectd.cli.options import common
+from idiolectd.cli.output import say
+from idiolectd.cli.refresh import refresh_command
+from idiolectd.cli.run import run_command
+from idiolectd.cli.status import list_command, status_command
+from idiolectd.cli.teaching import TeachingGroup
+
+
+@click.group(
+    cls=TeachingGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    sections={
+        "Start here": (
+            ("idiolectd login alice.example", "store a session"),
+            ("idiolectd run", "keep it alive"),
+            ("idiolectd status", "see how it is"),
+        ),
+        "Exit codes": (
+            ("0", "done"),
+            ("1", "failed"),
+            ("2", "wrong usage or configuration"),
+            ("3", "a login is required"),
+            ("75", "try again later"),
+        ),
+    },
+)
+@click.version_option(package_name="idiolectd", message="%(prog)s %(version)s")
+@common
+def group() -> None:
+    """Keep ATProto sessions alive: one process refreshes, everybody else reads the store."""
+
+
+for _command in (
+    run_command,
+    login_command,
+    list_command,
+    logout_command,
+    refresh_command,
+    status_command,
+    check_command,
+):
+    group.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code.
+
+    Args:
+        arguments: what follows the program's name; None: as the program was called.
+    """
+    _forbid_core_dumps()
+    try:
+        result = group.main(arguments, prog_name="idiolectd", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `idiolectd list | head`: whoever read has had enough
+        _silence_stdout()
+        return ExitCode.FAILED
+    except SystemExit as end:  # click does so when it finds the pipe broken first
+        return end.code if isinstance(end.code, int) else ExitCode.FAILED
+    except BaseException as error:  # noqa: BLE001 - the last place that can say it without values
+        code, message = judged(error)
+        with contextlib.suppress(OSError):
+            say(message)
+        return code
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _forbid_core_dumps() -> None:
+    """A core file would hold every token in memory."""
+    with contextlib.suppress(OSError, ValueError):  # refused by a sandbox, which has its own limit
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def _silence_stdout() -> None:
+    """Lets the interpreter flush what is left into nothing, instead of complaining at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

@@ -1,0 +1,246 @@
+"""Many logins: ``idiolectd login --batch``. Resumable, and within the servers' limits.
+
+One bad line stops everything before the first login; one bad account stops nothing. Passwords are
+never shown: a bad line is named by its number.
+"""
+
+import json
+import math
+import os
+import stat
+import sys
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from idiolectd.cli.accounts import normal_handle
+from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
+from idiolectd.cli.login import Credentials, log_in
+from idiolectd.cli.options import command_events
+from idiolectd.cli.output import put, put_json, say
+from idiolectd.config import Config
+from idiolectd.errors import IdiolectError, LoginError, RecordError
+from idiolectd.log import redact
+from idiolectd.ports import SharedStore
+from idiolectd.state import State
+
+if TYPE_CHECKING:
+    from idiolectd.daemon import Parts
+
+# createSession's limit in the reference PDS: 30 in 5 minutes. Running into it costs a wait of
+# minutes and locks the person out as well who logs in by hand.
+LOGINS, PERIOD = 30, 300.0
+
+# A server may ask for a day (its daily limit): that is for the next run of the batch, not for a wait.
+_LONGEST_WAIT = 900.0
+_TRIES = 3
+
+# Different PDSs are asked side by side.
+_PDSS_AT_ONCE = 8
+
+_FIELDS = {"account", "password", "pds_url"}
+
+Result = Literal["logged_in", "skipped", "failed", "try_later"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one account; a line of the output."""
+
+    account: str
+    did: str | None
+    result: Result
+    message: str | None = None
+
+
+def read_batch(path: Path) -> list[Credentials]:
+    """The accounts of a file; ``-`` is standard input. Empty lines and ``#`` comments are left out.
+
+    Raises:
+        CommandFailed: the file can't be read, or lines are wrong; all of them are named.
+    """
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        if str(path) != "-" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            say(f"other users can read the passwords in {path}; run: chmod 600 {path}")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "not UTF-8"
+        raise CommandFailed(ExitCode.USAGE, f"{path}: {reason}") from None
+    found: list[Credentials] = []
+    problems: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            found.append(_parsed(line))
+        except ValueError as error:
+            problems.append(f"{path}: line {number}: {error}")
+    if problems:
+        raise CommandFailed(ExitCode.USAGE, "\n".join(problems))
+    return found
+
+
+async def login_many(config: Config, wanted: Sequence[Credentials], *, json: bool) -> ExitCode:
+    """Logs all in that have no living session, and reports each on standard output."""
+    from idiolectd.daemon import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        lines = await login_all(parts, wanted, show=not json)
+    if json:
+        put_json([asdict(line) for line in lines])
+    counts = [f"{sum(line.result == result for line in lines)} {result}" for result in _CODES]
+    say(f"{len(lines)} accounts: {', '.join(counts)}")
+    return worst(_CODES[line.result] for line in lines)
+
+
+async def login_all(parts: "Parts", wanted: Sequence[Credentials], *, show: bool) -> list[Line]:
+    """Logs all in that have no living session; `show`: each is put out when its turn is over."""
+    return await _Batch(parts, show=show).run(wanted)
+
+
+_CODES: dict[Result, ExitCode] = {
+    "logged_in": ExitCode.DONE,
+    "skipped": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "try_later": ExitCode.TRY_LATER,
+}
+
+
+class Pace:
+    """Lets `LOGINS` through in any `PERIOD` seconds."""
+
+    def __init__(self) -> None:
+        self._started: deque[float] = deque(maxlen=LOGINS)
+
+    async def wait_turn(self) -> None:
+        """Waits until one more is allowed, and counts it."""
+        if len(self._started) == LOGINS:
+            await anyio.sleep_until(self._started[0] + PERIOD)
+        self._started.append(anyio.current_time())
+
+
+class _Batch:
+    """One run over the accounts."""
+
+    def __init__(self, parts: "Parts", *, show: bool) -> None:
+        self._parts = parts
+        self._show = show
+        self._lines: dict[int, Line] = {}
+
+    async def run(self, wanted: Sequence[Credentials]) -> list[Line]:
+        alive = await _living(self._parts.store)
+        by_pds: dict[str, list[tuple[int, Credentials]]] = defaultdict(list)
+        for number, credentials in enumerate(wanted):
+            did = alive.get(_key(credentials.account))
+            if did is not None:
+                self._report(number, Line(credentials.account, did, "skipped", "has a living session"))
+                continue
+            try:
+                located = await self._located(credentials, alive)
+            except IdiolectError as error:
+                self._report(number, _failure(credentials.account, error))
+                continue
+            if isinstance(located, Line):
+                self._report(number, located)
+            else:
+                by_pds[located.pds_url or ""].append((number, located))
+        limit = anyio.CapacityLimiter(_PDSS_AT_ONCE)
+        async with anyio.create_task_group() as tg:
+            for queue in by_pds.values():
+                tg.start_soon(self._one_pds, queue, limit)
+        return [self._lines[number] for number in sorted(self._lines)]
+
+    async def _located(self, credentials: Credentials, alive: dict[str, str]) -> Credentials | Line:
+        """The account with its PDS, which is what the limits count by."""
+        if credentials.pds_url is not None:
+            return credentials
+        account = await self._parts.identity.resolve_account(credentials.account)
+        if account.did in alive:
+            return Line(credentials.account, account.did, "skipped", "has a living session")
+        return replace(credentials, account=account.did, pds_url=account.pds_url)
+
+    async def _one_pds(self, queue: list[tuple[int, Credentials]], limit: anyio.CapacityLimiter) -> None:
+        pace = Pace()
+        async with limit:
+            for place, (number, credentials) in enumerate(queue):
+                line = await self._one(credentials, pace)
+                self._report(number, line)
+                if line.result == "try_later" and line.message == _ASKED_TO_WAIT:
+                    for later, left in queue[place + 1 :]:
+                        self._report(later, Line(left.account, None, "try_later", _ASKED_TO_WAIT))
+                    return
+
+    async def _one(self, credentials: Credentials, pace: Pace) -> Line:
+        for _ in range(_TRIES):
+            await pace.wait_turn()
+            try:
+                session = await log_in(self._parts, credentials)
+            except LoginError as error:
+                if error.retry_after is None:
+                    return _failure(credentials.account, error)
+                if error.retry_after > _LONGEST_WAIT:
+                    break
+                say(f"{credentials.pds_url} asks to wait {math.ceil(error.retry_after)} s; waiting")
+                await anyio.sleep(max(1.0, error.retry_after))
+            except IdiolectError as error:
+                return _failure(credentials.account, error)
+            else:
+                return Line(credentials.account, session.did, "logged_in")
+        return Line(credentials.account, None, "try_later", _ASKED_TO_WAIT)
+
+    def _report(self, number: int, line: Line) -> None:
+        self._lines[number] = line
+        if self._show:
+            put(f"{line.account}: {line.result}{f': {line.message}' if line.message else ''}")
+
+
+_ASKED_TO_WAIT = "the server's limit for logins is reached; run the same command again later"
+
+
+async def _living(store: SharedStore) -> dict[str, str]:
+    """DIDs and handles of the sessions that nobody has to log in again, each to its DID."""
+    alive: dict[str, str] = {}
+    for did in await store.list_dids():
+        try:
+            entry = await store.read(did)
+        except RecordError:
+            continue
+        if entry.session is None or entry.state.state is State.RELOGIN_REQUIRED:
+            continue
+        alive[did] = did
+        if entry.session.handle:
+            alive[_key(entry.session.handle)] = did
+    return alive
+
+
+def _key(account: str) -> str:
+    return account if account.startswith("did:") else normal_handle(account)
+
+
+def _failure(account: str, error: IdiolectError) -> Line:
+    later = code_of(error) is ExitCode.TRY_LATER
+    return Line(account, None, "try_later" if later else "failed", redact(str(error)))
+
+
+def _parsed(line: str) -> Credentials:
+    """One line of a batch. The error's text never holds the line: it holds a password."""
+    if not line.lstrip().startswith("{"):
+        match line.split():
+            case [account, password]:
+                return Credentials(account, password)
+            case [account, password, pds_url]:
+                return Credentials(account, password, pds_url)
+            case _:
+                raise ValueError("expected ACCOUNT PASSWORD [PDS_URL]")
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    texts = all(isinstance(value, str) and value for value in found.values())
+    if not texts or not {"account", "password"} <= found.keys() <= _FIELDS:
+        raise ValueError('expected {"account": TEXT, "password": TEXT} and perhaps "pds_url"')
+    return Credentials(**found)

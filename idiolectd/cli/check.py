@@ -1,0 +1,154 @@
+"""``idiolectd check``: whether idiolectd can work here, before it has to.
+
+Asks nobody on the network and changes nothing. Each check says what it found and, if that is bad,
+what to do.
+"""
+
+import os
+import resource
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import click
+
+from idiolectd.cli.exits import ExitCode, worst
+from idiolectd.cli.options import Options, common
+from idiolectd.cli.output import printable, put_json
+from idiolectd.cli.status import count_unlisted, is_missing, read_rows
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+from idiolectd.errors import ConfigError, StoreError
+from idiolectd.log import redact
+from idiolectd.oauth import SigningKey
+from idiolectd.state import State
+from idiolectd.store import open_store, parse_store_url
+
+# https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
+_FIXED_SQLITE = (3, 51, 3)
+
+Verdict = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    code: ExitCode = ExitCode.DONE
+
+
+@click.command(
+    "check",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd check", "as the daemon would find it"),
+            ("idiolectd check --config new.toml && systemctl reload idiolectd", "before a change"),
+        ),
+    },
+)
+@common
+@click.pass_obj
+def check_command(options: Options) -> int:
+    """Check the configuration, the store and the sessions in it.
+
+    Exit codes: 0 all is well, 1 something must be mended, 2 the configuration is wrong, 3 a session
+    needs a login.
+    """
+    config = options.load_as_owner()
+    findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
+    findings += _clients(config)
+    findings += _host(config)
+    findings += anyio.run(partial(_store, config), backend="trio")
+    if options.json:
+        put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{finding.verdict:8} {finding.check}: {printable(finding.message)}")
+    return worst(finding.code for finding in findings)
+
+
+def _clients(config: Config) -> Iterator[Finding]:
+    for client in config.oauth.clients:
+        for key in client.keys:
+            name = f"client key {key.kid}"
+            try:
+                SigningKey.parse(key.read(os.environ))
+            except (ConfigError, ValueError) as error:
+                yield Finding(name, "failed", redact(str(error)), ExitCode.USAGE)
+            else:
+                yield Finding(name, "ok", f"readable, for {client.client_id}")
+
+
+def _host(config: Config) -> Iterator[Finding]:
+    version = tuple(int(part) for part in sqlite3.sqlite_version.split("."))
+    store = parse_store_url(config.store.url)
+    if store.kind == "sqlite" and version < _FIXED_SQLITE:
+        yield Finding(
+            "sqlite",
+            "warning",
+            f"{sqlite3.sqlite_version} can corrupt a WAL database if two programs write at once; idiolectd's"
+            " own writes take turns, other programs' don't. Fixed in 3.51.3",
+        )
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
+        yield Finding("core dumps", "warning", "enabled: a crash would write tokens to disk; ulimit -c 0")
+    if store.kind != "memory":
+        yield from _permissions(store.path)
+
+
+def _permissions(path: Path) -> Iterator[Finding]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening the store tells
+    if mode & 0o007:
+        yield Finding(
+            "permissions",
+            "failed",
+            f"every user of this host can open {path}; run: chmod o-rwx {path}",
+            ExitCode.FAILED,
+        )
+    else:
+        yield Finding("permissions", "ok", f"{path} is closed to other users")
+
+
+async def _store(config: Config) -> list[Finding]:
+    if is_missing(config.store.url):
+        message = (
+            f"there is none at {config.store.url} yet; idiolectd login makes one, or name another: --store"
+        )
+        return [Finding("store", "failed", message, ExitCode.FAILED)]
+    try:
+        async with open_store(config.store.url, group=config.store.group) as store:
+            unlisted = await count_unlisted(store)
+            rows = await read_rows(store, config, await store.list_dids(), time.time())
+    except StoreError as error:
+        return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
+    findings = [Finding("store", "ok", f"{store.url}: {len(rows)} sessions")]
+    if unlisted:
+        message = f"can't be read: {unlisted}; the daemon's log names them (session.quarantined)"
+        findings.append(Finding("records", "failed", message, ExitCode.FAILED))
+    for row in rows:
+        if row.state in _CODES:
+            found = row.last_error.message if row.last_error is not None else row.cause
+            todo = f"; {row.action}" if row.action is not None else ""
+            message = f"{row.state}: {found}{todo}"
+            findings.append(Finding(f"session {row.handle or row.did}", "failed", message, _CODES[row.state]))
+    return findings
+
+
+# What a person must mend. The rest passes, or is the daemon's own business.
+_CODES = {
+    State.RELOGIN_REQUIRED: ExitCode.LOGIN_REQUIRED,
+    State.SUSPENDED: ExitCode.FAILED,
+    State.QUARANTINED: ExitCode.FAILED,
+    State.UNPERSISTED: ExitCode.FAILED,
+}

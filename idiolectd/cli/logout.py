@@ -1,0 +1,105 @@
+"""``idiolectd logout``: ends a session at its server, then here, in this order.
+
+A session that is only deleted here lives on at the server for whoever has a copy. So nothing is
+deleted before the server has refused the refresh token, unless the operator insists.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.options import Options, command_events, common
+from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+from idiolectd.errors import RecordError
+from idiolectd.state import adopt
+
+if TYPE_CHECKING:
+    from idiolectd.daemon import Parts
+
+# Longer than one refresh may take: whoever holds the claim now is through by then.
+CLAIM_PATIENCE = 60.0
+
+
+@click.command(
+    "logout",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd logout alice.example", "there, then here"),
+            ("idiolectd logout --did did:plc:ewvi7nxzyoun6zhxrhs64oiz", "as the upstream CLI spells it"),
+            ("idiolectd logout alice.example --local", "here, even if its server does not answer"),
+        ),
+    },
+)
+@click.argument("account", required=False, metavar="ACCOUNT")
+@click.option("--did", metavar="DID", help="The same as ACCOUNT, as the upstream CLI spells it.")
+@click.option("--local", is_flag=True, help="Delete the session here even if its server does not end it.")
+@common
+@click.pass_obj
+def logout_command(options: Options, account: str | None, did: str | None, local: bool) -> int:
+    """Revoke a session at its server, then delete it here.
+
+    ACCOUNT is a DID, or a handle that is in the store. If the server can't be reached (exit 75) or
+    did not end the session (exit 1), nothing is deleted; repeat it later, or use --local.
+    """
+    config = options.load_as_owner()
+    gone, revoked = anyio.run(partial(_log_out, config, account, did, local=local), backend="trio")
+    if options.json:
+        put_json({"did": gone, "revoked": revoked, "deleted": True})
+    else:
+        put(f"logged out: {gone}{'' if revoked else ' (here only)'}")
+    return ExitCode.DONE
+
+
+async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
+    """Ends a session; returns whether its server has.
+
+    Raises:
+        CommandFailed: nothing is stored, or the server did not end it and `local` is not set.
+        LockBusy: somebody else works on the session.
+        RecordError: the record can't be read, and `local` is not set.
+        StoreError: the store can't answer.
+    """
+    async with parts.store.claim(did, patience=CLAIM_PATIENCE):
+        why = await _revoke(parts, did, local=local)
+        if why is not None:
+            if not local:
+                raise CommandFailed(
+                    ExitCode.TRY_LATER,
+                    f"{did} was not ended at its server: {why}; nothing was deleted."
+                    " Try again later, or delete it here only: --local",
+                )
+            say(f"warning: {did} may live on at its server: {why}")
+        await parts.store.delete(did)
+    return why is None
+
+
+async def _revoke(parts: "Parts", did: str, *, local: bool) -> str | None:
+    """Ends the session at its server; else says why not."""
+    try:
+        entry = await parts.store.read(did)
+    except RecordError as error:
+        if not local:
+            raise
+        return str(error)
+    if entry.session is None:
+        raise CommandFailed(
+            ExitCode.FAILED, f"no session is stored for {did}; idiolectd list shows which are"
+        )
+    # As it should be: a token that somebody put back is spent, and sending it would revoke nothing.
+    session = adopt(entry.session, entry.state, parts.clock.now()).session
+    return await parts.refresher_for(session).revoke(session)
+
+
+async def _log_out(config: Config, account: str | None, did: str | None, *, local: bool) -> tuple[str, bool]:
+    from idiolectd.daemon import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        found = await chosen_did(parts.store, account, did)
+        return found, await log_out(parts, found, local=local)

@@ -1,0 +1,156 @@
+"""``idiolectd refresh``: the same work as the daemon's, under the same claim, once."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from idiolectd.cli.accounts import stored_did
+from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
+from idiolectd.cli.options import Options, command_events, common
+from idiolectd.cli.output import put, put_json
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+from idiolectd.errors import IdiolectError
+from idiolectd.log import redact
+from idiolectd.outcome import (
+    Ambiguous,
+    Current,
+    Gone,
+    Refreshed,
+    RefreshOutcome,
+    ReloginRequired,
+    Retry,
+    Suspended,
+    Unpersisted,
+)
+from idiolectd.refresh import report
+from idiolectd.state import State
+
+if TYPE_CHECKING:
+    from idiolectd.daemon import Parts
+
+# Longer than one refresh may take: if the daemon is at it, its result is ours too.
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one session; a line of the output."""
+
+    did: str
+    result: str
+    code: str | None = None
+    message: str | None = None
+    expires_at: str | None = None
+    action: str | None = None
+
+
+@click.command(
+    "refresh",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd refresh alice.example", "if it is due"),
+            ("idiolectd refresh --force alice.example", "now"),
+            ("idiolectd refresh --all --json", "what is due, for a program"),
+        ),
+    },
+)
+@click.argument("accounts", nargs=-1, metavar="ACCOUNT...")
+@click.option("--did", "dids", multiple=True, metavar="DID", help="The same as ACCOUNT; may be repeated.")
+@click.option("--all", "everybody", is_flag=True, help="All sessions of the store.")
+@click.option("--force", is_flag=True, help="Even if it is not due. A dead session stays dead.")
+@common
+@click.pass_obj
+def refresh_command(
+    options: Options, accounts: tuple[str, ...], dids: tuple[str, ...], everybody: bool, force: bool
+) -> int:
+    """Refresh sessions now, if they are due.
+
+    ACCOUNT is a DID, or a handle that is in the store. It takes the same claim as a running daemon,
+    so both can be used at once. Exit codes: 0 all have live tokens, 3 one needs a login, 1 one needs
+    something else, 75 one will do later.
+    """
+    named = [*accounts, *dids]
+    if everybody == bool(named):
+        raise CommandFailed(ExitCode.USAGE, "name accounts, or --all; not both and not neither")
+    config = options.load_as_owner()
+    lines = anyio.run(partial(_refresh, config, named, force=force, json=options.json), backend="trio")
+    return worst(code for _, code in lines)
+
+
+async def refresh_one(parts: "Parts", did: str, *, force: bool) -> tuple[Line, ExitCode]:
+    """Refreshes one session and says what came of it; never raises what belongs to this session."""
+    try:
+        attempt = await parts.engine.refresh(did, force=force, patience=_PATIENCE)
+    except IdiolectError as error:
+        code = code_of(error)
+        result = "try_later" if code is ExitCode.TRY_LATER else "failed"
+        return Line(did, result, message=redact(str(error))), code
+    return _judged(did, attempt.outcome)
+
+
+def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
+    match outcome:
+        case Refreshed(session):
+            return Line(did, "refreshed", expires_at=session.expires_at), ExitCode.DONE
+        case Current(session):
+            return Line(did, "current", expires_at=session.expires_at), ExitCode.DONE
+        case Gone():
+            todo = report.action(did, State.RELOGIN_REQUIRED, None)
+            return Line(did, "gone", "gone", "no session is stored", action=todo), ExitCode.LOGIN_REQUIRED
+        case Retry(code, message):
+            return Line(did, "retrying", code, message), ExitCode.TRY_LATER
+        case Ambiguous(code, message):
+            return Line(did, "ambiguous", code, message), ExitCode.TRY_LATER
+        case Suspended(cause, code, message):
+            todo = report.action(did, State.SUSPENDED, cause)
+            return Line(did, "suspended", code, message, action=todo), ExitCode.FAILED
+        case ReloginRequired(cause, code, message):
+            todo = report.action(did, State.RELOGIN_REQUIRED, cause)
+            return Line(did, "relogin_required", code, message, action=todo), ExitCode.LOGIN_REQUIRED
+        case Unpersisted(message):
+            return Line(did, "unpersisted", "unpersisted", message), ExitCode.FAILED
+
+
+async def _refresh(
+    config: Config, named: list[str], *, force: bool, json: bool
+) -> list[tuple[Line, ExitCode]]:
+    from idiolectd.daemon import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        if named:
+            dids = list(dict.fromkeys([await stored_did(parts.store, account) for account in named]))
+        else:
+            dids = await parts.store.list_dids()
+        done: dict[str, tuple[Line, ExitCode]] = {}
+        waiting = iter(dids)
+
+        async def work() -> None:
+            for did in waiting:
+                done[did] = await refresh_one(parts, did, force=force)
+                if not json:
+                    put(_text(done[did][0]))
+
+        # As many workers as one server may see at once, and no task per session.
+        async with anyio.create_task_group() as tg:
+            for _ in range(min(config.refresh.concurrency, len(dids))):
+                tg.start_soon(work)
+    lines = [done[did] for did in dids]
+    if json:
+        put_json([asdict(line) for line, _ in lines])
+    return lines
+
+
+def _text(line: Line) -> str:
+    parts = [f"{line.did}: {line.result}"]
+    if line.expires_at is not None:
+        parts.append(f", expires at {line.expires_at or 'an unknown time'}")
+    if line.message is not None:
+        parts.append(f": {line.message}{f' ({line.code})' if line.code else ''}")
+    if line.action is not None:
+        parts.append(f"; {line.action}")
+    return "".join(parts)

@@ -1,0 +1,157 @@
+"""One session as ``status`` shows it: from the stored record and state, and from nothing else.
+
+The fields and their order are an interface. What is derived here (due, deadline) is derived from the
+same functions that the daemon plans by, so that both tell the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from idiolectd.clock import parse_rfc3339
+from idiolectd.config import Config
+from idiolectd.errors import RecordError
+from idiolectd.policy import Policy, due_at
+from idiolectd.ports import Entry
+from idiolectd.refresh import report
+from idiolectd.session import Kind, OAuthSession
+from idiolectd.state import RefreshState, State, TokenTimes, adopt, session_deadline, shown
+
+# What a person should look at first.
+_WORST_FIRST = (
+    State.RELOGIN_REQUIRED,
+    State.UNPERSISTED,
+    State.SUSPENDED,
+    State.QUARANTINED,
+    State.AMBIGUOUS,
+    State.RETRYING,
+    State.DUE,
+    State.FRESH,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRow:
+    """The last thing that went wrong."""
+
+    code: str
+    message: str
+    at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of ``status --json``. Times are RFC 3339; None is JSON's null."""
+
+    did: str | None
+    handle: str | None
+    pds_url: str | None
+    issuer: str | None
+    kind: Kind | None
+    state: State
+    cause: str | None
+    action: str | None
+    ending: bool
+    expires_at: str | None
+    refresh_expires_at: str | None
+    session_deadline: str | None
+    next_attempt_at: str | None
+    last_success_at: str | None
+    attempts: int
+    last_error: ErrorRow | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What becomes JSON."""
+        return asdict(self)
+
+    @property
+    def rank(self) -> tuple[int, bool, str, str]:
+        """Sorts the worst to the front, and among equals what ends soonest."""
+        return (_WORST_FIRST.index(self.state), not self.ending, self.expires_at or "", self.did or "")
+
+
+def session_row(entry: Entry, config: Config, now: float) -> Row | None:
+    """The row of a session that can be read; None: nothing is stored.
+
+    Args:
+        entry: record and state.
+        config: for the timing.
+        now: seconds since the epoch.
+    """
+    if entry.session is None:
+        return None
+    adopted = adopt(entry.session, entry.state, now)
+    session, state = adopted.session, adopted.state
+    next_at = state.next_attempt_at
+    if next_at is None and state.state is State.FRESH:  # nobody has planned it yet: as it will be
+        next_at = _due_at(session, state, config, now)
+    shown_state = _shown_state(state, next_at, now)
+    error = state.last_error
+    todo = report.action(session.did, shown_state, state.cause)
+    if todo is None and state.ending:
+        todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
+    return Row(
+        did=session.did,
+        handle=session.handle,
+        pds_url=session.pds_url,
+        issuer=session.issuer,
+        kind=session.kind,
+        state=shown_state,
+        cause=state.cause,
+        action=todo,
+        ending=state.ending,
+        expires_at=shown(parse_rfc3339(session.expires_at)),
+        refresh_expires_at=shown(parse_rfc3339(session.refresh_expires_at)),
+        session_deadline=shown(session_deadline(session, config.oauth.session_life_of(session))),
+        next_attempt_at=shown(next_at),
+        last_success_at=shown(state.last_success_at),
+        attempts=state.attempts,
+        last_error=None
+        if error is None
+        else ErrorRow(code=error.code, message=error.message, at=shown(error.at)),
+    )
+
+
+def unreadable_row(error: RecordError) -> Row:
+    """The row of a record that can't be read: what its error tells, and nothing else."""
+    return Row(
+        did=error.did,
+        handle=None,
+        pds_url=None,
+        issuer=None,
+        kind=None,
+        state=State.QUARANTINED,
+        cause="unreadable",
+        action=report.action(error.did or "", State.QUARANTINED, None),
+        ending=False,
+        expires_at=None,
+        refresh_expires_at=None,
+        session_deadline=None,
+        next_attempt_at=None,
+        last_success_at=None,
+        attempts=0,
+        last_error=ErrorRow(code="unreadable", message=str(error), at=None),
+    )
+
+
+def totals(rows: list[Row]) -> Mapping[str, int]:
+    """How many sessions are in which state, worst first; states without any are left out."""
+    counts = {state.value: sum(row.state is state for row in rows) for state in _WORST_FIRST}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:
+    if state.state is State.FRESH and next_at is not None and next_at <= now:
+        return State.DUE
+    return state.state
+
+
+def _due_at(session: OAuthSession, state: RefreshState, config: Config, now: float) -> float:
+    times = TokenTimes.of(session, state, now)
+    policy = Policy(window=config.refresh.window, settle=config.refresh.settle)
+    return due_at(
+        policy,
+        issued_at=times.issued_at,
+        expires_at=times.expires_at,
+        token_hash=session.refresh_token_hash,
+    )

@@ -1,0 +1,44 @@
+"""``idiolectd run``: the daemon, in the foreground."""
+
+import os
+
+import click
+
+from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.options import Options, common, make_sink
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.errors import LockBusy
+from idiolectd.log import capture_logging
+from idiolectd.systemd import Notifier
+
+
+@click.command(
+    "run",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd run", "with the store as configured"),
+            ("idiolectd run --store sqlite:///srv/sessions.sqlite", "with this one"),
+            ("IDIOLECTD_LOG__LEVEL=debug idiolectd run", "with one key changed"),
+        ),
+    },
+)
+@common
+@click.pass_obj
+def run_command(options: Options) -> int:
+    """Keep every stored session alive, in the foreground.
+
+    One process for each store; it refreshes, and everybody else reads. Events go to standard error,
+    as JSON unless that is a terminal (--json: always). SIGTERM and SIGINT end it in order: what was sent is finished
+    and saved first. SIGHUP reads the configuration again.
+    """
+    from idiolectd import daemon  # the other commands start faster without it
+
+    config = options.load_as_owner()
+    sink = make_sink(config, json=options.json)
+    capture_logging(sink)
+
+    try:
+        return daemon.run(config, reload=options.load, log=sink, notifier=Notifier(os.environ))
+    except LockBusy as error:  # the rival won't go away by itself: waiting is no plan
+        raise CommandFailed(ExitCode.FAILED, str(error)) from None

@@ -1,0 +1,185 @@
+"""``idiolectd status`` and ``idiolectd list``: what is stored, read without network and without locks."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import click
+
+from idiolectd.cli.accounts import one_account, stored_did
+from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.options import Options, common
+from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.rows import Row, session_row, unreadable_row
+from idiolectd.cli.tables import print_status, print_table
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+from idiolectd.errors import NoSessionError, RecordError
+from idiolectd.ports import SharedStore
+from idiolectd.state import State
+from idiolectd.store import open_store, parse_store_url
+
+
+@click.command(
+    "status",
+    cls=TeachingCommand,
+    sections={
+        "States": (
+            ("fresh, due", "all is well"),
+            ("retrying", "the last attempt failed in a way that passes"),
+            ("ambiguous", "an answer was lost; the daemon finds out"),
+            ("unpersisted", "new tokens could not be saved yet: look at the disk"),
+            ("suspended", "a person must change something; nothing is sent meanwhile"),
+            ("relogin_required", "the server has ended the session"),
+            ("quarantined", "the record can't be read"),
+        ),
+        "Examples": (
+            ("idiolectd status", "everything"),
+            ("idiolectd status alice.example", "one session"),
+            ("idiolectd status --state relogin_required --json", "who needs a login, for a program"),
+        ),
+    },
+)
+@click.argument("account", required=False, metavar="[ACCOUNT]")
+@click.option("--did", metavar="DID", help="The same as ACCOUNT.")
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in State]),
+    help="Only sessions in this state.",
+)
+@common
+@click.pass_obj
+def status_command(options: Options, account: str | None, did: str | None, state: str | None) -> int:
+    """Show how every session is, worst first.
+
+    Reads the store, asks nobody, changes nothing; exits 0 whatever it finds. ACTION is the command to
+    type. With --json: a list of objects, times in RFC 3339.
+    """
+    config = options.load_as_owner()
+    named = one_account(account, did) if account or did else None
+    wanted = State(state) if state else None
+    anyio.run(partial(_status, config, named, wanted, json=options.json), backend="trio")
+    return ExitCode.DONE
+
+
+@click.command(
+    "list",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd list", "DID, handle and PDS of each"),
+            ("idiolectd list --json | jq -r '.[].did'", "DIDs alone"),
+        ),
+    },
+)
+@common
+@click.pass_obj
+def list_command(options: Options) -> int:
+    """List the stored accounts: DID, handle, PDS."""
+    config = options.load_as_owner()
+    anyio.run(partial(_list, config, json=options.json), backend="trio")
+    return ExitCode.DONE
+
+
+@asynccontextmanager
+async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
+    """Opens the store without making one: a misspelt path must not become an empty store."""
+    url = config.store.url
+    if is_missing(url):
+        say(f"there is no store at {url} yet; idiolectd login makes one")
+        url = "memory:"
+    async with open_store(url, group=config.store.group) as store:
+        yield store
+
+
+def is_missing(url: str) -> bool:
+    """Whether nothing is where the store should be."""
+    place = parse_store_url(url)
+    try:
+        place.path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # opening it tells what is wrong
+        return False
+    return False
+
+
+async def count_unlisted(store: SharedStore) -> int:
+    """How many records are stored that can't be listed, because they can't be read."""
+    # In this order: a login between the two must not look like a broken record.
+    stored = await store.count()
+    return max(0, stored - len(await store.list_dids()))
+
+
+async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[Row]:
+    """The rows of these DIDs, worst first; what is not stored has none."""
+    rows: list[Row] = []
+    for did in dids:
+        try:
+            row = session_row(await store.read(did), config, now)
+        except RecordError as error:
+            row = unreadable_row(error)
+        if row is not None:
+            rows.append(row)
+    return sorted(rows, key=lambda row: row.rank)
+
+
+async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> None:
+    now = time.time()
+    async with open_to_read(config) as store:
+        try:
+            dids = await store.list_dids() if account is None else [await stored_did(store, account)]
+        except NoSessionError as error:
+            say(str(error))
+            dids = []
+        rows = await read_rows(store, config, dids, now)
+        if account is not None and dids and not rows:
+            say(str(NoSessionError(account)))
+        if account is None and (unlisted := await count_unlisted(store)):
+            say(f"records that can't be read: {unlisted}; see idiolectd check")
+        head = _head(store, config)
+    rows = [row for row in rows if state is None or row.state is state]
+    if json:
+        put_json([row.to_dict() for row in rows])
+        return
+    for line in head:
+        put(line)
+    print_status(rows, now)
+
+
+def _head(store: SharedStore, config: Config) -> list[str]:
+    """What a person wants to know before the table: which store, which configuration, who runs."""
+    from idiolectd.daemon import read_presence
+
+    daemon = read_presence(store.runtime_dir)
+    lines = [
+        f"store: {config.store.url}",
+        f"configuration: {config.path or 'none'}",
+        f"daemon: running, pid {daemon.pid}, version {daemon.version}, since {daemon.since}"
+        if daemon is not None
+        else "daemon: not running",
+    ]
+    if daemon is not None and daemon.paused:
+        lines.append(f"paused: {', '.join(daemon.paused)}")
+    return lines
+
+
+async def _list(config: Config, *, json: bool) -> None:
+    async with open_to_read(config) as store:
+        found = []
+        for did in await store.list_dids():
+            try:
+                session = await store.load(did)
+            except RecordError as error:
+                say(str(error))
+                continue
+            if session is not None:
+                found.append(session)
+    if json:
+        fields = ("did", "handle", "pds_url", "kind")
+        put_json([{name: getattr(session, name) for name in fields} for session in found])
+    elif found:
+        lines = [(session.did, session.handle or "-", session.pds_url) for session in found]
+        print_table(("DID", "HANDLE", "PDS"), lines)

@@ -1,0 +1,90 @@
+"""Tables for people. Colours and line breaks on a terminal only; a pipe gets whole lines."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from idiolectd.cli.output import ago, printable
+from idiolectd.cli.rows import Row, totals
+from idiolectd.clock import parse_rfc3339
+from idiolectd.state import State
+
+_STYLES = {
+    State.FRESH: "green",
+    State.DUE: "green",
+    State.RETRYING: "yellow",
+    State.AMBIGUOUS: "yellow",
+    State.UNPERSISTED: "bold red",
+    State.SUSPENDED: "red",
+    State.RELOGIN_REQUIRED: "bold red",
+    State.QUARANTINED: "red",
+}
+
+_PIPE_WIDTH = 10_000  # columns: wider than any line, so that nothing is cut for a program
+
+
+def print_table(headers: Sequence[str], lines: Sequence[Sequence[str | Text]]) -> None:
+    """A plain table on standard output."""
+    table = Table(box=SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for line in lines:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in line))
+    _console().print(table)
+
+
+def print_status(rows: Sequence[Row], now: float) -> None:
+    """The sessions, worst first, under a line of totals."""
+    counts = ", ".join(f"{count} {state}" for state, count in totals(list(rows)).items())
+    _console().print(
+        Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}")
+    )
+    if rows:
+        headers = ("ACCOUNT", "STATE", "EXPIRES", "NEXT", "LAST ERROR", "ACTION")
+        print_table(headers, [_status_line(row, now) for row in rows])
+
+
+def _status_line(row: Row, now: float) -> list[str | Text]:
+    state = f"{row.state.value} ({row.cause})" if row.cause else row.state.value
+    if row.ending:
+        state += ", ending"
+    style = "yellow" if row.ending and row.state in (State.FRESH, State.DUE) else _STYLES[row.state]
+    return [
+        row.handle or row.did or "?",
+        Text(printable(state), style=style),
+        _when(row.expires_at, now),
+        _when(row.next_attempt_at, now),
+        _last_error(row, now),
+        row.action or "",
+    ]
+
+
+def _last_error(row: Row, now: float) -> str:
+    error = row.last_error
+    if error is None:
+        return ""
+    text = error.message if len(error.message) <= 100 else error.message[:97] + "..."
+    at = parse_rfc3339(error.at)
+    return f"{text} ({error.code})" if at is None else f"{text} ({error.code}, {ago(at - now)})"
+
+
+def _when(text: str | None, now: float) -> str:
+    at = parse_rfc3339(text)
+    return "-" if at is None else ago(at - now)
+
+
+def _console() -> Console:
+    terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout,
+        width=None if terminal else _PIPE_WIDTH,
+        force_terminal=terminal,
+        color_system="auto" if terminal else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

@@ -1,0 +1,43 @@
+"""Help that teaches: commands whose ``--help`` ends in examples and tables of meanings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+Sections = Mapping[str, Sequence[tuple[str, str]]]
+
+
+class TeachingCommand(click.Command):
+    """A command with sections below its options, each of pairs: what to type, what it means."""
+
+    def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the sections."""
+        write_sections(self._sections, formatter)
+
+
+class TeachingGroup(click.Group):
+    """The same for the program as a whole. Commands are listed in the order in which one needs them."""
+
+    def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added."""
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the sections."""
+        write_sections(self._sections, formatter)
+
+
+def write_sections(sections: Sections, formatter: click.HelpFormatter) -> None:
+    """Writes pairs in two columns, or below each other where the first is long."""
+    for title, pairs in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(pairs)
