@@ -178,7 +178,7 @@ class _Daemon:
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
-            paused = scheduler.paused_lanes()
+            paused = scheduler.statistics().troubled
             if paused != presence.paused:
                 presence = replace(presence, paused=paused)
                 daemonship.note(presence)
@@ -210,7 +210,7 @@ def _status(sessions: int, scheduler: Scheduler) -> str:
     now = scheduler.statistics()
     parts = [f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
     if now.troubled:
-        parts.append(f"{now.troubled} issuers in trouble")
+        parts.append(f"{len(now.troubled)} issuers in trouble")
     if now.quarantined:
         parts.append(f"{now.quarantined} quarantined")
     return ", ".join(parts)

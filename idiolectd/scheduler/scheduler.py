@@ -11,7 +11,7 @@ shields it). Deadlines are wall-clock, a sleep is capped, so that a suspended ma
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -25,7 +25,9 @@ from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpers
 from idiolectd.ports import FULL_BATCH, Due, SharedStore
 from idiolectd.refresh import Attempt, RefreshEngine
 from idiolectd.scheduler.agenda import Agenda
+from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.scheduler.troubles import Troubles
 from idiolectd.state import shown
 
 # Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
@@ -48,7 +50,8 @@ _SECOND_LOOK = 1.0
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
 
-# The lane of sessions whose issuer isn't known yet: unreadable, or held by somebody else.
+# The lane of what is only to be looked at: unreadable, held by somebody else, or put off. Nothing is
+# sent from it, so that one issuer's trouble stays in that issuer's lane.
 _NOWHERE = ""
 
 
@@ -61,7 +64,7 @@ class Statistics:
     in_flight: int
     quarantined: int
     lanes: int
-    troubled: int
+    troubled: list[str]
 
 
 class Scheduler:
@@ -90,7 +93,6 @@ class Scheduler:
         luck: Callable[[], float],
     ) -> None:
         self.alive_at = -math.inf
-        self._limits = limits
         self._store = store
         self._engine = engine
         self._clock = clock
@@ -99,37 +101,28 @@ class Scheduler:
         self._agenda = Agenda()
         self._horizon = -math.inf
         self._refill_at = -math.inf
-        self._lanes: dict[str, Lane] = {}
-        self._queued: set[str] = set()
-        self._in_flight: set[str] = set()
+        self._board = Board(limits, self._work)
+        self._troubles = Troubles(emit)
         self._changed_in_flight: set[str] = set()
-        self._quarantined: dict[str, str] = {}
         self._suspended: set[str] = set()
         self._forced: set[str] = set()
         self._crashes: dict[str, int] = {}
-        self._store_is_down = False
         self._wake = anyio.Event()
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
         return Statistics(
             planned=len(self._agenda),
-            queued=len(self._queued),
-            in_flight=len(self._in_flight),
-            quarantined=len(self._quarantined),
-            lanes=len(self._lanes),
-            troubled=sum(lane.troubled for lane in self._lanes.values()),
+            queued=self._board.queued,
+            in_flight=len(self._board.in_flight),
+            quarantined=self._troubles.quarantined,
+            lanes=len(self._board),
+            troubled=self._board.troubled,
         )
 
-    def paused_lanes(self) -> list[str]:
-        """The issuers that nothing is sent to now."""
-        return sorted(name for name, lane in self._lanes.items() if lane.troubled)
-
     def set_limits(self, limits: LaneLimits) -> None:
-        """Takes over other limits, for the sessions that wait already too."""
-        self._limits = limits
-        for lane in self._lanes.values():
-            lane.limits = limits
+        """Takes over other limits."""
+        self._board.set_limits(limits)
 
     def retry_suspended(self) -> None:
         """Tries the suspended sessions at once: somebody may have mended what they wait for."""
@@ -139,6 +132,7 @@ class Scheduler:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Works until it is cancelled. Reports itself started when the first schedule stands."""
+        self._horizon = self._clock.now() + _HORIZON
         async with anyio.create_task_group() as tg:
             await tg.start(self._watch)
             await self._refill()
@@ -155,39 +149,50 @@ class Scheduler:
                     while True:
                         changed = await watch.wait_changed()
                         await self._look_at(changed)
-                        self._store_answered()
+                        self._troubles.store_answered()
                         if not caught_up and len(changed) < FULL_BATCH:
                             caught_up = True
                             task_status.started()
             except StoreError as error:
-                self._store_failed(error)
+                self._troubles.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
 
     async def _look_at(self, dids: Collection[str]) -> None:
         for did in dids:
-            if did in self._in_flight:
+            if did in self._board.in_flight:
                 self._changed_in_flight.add(did)
             else:
                 await self._look(did)
 
-    async def _look(self, did: str) -> None:
+    async def _look(self, did: str, *, again: bool = False) -> None:
         try:
             due = await self._engine.look(did)
-        except RecordError:
-            self._put_off(did, _SECOND_LOOK)
+        except RecordError as error:
+            if again:
+                self._troubles.record_is_broken(did, error)
+            else:
+                self._put_off(did, _SECOND_LOOK)
         except LockBusy:
             self._put_off(did, _BUSY_PAUSE)
+        except StoreError as error:
+            self._troubles.store_failed(error)
+            self._put_off(did, _STORE_PAUSE)
+        except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
+            self._crashed(did, error)
         else:
-            self._quarantined.pop(did, None)
+            self._troubles.store_answered()
+            self._troubles.record_is_readable(did)
+            if due is not None and did in self._forced:
+                due = replace(due, at=self._clock.now())
             self._plan(did, due)
 
     def _put_off(self, did: str, pause: float) -> None:
-        """Look again later: whatever is due then is found out by reading the record."""
+        """Looks again later; what is to be done then, and in which lane, the record will say."""
         now = self._clock.now()
         self._plan(did, Due(at=now + pause, did=did, expires_at=now, lane=_NOWHERE))
 
     def _plan(self, did: str, due: Due | None) -> None:
-        if due is None or due.at > self._horizon > -math.inf:
+        if due is None or due.at > self._horizon:
             self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
             return
         earlier = self._agenda.next_at
@@ -209,7 +214,7 @@ class Scheduler:
             if wall >= self._refill_at:
                 await self._refill()
             for due in self._agenda.pop_due(wall):
-                self._enqueue(due, tg)
+                self._board.add(due, tg)
             self._wake = anyio.Event()
             next_at = min(self._agenda.next_at or math.inf, self._refill_at)
             with anyio.move_on_after(min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))):
@@ -221,7 +226,7 @@ class Scheduler:
         try:
             lines = await self._store.due(now + _HORIZON, limit=_MOST_LINES)
         except StoreError as error:
-            self._store_failed(error)
+            self._troubles.store_failed(error)
             self._refill_at = now + _STORE_PAUSE
             return
         full = len(lines) == _MOST_LINES
@@ -229,70 +234,34 @@ class Scheduler:
         # Half-way to the horizon, or as soon as a crowd that didn't fit has been worked off a bit.
         self._refill_at = now + (LONGEST_SLEEP if full else _HORIZON / 2)
         for due in lines:
-            if due.did not in self._agenda and due.did not in self._queued | self._in_flight:
+            if due.did not in self._agenda and due.did not in self._board:
                 self._agenda.put(due)
-
-    def _enqueue(self, due: Due, tg: TaskGroup) -> None:
-        if due.did in self._queued or due.did in self._in_flight:
-            return
-        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self._limits))
-        self._queued.add(due.did)
-        lane.push(due)
-        self._staff(lane, tg)
-
-    def _staff(self, lane: Lane, tg: TaskGroup) -> None:
-        while lane.workers < lane.wanted_workers:
-            lane.workers += 1
-            tg.start_soon(self._serve, lane, tg, name=f"lane {lane.name}")
-
-    async def _serve(self, lane: Lane, tg: TaskGroup) -> None:
-        """One worker of a lane: ends when the lane has nothing left for it."""
-        while True:
-            wait = lane.wait(anyio.current_time())
-            if wait is None or lane.workers > lane.wanted_workers:
-                break
-            if wait > 0:
-                await anyio.sleep(min(wait, LONGEST_SLEEP))
-                continue
-            due = lane.pop(anyio.current_time())
-            self._queued.discard(due.did)
-            self._in_flight.add(due.did)
-            await self._work(due, lane)
-            self._in_flight.discard(due.did)
-            if due.did in self._changed_in_flight:
-                self._changed_in_flight.discard(due.did)
-                await self._look_again(due.did)
-            self._staff(lane, tg)
-        lane.workers -= 1
-        if lane.is_idle:
-            self._lanes.pop(lane.name, None)
-
-    async def _look_again(self, did: str) -> None:
-        try:
-            await self._look(did)
-        except StoreError as error:
-            self._store_failed(error)
-            self._put_off(did, _STORE_PAUSE)
 
     # One session's work ----------------------------------------------------------------------
 
     async def _work(self, due: Due, lane: Lane) -> None:
-        did = due.did
+        if due.lane == _NOWHERE:
+            await self._look(due.did, again=True)
+        else:
+            await self._refresh(due.did, lane)
+        if due.did in self._changed_in_flight:
+            self._changed_in_flight.discard(due.did)
+            await self._look(due.did)
+
+    async def _refresh(self, did: str, lane: Lane) -> None:
         try:
             attempt = await self._engine.refresh(did, force=did in self._forced)
-        except RecordError as error:
-            self._quarantine(did, error)
+        except RecordError:
+            self._put_off(did, _SECOND_LOOK)
         except LockBusy:
             self._put_off(did, _BUSY_PAUSE)
         except StoreError as error:
-            self._store_failed(error)
+            self._troubles.store_failed(error)
             self._put_off(did, _STORE_PAUSE)
-        except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
+        except Exception as error:  # noqa: BLE001 - as above
             self._crashed(did, error)
         else:
-            self._store_answered()
             self._crashes.pop(did, None)
-            self._quarantined.pop(did, None)
             self._forced.discard(did)
             if isinstance(attempt.outcome, Suspended):
                 self._suspended.add(did)
@@ -329,11 +298,6 @@ class Scheduler:
                 )
             )
 
-    def _quarantine(self, did: str, error: RecordError) -> None:
-        if self._quarantined.get(did) != error.reason:
-            self._quarantined[did] = error.reason
-            self._emit(events.SessionQuarantined(did=did, place=error.place, error=error.reason))
-
     def _crashed(self, did: str, error: Exception) -> None:
         crashes = self._crashes[did] = self._crashes.get(did, 0) + 1
         pause = policy.retry_delay(attempts=crashes + 2, left=0.0, luck=self._luck())
@@ -346,13 +310,3 @@ class Scheduler:
             )
         )
         self._put_off(did, pause)
-
-    # The store's health ----------------------------------------------------------------------
-
-    def _store_failed(self, error: StoreError) -> None:
-        if not self._store_is_down:
-            self._store_is_down = True
-            self._emit(events.StoreUnavailable(error=str(error)))
-
-    def _store_answered(self) -> None:
-        self._store_is_down = False
