@@ -6,31 +6,37 @@ Rust crate idiolect-oauth, whose stores this package shares::
     async with open_store("sqlite:///var/lib/idiolectd/sessions.sqlite") as store:
         session = await store.load("did:plc:...")
         headers = auth_headers(session, "GET", url)
+
+Each name is imported when it is first used: a program that only reads a store pays for no HTTP.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from idiolectd.auth import auth_headers
-from idiolectd.errors import (
-    DidError,
-    IdiolectError,
-    LockBusy,
-    NoSessionError,
-    RecordError,
-    RefreshError,
-    RefreshFailed,
-    SessionError,
-    StoreError,
-)
-from idiolectd.ports import OAuthTokenStore, Refresher, SharedStore
-from idiolectd.refresh import refresh_if_needed
-from idiolectd.session import OAuthSession
-from idiolectd.store import (
-    FilesystemOAuthTokenStore,
-    InMemoryOAuthTokenStore,
-    SqliteOAuthTokenStore,
-    open_store,
-)
+if TYPE_CHECKING:
+    from idiolectd.auth import auth_headers
+    from idiolectd.errors import (
+        DidError,
+        IdiolectError,
+        LockBusy,
+        NoSessionError,
+        RecordError,
+        RefreshError,
+        RefreshFailed,
+        SessionError,
+        StoreError,
+    )
+    from idiolectd.ports import OAuthTokenStore, Refresher, SharedStore
+    from idiolectd.refresh import refresh_if_needed
+    from idiolectd.session import OAuthSession
+    from idiolectd.store import (
+        FilesystemOAuthTokenStore,
+        InMemoryOAuthTokenStore,
+        SqliteOAuthTokenStore,
+        open_store,
+    )
 
 __all__ = [
     "DidError",
@@ -53,3 +59,26 @@ __all__ = [
     "open_store",
     "refresh_if_needed",
 ]
+
+_HOMES = {
+    "auth_headers": "auth",
+    "OAuthTokenStore": "ports",
+    "Refresher": "ports",
+    "SharedStore": "ports",
+    "refresh_if_needed": "refresh",
+    "OAuthSession": "session",
+    "FilesystemOAuthTokenStore": "store",
+    "InMemoryOAuthTokenStore": "store",
+    "SqliteOAuthTokenStore": "store",
+    "open_store": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

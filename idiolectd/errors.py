@@ -14,6 +14,7 @@
     ├── TransportError        an HTTP exchange without a whole answer
     │   ├── NotSent           not one byte of the request left: safe to repeat
     │   └── Unclear           the server may have acted on it: not safe to repeat
+    ├── LoginError            the PDS refused a login
     ├── IdentityError         a handle, DID or issuer could not be resolved or does not fit
     └── ConfigError           the configuration is wrong; the message names the key
 
@@ -105,6 +106,21 @@ class NotSent(TransportError):
 
 class Unclear(TransportError):
     """The request may have reached the server. Repeat it only if doing so twice is harmless."""
+
+
+class LoginError(IdiolectError):
+    """A PDS answered a login with something else than a session. Logins are rationed: never loop on it.
+
+    Attributes:
+        code: the server's error code (``AuthenticationRequired``, ``RateLimitExceeded``, ...), or a
+            short name of ours.
+        retry_after: how many seconds the server asked to be left alone, if it did.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class IdentityError(IdiolectError):

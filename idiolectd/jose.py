@@ -50,6 +50,18 @@ def numeric_claim(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value) if 0 <= value < 253_402_300_800 else None
 
 
+def claimed_life(token: str) -> float | None:
+    """How long a JWT says it lives, in seconds; None if it does not say.
+
+    The difference of its own two times: neither of them says anything about our clock.
+    """
+    claims = peek_claims(token)
+    issued_at, expires_at = numeric_claim(claims, "iat"), numeric_claim(claims, "exp")
+    if issued_at is None or expires_at is None or expires_at <= issued_at:
+        return None
+    return expires_at - issued_at
+
+
 def token_hash(token: str) -> str:
     """What notes and lists of spent tokens keep instead of a token: SHA-256, base64url."""
     return b64url_encode(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
