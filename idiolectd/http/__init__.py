@@ -1,0 +1,30 @@
+"""HTTP as the rest of the house sees it: one request, one whole answer or one of two errors.
+
+The only room that knows httpx and httpcore. Rules: https, or plain http to loopback if allowed; no
+redirects, cookies, proxies from the environment; addresses are checked before they are dialled; an
+exchange without a whole answer is `NotSent` or `Unclear`, and nothing in between. It knows no
+tokens and no protocols: those are `oauth` and `xrpc`. `refusals` is where both of them meet the
+table of errors.
+"""
+
+from idiolectd.http.client import HttpClient
+from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
+from idiolectd.http.lanes import LaneTransport
+from idiolectd.http.refusals import Refusal, judge_failure, judge_refusal, safe_text
+from idiolectd.http.response import Response, retry_after, text_member
+
+__all__ = [
+    "HttpClient",
+    "LaneTransport",
+    "NetworkPolicy",
+    "Refusal",
+    "Response",
+    "check_address",
+    "check_url",
+    "judge_failure",
+    "judge_refusal",
+    "origin",
+    "retry_after",
+    "safe_text",
+    "text_member",
+]

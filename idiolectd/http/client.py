@@ -1,0 +1,272 @@
+"""One request, one whole answer, or an error that says whether anything was sent.
+
+Works on a transport, not on an httpx client: so there are no redirects, no cookies, no environment
+and no decoding that nobody asked for. Foreign exceptions end here; their texts don't travel on,
+because they may quote a header, and headers hold tokens.
+"""
+
+import os
+import ssl
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import httpx
+
+from idiolectd.clock import Clock
+from idiolectd.errors import NotSent, TransportError, Unclear
+from idiolectd.events import EventSink
+from idiolectd.http.guard import NetworkPolicy, check_url, origin
+from idiolectd.http.lanes import SENDING, LaneTransport, Sending
+from idiolectd.http.memory import Nonces, Skews
+from idiolectd.http.response import Response, http_date
+
+# An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
+MAX_BODY = 256 * 1024
+
+DEADLINE = 30.0
+
+# Seconds. Each bounds one wait of the transport; a server that drips bytes is stopped by the deadline.
+_PHASES = {"connect": 10.0, "write": 10.0, "read": 20.0, "pool": 10.0}
+
+_HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "idiolectd"}
+
+
+class HttpClient:
+    """Sends requests, and remembers what servers' answers say about their clocks.
+
+    Args:
+        policy: where requests may go.
+        clock: ours, to compare the servers' with.
+        events: gets `ClockSkewed`.
+        transport: how they get there; None: `LaneTransport`. Closed with the client.
+
+    Attributes:
+        nonces: the newest DPoP nonce of each server, for whoever signs proofs to keep and find.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: NetworkPolicy,
+        clock: Clock,
+        events: EventSink,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._transport = transport if transport is not None else LaneTransport(policy)
+        self._skews = Skews(events)
+        self.nonces = Nonces()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the transport."""
+        await self._transport.aclose()
+
+    def permits(self, url: str) -> bool:
+        """Whether a request may go to a URL, as far as the URL itself tells."""
+        try:
+            check_url(url, self._policy)
+        except NotSent:
+            return False
+        return True
+
+    def skew(self, origin: str) -> float:
+        """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
+        return self._skews.of(origin)
+
+    def server_now(self, url: str) -> float:
+        """The time by the clock of the server behind a URL, as far as it is known."""
+        return self._clock.now() + self._skews.of(origin(url))
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        deadline: float = DEADLINE,
+    ) -> Response:
+        """Sends one request, once, and reads the whole answer.
+
+        Args:
+            method: HTTP method.
+            url: absolute; no secret belongs in it.
+            headers: beyond the usual ones.
+            form: the body, as ``application/x-www-form-urlencoded``.
+            json: the body, as JSON. Neither: no body.
+            deadline: seconds for everything together.
+
+        Raises:
+            NotSent: not one byte of the request left this machine.
+            Unclear: there is no whole answer, and the server may have acted.
+        """
+        check_url(url, self._policy)
+        server = origin(url)
+        sending = Sending()
+        request = httpx.Request(
+            method,
+            url,
+            headers={**_HEADERS, **_checked(headers or {}, server)},
+            data=form,
+            json=json,
+            extensions={"timeout": _PHASES, SENDING: sending},
+        )
+        sent_at = self._clock.now()
+        response: Response | None = None
+        with anyio.move_on_after(deadline):
+            try:
+                answer = await self._transport.handle_async_request(request)
+                self._learn_clock(server, answer, sent_at)
+                try:
+                    response = await _read(answer, server)
+                finally:
+                    # A connection that breaks now, or a deadline that strikes, changes nothing:
+                    # the answer is here, or the error is on its way.
+                    with suppress(*_FOREIGN):
+                        await answer.aclose()
+            except _FOREIGN as error:
+                raise _translated(error, server, sending) from None
+        if response is None:
+            kind = Unclear if sending.possible else NotSent
+            raise kind("deadline", f"{server}: no whole answer within {deadline:g} s")
+        return response
+
+    def _learn_clock(self, server: str, answer: httpx.Response, sent_at: float) -> None:
+        date = http_date(answer.headers.get("date", ""))
+        if date is not None and "age" not in answer.headers:  # else a cache's old answer
+            self._skews.take(server, date, sent_at=sent_at, received_at=self._clock.now())
+
+
+# What transports raise; OSError includes ssl.SSLError, which anyio lets through in mid-stream.
+_FOREIGN: tuple[type[Exception], ...] = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+# The first match names what happened, and whether the transport vouches that nothing was sent.
+_CODES: tuple[tuple[type[Exception], str, bool], ...] = (
+    (httpx.ConnectTimeout, "connect_timeout", True),
+    (httpx.ConnectError, "connect", True),
+    (httpx.PoolTimeout, "pool", True),
+    (httpx.UnsupportedProtocol, "guard", True),
+    (httpx.ProxyError, "connect", True),
+    (httpx.ReadTimeout, "read_timeout", False),
+    (httpx.WriteTimeout, "write_timeout", False),
+    (httpx.ProtocolError, "protocol", False),
+    (httpx.DecodingError, "protocol", False),
+)
+
+_TEXTS = {
+    "connect": "can't connect",
+    "connect_timeout": "no connection in time",
+    "tls": "TLS failed",
+    "pool": "all connections to it are busy",
+    "guard": "not a URL that is used",
+    "read_timeout": "no answer in time",
+    "write_timeout": "it does not read the request",
+    "reset": "the connection broke",
+    "protocol": "what came is no whole HTTP answer",
+}
+
+
+def _translated(error: Exception, server: str, sending: Sending) -> TransportError:
+    code, unsent = "reset", False
+    for kind, name, vouched in _CODES:
+        if isinstance(error, kind):
+            code, unsent = name, vouched
+            break
+    detail = ""
+    cause = _system_error(error)
+    if isinstance(cause, ssl.SSLError):
+        code = "tls"
+        detail = getattr(cause, "verify_message", "") or cause.reason or ""
+    elif cause is not None:
+        detail = os.strerror(cause.errno) if cause.errno else ""
+    made = NotSent if unsent or not sending.possible else Unclear
+    return made(code, f"{server}: {_TEXTS[code]}" + (f" ({detail})" if detail else ""))
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """What the operating system or OpenSSL said, below the libraries' translations of it.
+
+    httpcore clears `__cause__` when it raises again, so the context is followed. Only of errors
+    that have such a cause: the context of others is whatever the caller was busy with.
+    """
+    if not isinstance(error, httpx.NetworkError | OSError):
+        return None
+    below: BaseException | None = error
+    found = None
+    while below is not None:
+        if isinstance(below, BaseExceptionGroup):  # several addresses, or happy eyeballs
+            below = below.exceptions[0]
+        if isinstance(below, OSError):
+            found = below
+            if below.errno is not None or isinstance(below, ssl.SSLError):
+                break
+        below = below.__cause__ or below.__context__
+    return found
+
+
+def _checked(headers: Mapping[str, str], server: str) -> Mapping[str, str]:
+    """The headers, if they can be sent: the library's own refusal would quote them."""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise NotSent("header", f"{server}: the value of {name} can't be sent in a header")
+    return headers
+
+
+async def _read(answer: httpx.Response, server: str) -> Response:
+    """The whole answer, or `Unclear` if it grows too large, packed or unpacked."""
+    if not isinstance(answer.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not asynchronous")
+    body = bytearray()
+    with anyio.CancelScope() as reading:
+        async for part in answer.stream:
+            body += part
+            if len(body) > MAX_BODY:
+                # Not `break`: a generator left in the middle is closed when it is collected,
+                # and its connection then. A cancelled one closes on its way out.
+                reading.cancel()
+    unpacked = None if reading.cancel_called else _unpacked(bytes(body), answer.headers)
+    if unpacked is None or len(unpacked) > MAX_BODY:
+        raise Unclear("too_large", f"{server}: the answer is larger than {MAX_BODY} bytes")
+    return Response(
+        status=answer.status_code,
+        headers={name.lower(): value for name, value in answer.headers.items()},
+        body=unpacked,
+        date=http_date(answer.headers.get("date", "")),
+    )
+
+
+def _unpacked(body: bytes, headers: httpx.Headers) -> bytes:
+    """The body without gzip or deflate, which some middle box may add unasked; never far above the cap.
+
+    What can't be unpacked stays as it is, and is then no JSON to anybody.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
+    except zlib.error:
+        return body

@@ -1,0 +1,277 @@
+"""Where requests may go: the rules for URLs and for addresses, and the backend that applies them.
+
+A host name is resolved here, every address it has is checked, and the checked number is dialled:
+a name that resolves differently the second time gains nothing. TLS still verifies the host's name.
+
+Does not see the addresses behind a configured proxy: the proxy resolves names itself, and keeping it
+away from private ones is its operator's job. URLs, and hosts written as numbers, are checked all
+the same.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any
+
+import anyio
+import httpcore
+import httpx
+
+from idiolectd.errors import ConfigError, NotSent
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# Today's whole of global unicast. The rest of IPv6 is special or not given out.
+_GLOBAL_IPV6 = IPv6Network("2000::/3")
+
+# `is_global` is about what a registry calls globally reachable, not about what a server may have.
+# It (or an older Python's copy of the registry) says yes to all of these.
+_SPECIAL = tuple(
+    ip_network(text)
+    for text in (
+        "192.0.0.0/24",  # protocol assignments: NAT64 discovery, PCP, DS-Lite
+        "192.88.99.0/24",  # 6to4 relays
+        "2001::/23",  # protocol assignments, Teredo among them: it hides an IPv4 address
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: hides an IPv4 address
+        "3fff::/20",  # documentation
+    )
+)
+
+# On a network with NAT64 every IPv4 host is reached through this prefix, so it is looked into.
+# Its local-use sibling 64:ff9b:1::/48 says nothing about what lies behind it: refused.
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+# One dead address (an IPv6 route that swallows packets) must not use up the whole time to connect.
+_SECONDS_PER_ADDRESS = 2.0
+
+_LOOPBACK_NAMES = ("localhost",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPolicy:
+    """The configured part of the guard.
+
+    Attributes:
+        allow_loopback_http: plain http to loopback, and loopback addresses at all.
+        allow_addresses: networks that are not public and may be dialled, for a PDS on the LAN.
+        proxy: URL of an HTTP proxy (``http`` or ``https``) for everything but loopback; may hold a
+            password, so it is not shown. The guard can't see addresses behind it.
+
+    Raises:
+        ConfigError: the proxy's URL is not one.
+    """
+
+    allow_loopback_http: bool = False
+    allow_addresses: tuple[Network, ...] = ()
+    proxy: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.proxy is not None:
+            try:
+                url = httpx.URL(self.proxy)
+            except httpx.InvalidURL:
+                url = httpx.URL("")
+            if url.scheme not in ("http", "https") or not url.host:
+                raise ConfigError("network.proxy is not a proxy's URL; expected http://HOST:PORT or https://")
+
+
+def origin(url: str) -> str:
+    """Scheme, host and, if not the default, port of a URL, as `HttpClient` keys what it remembers.
+
+    Raises:
+        NotSent: not a URL (code ``guard``).
+    """
+    parsed = _parse(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+
+
+def check_url(url: str, policy: NetworkPolicy) -> None:
+    """Refuses a URL that no request may go to, whatever its host resolves to.
+
+    Raises:
+        NotSent: with code ``guard``; the message shows no more than the origin.
+    """
+    parsed = _parse(url)
+    where = f"{parsed.scheme}://{parsed.host}"
+    if parsed.userinfo:
+        raise NotSent("guard", f"{where}: a URL with a user name or password in it is not used")
+    if parsed.scheme == "http":
+        if not is_loopback_host(parsed.host):
+            raise NotSent("guard", f"{where}: only https is used, except to loopback")
+        if not policy.allow_loopback_http:
+            raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
+    try:
+        number = ip_address(parsed.host)
+    except ValueError:
+        return
+    check_address(number, policy, parsed.host)
+
+
+def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
+    """Refuses an address that must not be dialled.
+
+    Args:
+        address: what `host` resolved to.
+        policy: what is allowed beyond the public internet.
+        host: for the message; a loopback name must lead to loopback and nowhere else.
+
+    Raises:
+        NotSent: with code ``guard``.
+    """
+    inner = _embedded(address)
+    if inner.is_loopback:
+        if not policy.allow_loopback_http:
+            raise NotSent("guard", f"{host}: {address} is loopback; network.allow_loopback_http is off")
+        return
+    if is_loopback_host(host):
+        raise NotSent("guard", f"{host}: leads to {address}, which is not loopback")
+    if inner.is_multicast or inner.is_unspecified:
+        raise NotSent("guard", f"{host}: {address} is no host's address")
+    if any(a in network for network in policy.allow_addresses for a in (address, inner)):
+        return
+    if not _is_public(inner):
+        raise NotSent("guard", f"{host}: {address} is not a public address; see network.allow_addresses")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host is loopback by its name or number, without asking anybody."""
+    if host in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects like httpcore's anyio backend, to checked addresses only.
+
+    What it refuses, and what does not resolve, is raised as `NotSent` (codes ``guard``, ``dns``) and
+    passes through httpcore unchanged; failing connections are httpcore's own exceptions.
+    """
+
+    def __init__(self, policy: NetworkPolicy) -> None:
+        self._policy = policy
+        self._dialler: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Resolves, checks, and dials the addresses in the resolver's order until one answers."""
+        try:
+            with anyio.fail_after(timeout):
+                numbers = await self._resolve(host, port)
+                for number in numbers[:-1]:
+                    try:
+                        stream = await self._dialler.connect_tcp(
+                            number, port, _SECONDS_PER_ADDRESS, local_address, socket_options
+                        )
+                        return _Stream(stream)
+                    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                        continue
+                stream = await self._dialler.connect_tcp(
+                    numbers[-1], port, timeout, local_address, socket_options
+                )
+                return _Stream(stream)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout from None
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits."""
+        await anyio.sleep(seconds)
+
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise NotSent("dns", f"{host}: the name does not resolve") from None
+        numbers = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        if not numbers:
+            raise NotSent("dns", f"{host}: the name has no address")
+        # All of them, not just the one that would be dialled: a name that mixes public and private
+        # addresses is a mistake or an attack.
+        for number in numbers:
+            check_address(ip_address(number), self._policy, host)
+        return numbers
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A TCP stream that is closed too if the TLS handshake on it is cancelled: httpcore forgets it then."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+    ) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+    ) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _parse(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        raise NotSent("guard", "not a URL") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise NotSent("guard", "not an https URL")
+    return parsed
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address stands for on the wire, or the address itself."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
+
+
+def _is_public(address: Address) -> bool:
+    if not address.is_global or any(address in network for network in _SPECIAL):
+        return False
+    return isinstance(address, IPv4Address) or address in _GLOBAL_IPV6

@@ -1,0 +1,231 @@
+"""Connections: a small pool per origin ("lane") below one httpx transport.
+
+httpcore looks at every connection of a pool for every request, so one pool for all origins grows
+slow with their number; a pool per origin does not. All lanes share one TLS context, which is what
+is costly to build.
+
+Does not limit how much is sent to an origin, and does not retry: that is decided above.
+"""
+
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpcore
+import httpx
+
+from idiolectd.http.guard import GuardedBackend, NetworkPolicy, is_loopback_host
+
+# A server may close an idle connection at any moment. If it does so just when a refresh token is
+# put on it, nobody knows whether the token was read: an unclear answer, and perhaps a lost session.
+# Servers wait for seconds at least before they close, so a connection that idled for less than one
+# is safe. That is enough for the repetition that a DPoP nonce asks for, which is the usual case.
+KEEPALIVE_SECONDS = 1.0
+
+_MAX_LANES = 256
+_MAX_CONNECTIONS_PER_LANE = 16
+
+# Set in a request's extensions by whoever wants to know; see `Sending`.
+SENDING = "idiolectd.sending"
+
+
+@dataclass
+class Sending:
+    """How far a request has come, for whoever must know if it may be repeated.
+
+    Attributes:
+        possible: False as soon as the transport vouches that nothing was sent yet, True again when
+            the first byte may go out. A transport that says nothing is taken to have sent.
+    """
+
+    possible: bool = True
+
+
+@dataclass
+class _Lane:
+    pool: httpcore.AsyncConnectionPool
+    busy: int = 0
+    rested_at: float = 0.0
+
+
+class LaneTransport(httpx.AsyncBaseTransport):
+    """A connection pool per origin, all behind the guard.
+
+    Raises what httpx's own transport raises, and `NotSent` where the guard refuses or a name does
+    not resolve.
+
+    Args:
+        policy: the guard's rules, and the proxy.
+        ssl_context: shared by all lanes; None: one that trusts the certificate authorities that
+            httpx brings along.
+        max_lanes: lanes beyond this are closed, the longest unused first, unless they are in use.
+    """
+
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        max_lanes: int = _MAX_LANES,
+    ) -> None:
+        self._policy = policy
+        self._ssl_context = ssl_context or httpx.create_ssl_context(trust_env=False)
+        self._max_lanes = max_lanes
+        self._lanes: OrderedDict[tuple[str, str, int | None], _Lane] = OrderedDict()
+
+    def __repr__(self) -> str:
+        busy = sum(lane.busy for lane in self._lanes.values())
+        return f"<LaneTransport lanes={len(self._lanes)} busy={busy}>"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends one request on its origin's lane; the answer's body must be read or closed."""
+        lane = self._enter(request.url)
+        try:
+            await self._close_unused()
+            with _httpx_exceptions():
+                response = await lane.pool.handle_async_request(_to_httpcore(request))
+        except BaseException:
+            self._leave(lane)
+            raise
+        return httpx.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=_Body(self, lane, response),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Closes every lane, whatever is in flight on it."""
+        lanes = list(self._lanes.values())
+        self._lanes.clear()
+        for lane in lanes:
+            await lane.pool.aclose()
+
+    def _enter(self, url: httpx.URL) -> _Lane:
+        key = (url.scheme, url.host, url.port)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(self._new_pool(url.host))
+        self._lanes.move_to_end(key)
+        lane.busy += 1
+        return lane
+
+    def _leave(self, lane: _Lane) -> None:
+        lane.busy -= 1
+        lane.rested_at = anyio.current_time()
+
+    async def _close_unused(self) -> None:
+        """Closes lanes that hold only connections too old for use, and those above the limit."""
+        stale = anyio.current_time() - KEEPALIVE_SECONDS
+        surplus = len(self._lanes) - self._max_lanes
+        unused: list[_Lane] = []
+        for key, lane in list(self._lanes.items()):
+            if lane.busy == 0 and (lane.rested_at < stale or len(unused) < surplus):
+                unused.append(self._lanes.pop(key))
+        with anyio.CancelScope(shield=True):  # closing does not wait for the peer
+            for lane in unused:
+                await lane.pool.aclose()
+
+    def _new_pool(self, host: str) -> httpcore.AsyncConnectionPool:
+        proxy = None if is_loopback_host(host) else _proxy(self._policy.proxy, self._ssl_context)
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._ssl_context,
+            proxy=proxy,
+            max_connections=_MAX_CONNECTIONS_PER_LANE,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            # What is dialled with a proxy is the proxy: the operator named it, wherever it is.
+            network_backend=httpcore.AnyIOBackend() if proxy else GuardedBackend(self._policy),
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body; hands the lane back when it is closed."""
+
+    def __init__(self, transport: LaneTransport, lane: _Lane, response: httpcore.Response) -> None:
+        self._transport = transport
+        self._lane: _Lane | None = lane
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_exceptions():
+            async for part in self._response.aiter_stream():
+                yield part
+
+    async def aclose(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is None:
+            return
+        try:
+            with _httpx_exceptions():
+                await self._response.aclose()
+        finally:
+            self._transport._leave(lane)  # noqa: SLF001 -- the two are one thing in two classes
+
+
+def _to_httpcore(request: httpx.Request) -> httpcore.Request:
+    sending = request.extensions.get(SENDING)
+    extensions: dict[str, Any] = dict(request.extensions)
+    if isinstance(sending, Sending):
+        sending.possible = False
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            # Opening a tunnel through a proxy is a request too, and not ours.
+            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+                sending.possible = True
+
+        extensions["trace"] = trace
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        ),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=extensions,
+    )
+
+
+def _proxy(url: str | None, ssl_context: ssl.SSLContext) -> httpcore.Proxy | None:
+    if url is None:
+        return None
+    proxy = httpx.Proxy(url)
+    return httpcore.Proxy(
+        url=httpcore.URL(
+            scheme=proxy.url.raw_scheme,
+            host=proxy.url.raw_host,
+            port=proxy.url.port,
+            target=proxy.url.raw_path,
+        ),
+        auth=proxy.raw_auth,
+        ssl_context=ssl_context if proxy.url.scheme == "https" else None,
+    )
+
+
+# Most specific first.
+_EXCEPTIONS: Mapping[type[Exception], type[httpx.TransportError]] = {
+    httpcore.ConnectTimeout: httpx.ConnectTimeout,
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.WriteTimeout: httpx.WriteTimeout,
+    httpcore.PoolTimeout: httpx.PoolTimeout,
+    httpcore.ConnectError: httpx.ConnectError,
+    httpcore.ReadError: httpx.ReadError,
+    httpcore.WriteError: httpx.WriteError,
+    httpcore.ProxyError: httpx.ProxyError,
+    httpcore.LocalProtocolError: httpx.LocalProtocolError,
+    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
+}
+
+
+@contextmanager
+def _httpx_exceptions() -> Iterator[None]:
+    try:
+        yield
+    except tuple(_EXCEPTIONS) as error:
+        raise _EXCEPTIONS[type(error)](str(error)) from error

@@ -1,0 +1,86 @@
+"""An answer that arrived whole, and what its headers say about time."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+# A server's wish to be left alone is honoured up to here; a wrong number must not end a session.
+_MAX_RETRY_AFTER = 86_400.0
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer. `repr` shows the status only: bodies hold tokens.
+
+    Attributes:
+        status: as sent; a 3xx is an answer like any other.
+        headers: names in lower case; several of one name are joined with a comma.
+        body: decoded, at most `idiolectd.http.client.MAX_BODY` bytes.
+        date: the server's clock (RFC 9110, section 6.6.1), seconds since the epoch; None: not said.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    date: float | None = None
+
+    def json_object(self) -> dict[str, Any] | None:
+        """The body, if it is a JSON object in UTF-8; None if it is anything else."""
+        try:
+            value = json.loads(self.body.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+def text_member(values: Mapping[str, Any], name: str) -> str | None:
+    """A member of a JSON object that is a non-empty string and can be stored.
+
+    JSON may hold lone surrogates; UTF-8 can't.
+    """
+    value = values.get(name)
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """How many seconds the server asks to be left alone; None if it does not ask.
+
+    `Retry-After` in both forms (RFC 9110, section 10.2.3), else on a 429 `RateLimit-Reset`, which
+    ATProto servers give in seconds since the epoch. Points in time are the server's, so they are
+    compared with its own `Date` where there is one.
+    """
+    server_now = now if response.date is None else response.date
+    wish = response.headers.get("retry-after", "")
+    seconds = number(wish)
+    if seconds is None:
+        until = http_date(wish)
+        if until is None and response.status == 429:
+            until = number(response.headers.get("ratelimit-reset", ""))
+        seconds = None if until is None else until - server_now
+    return None if seconds is None else min(max(0.0, seconds), _MAX_RETRY_AFTER)
+
+
+def number(text: str) -> float | None:
+    """A decimal number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def http_date(text: str) -> float | None:
+    """An HTTP-date as seconds since the epoch, or None."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
