@@ -1,0 +1,267 @@
+"""Accounts: from a handle to a DID, from a DID to its PDS, and both directions held together.
+
+Handles: https://atproto.com/specs/handle; DIDs: https://atproto.com/specs/did. A handle is what
+somebody claims until the DID's document claims it back; a DID's document is believed where its
+method says it lives. Nothing is kept here: logins and weekly checks ask anew.
+
+Every failure is an `IdentityError`; `final` tells "the answer is no" from "nobody could be asked".
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from idiolectd.did import parse_did
+from idiolectd.errors import DidError, IdentityError, NotSent, Unclear
+from idiolectd.http import HttpClient, Response, origin
+from idiolectd.identity.txt import DnsTxt, TxtLookup
+
+# What an account shows if its handle and its DID don't name each other.
+INVALID_HANDLE = "handle.invalid"
+
+# https://atproto.com/specs/handle: labels of letters, digits and hyphens, the last not all digits.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HANDLE = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII)
+_MAX_HANDLE = 253
+
+# Names under these mean something on one machine or one network only, so they name no account.
+_LOCAL_DOMAINS = ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
+
+_HTTP_SECONDS = 10.0
+
+_PDS_ID = "#atproto_pds"
+_PDS_TYPE = "AtprotoPersonalDataServer"
+
+
+@dataclass(frozen=True)
+class DidDocument:
+    """What is used of a DID document.
+
+    Attributes:
+        did: whose it is.
+        handle: the handle it claims, unconfirmed; None: none.
+        pds_url: the account's PDS, an origin; None: none, or not one that is used.
+    """
+
+    did: str
+    handle: str | None
+    pds_url: str | None
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account, both directions checked.
+
+    Attributes:
+        did: its key.
+        handle: confirmed, or `INVALID_HANDLE`.
+        pds_url: its PDS, an origin.
+    """
+
+    did: str
+    handle: str
+    pds_url: str
+
+
+class Identity:
+    """Resolves accounts.
+
+    Args:
+        http: sends the requests.
+        plc_directory_url: where did:plc documents are.
+        handle_resolver_url: a service that resolves handles (``com.atproto.identity.resolveHandle``).
+            If one is configured, only it is asked: it is set where the two public ways don't work
+            (no outside DNS) or must not be used (they tell every handle's host who asks). Its word
+            is checked against the DID document all the same.
+        txt: DNS.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        plc_directory_url: str,
+        handle_resolver_url: str | None = None,
+        *,
+        txt: TxtLookup | None = None,
+    ) -> None:
+        self._http = http
+        self._plc_directory_url = plc_directory_url.rstrip("/")
+        self._handle_resolver_url = handle_resolver_url.rstrip("/") if handle_resolver_url else None
+        self._txt: TxtLookup = txt if txt is not None else DnsTxt()
+
+    async def resolve_account(self, text: str) -> Account:
+        """An account by its DID or handle, with or without ``@``.
+
+        Raises:
+            IdentityError: it does not resolve, its handle and DID don't name each other, or it has
+                no PDS. A DID whose handle can't be confirmed now is no error: see `Account`.
+        """
+        text = text.strip()
+        if text.startswith("did:"):
+            document = await self.resolve_did(text)
+            handle = await self._confirmed(document)
+        else:
+            handle = parse_handle(text)
+            document = await self.resolve_did(await self.resolve_handle(handle))
+            if document.handle != handle:
+                raise IdentityError(
+                    f"{handle} leads to {document.did}, whose document does not name it", final=True
+                )
+        if document.pds_url is None:
+            raise IdentityError(f"{document.did}: its document names no usable PDS", final=True)
+        return Account(document.did, handle, document.pds_url)
+
+    async def _confirmed(self, document: DidDocument) -> str:
+        """The document's handle if it leads back; it is for people, so trouble is no reason to fail."""
+        try:
+            if document.handle and await self.resolve_handle(document.handle) == document.did:
+                return document.handle
+        except IdentityError:
+            pass
+        return INVALID_HANDLE
+
+    # Handles ---------------------------------------------------------------------------------
+
+    async def resolve_handle(self, handle: str) -> str:
+        """The DID that a handle claims. Whoever acts on it must check the DID's document too.
+
+        Raises:
+            IdentityError: see the module.
+        """
+        handle = parse_handle(handle)
+        if self._handle_resolver_url is not None:
+            return await self._by_service(handle, self._handle_resolver_url)
+        # DNS first: it is the owner's of the domain, the host's files may be anybody's.
+        trouble: IdentityError | None = None
+        try:
+            did = await self._by_dns(handle)
+        except IdentityError as error:
+            if error.final:
+                raise
+            did, trouble = None, error
+        if did is None:
+            did = await self._by_well_known(handle)
+        if did is not None:
+            return did
+        if trouble is not None:
+            raise trouble
+        raise IdentityError(f"{handle} names no DID, in the DNS or on its host", final=True)
+
+    async def _by_dns(self, handle: str) -> str | None:
+        records = await self._txt(f"_atproto.{handle}")
+        dids = {record.removeprefix("did=") for record in records if record.startswith("did=")}
+        if len(dids) > 1:
+            raise IdentityError(f"{handle}: the DNS names several DIDs", final=True)
+        return _did(dids.pop(), handle) if dids else None
+
+    async def _by_well_known(self, handle: str) -> str | None:
+        response = await self._get(f"https://{handle}/.well-known/atproto-did", f"the host of {handle}")
+        if response.status != 200:
+            # A redirect too: it would have to be checked like a new name, and hosts don't need it.
+            if response.status in (404, 410):
+                return None
+            raise IdentityError(f"the host of {handle} answered {response.status}", final=False)
+        text = response.body.decode("ascii", "replace").strip()
+        # Hosts that answer everything with a page are common: that is no DID, and no lie either.
+        return _did(text, handle) if text.startswith("did:") else None
+
+    async def _by_service(self, handle: str, url: str) -> str:
+        response = await self._get(
+            f"{url}/xrpc/com.atproto.identity.resolveHandle?handle={handle}", "the handle resolver"
+        )
+        body = response.json_object()
+        if response.status == 400 and body is not None:
+            raise IdentityError(f"{handle} does not resolve", final=True)
+        did = body.get("did") if body is not None and response.status == 200 else None
+        if not isinstance(did, str):
+            raise IdentityError(f"the handle resolver answered {response.status}", final=False)
+        return _did(did, handle)
+
+    # DIDs ------------------------------------------------------------------------------------
+
+    async def resolve_did(self, did: str) -> DidDocument:
+        """The document of a did:plc or did:web.
+
+        Raises:
+            IdentityError: see the module.
+        """
+        try:
+            parse_did(did)
+        except DidError as error:
+            raise IdentityError(str(error), final=True) from None
+        response = await self._get(self._document_url(did), f"the document of {did}")
+        if response.status in (404, 410):
+            raise IdentityError(f"{did} does not exist, or does no longer", final=True)
+        body = response.json_object() if response.status == 200 else None
+        if body is None:
+            raise IdentityError(f"the document of {did} was answered {response.status}", final=False)
+        if body.get("id") != did:
+            raise IdentityError(f"the document of {did} is another DID's", final=True)
+        return DidDocument(did, _claimed_handle(body), self._pds_url(did, body))
+
+    def _document_url(self, did: str) -> str:
+        method, _, rest = did.removeprefix("did:").partition(":")
+        if method == "plc":
+            return f"{self._plc_directory_url}/{quote(did, safe=':')}"
+        # ATProto: a host without a path; a port only on localhost, for development.
+        host, _, port = rest.replace("%3a", "%3A").partition("%3A")
+        is_localhost = host == "localhost" and (not port or port.isdecimal())
+        if method != "web" or not (is_localhost or (not port and _HANDLE.fullmatch(host.lower()))):
+            raise IdentityError(f"{did}: only did:plc and did:web with a bare host are used", final=True)
+        if is_localhost:
+            return f"http://localhost{':' + port if port else ''}/.well-known/did.json"
+        return f"https://{host}/.well-known/did.json"
+
+    def _pds_url(self, did: str, document: dict[str, Any]) -> str | None:
+        services = document.get("service")
+        for service in services if isinstance(services, list) else ():
+            if (
+                isinstance(service, dict)
+                and service.get("id") in (_PDS_ID, did + _PDS_ID)
+                and service.get("type") == _PDS_TYPE
+            ):
+                url = service.get("serviceEndpoint")
+                return origin(url) if isinstance(url, str) and self._http.permits(url) else None
+        return None
+
+    async def _get(self, url: str, what: str) -> Response:
+        try:
+            return await self._http.request("GET", url, deadline=_HTTP_SECONDS)
+        except (NotSent, Unclear) as error:
+            raise IdentityError(f"{what} could not be asked for: {error}", final=False) from None
+
+
+def parse_handle(text: str) -> str:
+    """A handle in its one spelling: lower case, without ``@``.
+
+    Raises:
+        IdentityError: not a handle (final).
+    """
+    handle = text.strip().removeprefix("@").lower()
+    if (
+        len(handle) > _MAX_HANDLE
+        or not _HANDLE.fullmatch(handle)
+        or handle.rpartition(".")[2] in _LOCAL_DOMAINS
+    ):
+        raise IdentityError(f"not a handle: {text[:80]!a}; expected NAME.DOMAIN", final=True)
+    return handle
+
+
+def _claimed_handle(document: dict[str, Any]) -> str | None:
+    """The first handle among `alsoKnownAs`, if it is one."""
+    names = document.get("alsoKnownAs")
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name.startswith("at://"):
+            try:
+                return parse_handle(name.removeprefix("at://"))
+            except IdentityError:
+                return None
+    return None
+
+
+def _did(text: str, handle: str) -> str:
+    try:
+        return parse_did(text)
+    except DidError:
+        raise IdentityError(f"{handle} names something that is not a DID", final=True) from None

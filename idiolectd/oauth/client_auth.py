@@ -1,0 +1,145 @@
+"""Which OAuth client a session belongs to, and how that client authenticates.
+
+Sending a refresh token as another client, or with another of the client's keys, ends the session
+at the reference server. So what is not known is not guessed: `ClientRegistry.client_of` answers with
+`Suspended`, and an operator completes the configuration.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from idiolectd.jose import peek_claims
+from idiolectd.oauth.keys import SigningKey, new_jti
+from idiolectd.outcome import Suspended
+from idiolectd.session import OAuthSession
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+# Servers refuse an assertion from the future without tolerance, and one older than a minute.
+_BACKDATED = 8
+_LIFE = 60
+
+
+@dataclass(frozen=True)
+class OAuthClient:
+    """A client that this host may act as.
+
+    Attributes:
+        client_id: its URL.
+        keys: its private keys by ``kid``; none: a public client.
+    """
+
+    client_id: str
+    keys: Mapping[str, SigningKey] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class ClientAuth:
+    """How one session's client authenticates: ``none``, or ``private_key_jwt`` with one key."""
+
+    client_id: str
+    key_id: str | None = None
+    key: SigningKey | None = field(default=None, repr=False)
+
+    @property
+    def method(self) -> str:
+        """As in `token_endpoint_auth_methods_supported` (RFC 8414, section 2)."""
+        return "none" if self.key is None else "private_key_jwt"
+
+    def parameters(self, issuer: str, server_now: float) -> dict[str, str]:
+        """What authenticates one request (RFC 6749, section 2.3; RFC 7523, section 2.2): never used twice."""
+        if self.key is None:
+            return {"client_id": self.client_id}
+        issued_at = int(server_now) - _BACKDATED
+        claims = {
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": issuer,
+            "jti": new_jti(),
+            "iat": issued_at,
+            "exp": issued_at + _LIFE,
+        }
+        return {
+            "client_id": self.client_id,
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": self.key.sign({"kid": self.key_id}, claims),
+        }
+
+
+class ClientRegistry:
+    """The clients of the configuration.
+
+    Args:
+        clients: all of them that have keys.
+        default_client_id: for sessions that name no client, and whose access token does not either;
+            None: such sessions are suspended.
+    """
+
+    def __init__(self, clients: Iterable[OAuthClient] = (), default_client_id: str | None = None) -> None:
+        self._clients = {client.client_id: client for client in clients}
+        self._default = default_client_id
+
+    def client_of(self, session: OAuthSession) -> ClientAuth | Suspended:
+        """The client of a session, ready to authenticate as the session was started."""
+        client_id = session.client_id or self._unnamed(session)
+        if isinstance(client_id, Suspended):
+            return client_id
+        client = self._clients.get(client_id)
+        keys = client.keys if client else {}
+        if session.client_auth_method == "none":
+            return ClientAuth(client_id)
+        if session.client_auth_method is None and session.client_key_id is None and not keys:
+            return ClientAuth(client_id)
+        if session.client_auth_method not in (None, "private_key_jwt"):
+            return _suspended("client_unknown", "the session's client authenticates by an unknown method")
+        return _with_key(client_id, keys, session.client_key_id)
+
+    def _unnamed(self, session: OAuthSession) -> str | Suspended:
+        hint = _text_claim(session, "client_id")
+        if hint is None:
+            if self._default is None:
+                return _suspended(
+                    "client_unknown",
+                    "neither the session nor its token names an OAuth client; set oauth.client_id",
+                )
+            return self._default
+        if self._default not in (None, hint) and hint not in self._clients:
+            return _suspended(
+                "client_mismatch", "the access token names another OAuth client than oauth.client_id"
+            )
+        return hint
+
+
+def issuer_hint(session: OAuthSession) -> str | None:
+    """The issuer that the access token names, if it is a JWT with such a claim."""
+    return _text_claim(session, "iss")
+
+
+def thumbprint_hint(session: OAuthSession) -> str | None:
+    """The key that the access token says it is bound to (RFC 9449, section 6.1)."""
+    confirmation = peek_claims(session.access_jwt).get("cnf")
+    value = confirmation.get("jkt") if isinstance(confirmation, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _text_claim(session: OAuthSession, name: str) -> str | None:
+    value = peek_claims(session.access_jwt).get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _with_key(client_id: str, keys: Mapping[str, SigningKey], key_id: str | None) -> ClientAuth | Suspended:
+    if key_id is None and len(keys) == 1:
+        key_id = next(iter(keys))
+    key = keys.get(key_id) if key_id is not None else None
+    if key is None:
+        return _suspended(
+            "client_key_missing",
+            "the key of the OAuth client that the session was started with is not configured"
+            if key_id is not None
+            else "the session does not say which of the OAuth client's keys it was started with",
+        )
+    return ClientAuth(client_id, key_id, key)
+
+
+def _suspended(cause: str, message: str) -> Suspended:
+    return Suspended(cause, cause, message)

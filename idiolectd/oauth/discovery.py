@@ -1,0 +1,156 @@
+"""From a PDS to its authorization server, and from an issuer to its endpoints.
+
+PDS → ``/.well-known/oauth-protected-resource`` (RFC 9728) → issuer →
+``/.well-known/oauth-authorization-server`` (RFC 8414). What a server says of itself is believed only if
+it says so where it is: its `issuer` is the URL it was fetched from. Answers are kept for a while; who
+asks for the same at the same time shares one request.
+
+Does not decide which issuer a session belongs to: a pinned one is never replaced from here.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import anyio
+
+from idiolectd.clock import Clock
+from idiolectd.errors import NotSent, Unclear
+from idiolectd.http import HttpClient, Response, origin, retry_after
+from idiolectd.outcome import Retry
+
+# Endpoints move rarely, and one that moved makes `Discovery.forget` ask anew.
+_KEPT = 3600.0
+
+# Sessions of one server come in crowds: a dead server is asked once, not once for each of them.
+_TROUBLE_KEPT = 10.0
+
+_MAX_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class AuthorizationServer:
+    """What is used of an authorization server's metadata.
+
+    Attributes:
+        issuer: its name, and the audience of client assertions.
+        token_endpoint: where refresh tokens go.
+        revocation_endpoint: where they end; None: it has none.
+    """
+
+    issuer: str
+    token_endpoint: str
+    revocation_endpoint: str | None
+
+
+class Discovery:
+    """Looks servers up. What can't be found out now is a `Retry`, never an exception."""
+
+    def __init__(self, http: HttpClient, clock: Clock) -> None:
+        self._http = http
+        self._clock = clock
+        self._issuers = _Cache(self._fetch_issuer)
+        self._servers = _Cache(self._fetch_server)
+
+    async def issuer_of_pds(self, pds_url: str) -> str | Retry:
+        """The issuer whose tokens a PDS takes."""
+        try:
+            return await self._issuers.get(origin(pds_url))
+        except NotSent as error:
+            return Retry("discovery", str(error))
+
+    async def server(self, issuer: str) -> AuthorizationServer | Retry:
+        """The endpoints of an issuer."""
+        return await self._servers.get(issuer)
+
+    def forget(self, issuer: str) -> None:
+        """Asks anew next time: an endpoint did not answer like one."""
+        self._servers.forget(issuer)
+
+    async def _fetch_issuer(self, pds: str) -> str | Retry:
+        document = await self._document(f"{pds}/.well-known/oauth-protected-resource")
+        if isinstance(document, Retry):
+            return document
+        # RFC 9728, section 3.3. ATProto: the first one counts.
+        if document.get("resource") != pds:
+            return _trouble(f"{pds}: its OAuth metadata speaks of another server")
+        issuers = document.get("authorization_servers")
+        first = issuers[0] if isinstance(issuers, list) and issuers else None
+        if not isinstance(first, str) or not self._is_issuer(first):
+            return _trouble(f"{pds}: its OAuth metadata names no usable authorization server")
+        return first
+
+    async def _fetch_server(self, issuer: str) -> AuthorizationServer | Retry:
+        if not self._is_issuer(issuer):
+            return _trouble("the session's issuer is not the URL of one")
+        document = await self._document(f"{issuer}/.well-known/oauth-authorization-server")
+        if isinstance(document, Retry):
+            return document
+        if document.get("issuer") != issuer:  # RFC 8414, section 3.3
+            return _trouble(f"{issuer}: its OAuth metadata speaks of another issuer")
+        token_endpoint = document.get("token_endpoint")
+        revocation_endpoint = document.get("revocation_endpoint")
+        if not isinstance(token_endpoint, str) or not self._http.permits(token_endpoint):
+            return _trouble(f"{issuer}: its OAuth metadata names no usable token endpoint")
+        if not isinstance(revocation_endpoint, str) or not self._http.permits(revocation_endpoint):
+            revocation_endpoint = None
+        return AuthorizationServer(issuer, token_endpoint, revocation_endpoint)
+
+    async def _document(self, url: str) -> dict[str, object] | Retry:
+        try:
+            response = await self._http.request("GET", url)
+        except (NotSent, Unclear) as error:
+            return Retry(error.code, str(error), issuer_wide=True)
+        document = response.json_object() if response.status == 200 else None
+        return self._refused(url, response) if document is None else document
+
+    def _refused(self, url: str, response: Response) -> Retry:
+        return Retry(
+            "discovery",
+            f"{url}: answered {response.status}, without the OAuth metadata",
+            retry_after(response, self._clock.now()),
+            issuer_wide=True,
+        )
+
+    def _is_issuer(self, url: str) -> bool:
+        """ATProto: scheme, host and port, nothing else."""
+        return self._http.permits(url) and origin(url) == url
+
+
+def _trouble(message: str) -> Retry:
+    return Retry("discovery", message, issuer_wide=True)
+
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass
+class _Line(Generic[ValueT]):
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    value: ValueT | Retry | None = None
+    until: float = 0.0
+
+
+class _Cache(Generic[ValueT]):
+    """One lookup at a time for each key; the others wait for its result."""
+
+    def __init__(self, fetch: Callable[[str], Awaitable[ValueT | Retry]]) -> None:
+        self._fetch = fetch
+        self._lines: OrderedDict[str, _Line[ValueT]] = OrderedDict()
+
+    async def get(self, key: str) -> ValueT | Retry:
+        line = self._lines.setdefault(key, _Line())
+        self._lines.move_to_end(key)
+        if len(self._lines) > _MAX_KEPT:
+            self._lines.popitem(last=False)
+        # Whoever holds the lock asks, in its own task: if it is cancelled, the next one asks.
+        async with line.lock:
+            if line.value is None or anyio.current_time() >= line.until:
+                value = await self._fetch(key)
+                line.value = value
+                line.until = anyio.current_time() + (_TROUBLE_KEPT if isinstance(value, Retry) else _KEPT)
+            return line.value
+
+    def forget(self, key: str) -> None:
+        self._lines.pop(key, None)

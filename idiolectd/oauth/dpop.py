@@ -1,0 +1,141 @@
+"""DPoP (RFC 9449): proofs, and requests that carry one.
+
+A server asks for a nonce by refusing; such a request is repeated once, with a new proof. Nonces are
+kept in `HttpClient.nonces`, one per server, for all sessions. An authorization server and a PDS are
+two servers, also on one origin: neither takes the other's nonces. Proofs are dated by the server's
+clock as far as it is known.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from idiolectd.errors import SessionError
+from idiolectd.http import HttpClient, Refusal, Response, origin
+from idiolectd.jose import b64url_encode
+from idiolectd.oauth.keys import SigningKey, new_jti
+
+# Parsing a key takes twice the time of signing with it, and one refresh needs it several times.
+_KEYS_KEPT = 256
+
+_CHALLENGE_ERROR = re.compile(r'\berror="([^"\\]*)"')
+
+
+class DpopKey(SigningKey):
+    """The key that a session's tokens are bound to."""
+
+    @classmethod
+    def from_jwk_json(cls, text: str | None) -> "DpopKey":
+        """The key of a session record.
+
+        Raises:
+            SessionError: it can't be used. The message shows nothing of it.
+        """
+        try:
+            return _parsed(text or "")
+        except ValueError as error:
+            raise SessionError(f"field dpopPrivateKeyJwk: {error}") from None
+
+    def proof(
+        self,
+        *,
+        htm: str,
+        htu: str,
+        iat: float,
+        nonce: str | None = None,
+        access_token: str | None = None,
+    ) -> str:
+        """A fresh proof (RFC 9449, section 4.2), good for one request.
+
+        Args:
+            htm: the request's method.
+            htu: the request's URL; query and fragment are left out.
+            iat: now, by the server's clock; seconds since the epoch.
+            nonce: the server's newest.
+            access_token: at a PDS, the token that goes along; never at an authorization server.
+        """
+        claims: dict[str, str | int] = {
+            "jti": new_jti(),
+            "htm": htm,
+            "htu": origin(htu) + (urlsplit(htu).path or "/"),
+            "iat": int(iat),
+        }
+        if nonce is not None:
+            claims["nonce"] = nonce
+        if access_token is not None:
+            claims["ath"] = b64url_encode(hashlib.sha256(access_token.encode()).digest())
+        return self.sign({"typ": "dpop+jwt", "jwk": self.public_jwk}, claims)
+
+
+@lru_cache(maxsize=_KEYS_KEPT)
+def _parsed(text: str) -> DpopKey:
+    return DpopKey.parse(text)
+
+
+async def request(
+    http: HttpClient,
+    key: DpopKey,
+    method: str,
+    url: str,
+    *,
+    access_token: str | None = None,
+    form: Callable[[], Mapping[str, str]] | None = None,
+) -> Response:
+    """Sends a request with a proof, and once more if the server asks for another nonce.
+
+    Args:
+        http: sends it.
+        key: signs the proof.
+        method: HTTP method.
+        url: without a query.
+        access_token: for a request to a PDS.
+        form: makes the body; called for every sending, because a client assertion is good for one.
+
+    Raises:
+        NotSent: nothing was sent, or only what was refused for its nonce.
+        Unclear: as `HttpClient.request`.
+    """
+    known = http.nonces.get(nonce_key(url, access_token))
+    response = await _send(http, key, method, url, access_token, form)
+    if asks_for_nonce(response) and http.nonces.get(nonce_key(url, access_token)) not in (None, known):
+        response = await _send(http, key, method, url, access_token, form)
+    return response
+
+
+async def _send(
+    http: HttpClient,
+    key: DpopKey,
+    method: str,
+    url: str,
+    access_token: str | None,
+    form: Callable[[], Mapping[str, str]] | None,
+) -> Response:
+    server = nonce_key(url, access_token)
+    nonce = http.nonces.get(server)
+    proof = key.proof(htm=method, htu=url, iat=http.server_now(url), nonce=nonce, access_token=access_token)
+    headers = {"DPoP": proof}
+    if access_token is not None:
+        headers["Authorization"] = f"DPoP {access_token}"
+    response = await http.request(method, url, headers=headers, form=form() if form else None)
+    http.nonces.take(server, response.headers.get("dpop-nonce"))
+    return response
+
+
+def nonce_key(url: str, access_token: str | None = None) -> str:
+    """Under which key `HttpClient.nonces` keeps the nonce for a request: per origin, and apart for a PDS."""
+    return origin(url) if access_token is None else f"{origin(url)} pds"
+
+
+def asks_for_nonce(response: Response) -> bool:
+    """Whether a server wants another nonce (RFC 9449, sections 8 and 9)."""
+    return error_of(response) == "use_dpop_nonce"
+
+
+def error_of(response: Response) -> str | None:
+    """The error code of a refusal: a PDS puts it into `WWW-Authenticate`, everybody into the body."""
+    if not 400 <= response.status < 500:
+        return None
+    challenge = _CHALLENGE_ERROR.search(response.headers.get("www-authenticate", ""))
+    return challenge.group(1) if challenge else Refusal.found(response, "message").error

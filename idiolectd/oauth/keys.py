@@ -1,0 +1,113 @@
+"""Elliptic-curve keys that sign JWTs: ES256 and ES256K, the two that ATProto uses.
+
+Does not verify anything: servers judge what is signed here.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from idiolectd.jose import b64url_decode, b64url_encode, jwk_thumbprint
+
+# Both curves: RFC 7518, section 6.2.1.2, and RFC 8812, section 3.1.
+_COORDINATE_BYTES = 32
+
+
+class _Curve(NamedTuple):
+    curve: ec.EllipticCurve
+    alg: str
+
+
+_CURVES: Mapping[str, _Curve] = {
+    "P-256": _Curve(ec.SECP256R1(), "ES256"),
+    "secp256k1": _Curve(ec.SECP256K1(), "ES256K"),
+}
+_SHA256 = ec.ECDSA(hashes.SHA256())
+
+
+class SigningKey:
+    """A private key with what a JWT's header says about it. `repr` shows the thumbprint only."""
+
+    def __init__(self, crv: str, private_key: ec.EllipticCurvePrivateKey) -> None:
+        self._crv = crv
+        self._private_key = private_key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.alg} {self.thumbprint}>"
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new P-256 key."""
+        return cls("P-256", ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads the JSON of a private JWK (RFC 7517).
+
+        Raises:
+            ValueError: not one, or its public half is another key's. Shows no value of it.
+        """
+        try:
+            jwk = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("the key is not JSON") from None
+        if not isinstance(jwk, dict) or jwk.get("kty") != "EC":
+            raise ValueError("the key is not an EC JWK")
+        curve = _CURVES.get(str(jwk.get("crv")))
+        if curve is None:
+            raise ValueError("the key is on neither of the curves P-256 and secp256k1")
+        try:
+            private_key = ec.derive_private_key(int.from_bytes(_octets(jwk, "d")), curve.curve)
+        except ValueError:
+            raise ValueError("the key's private half is missing or unusable") from None
+        key = cls(str(jwk["crv"]), private_key)
+        # Compared as text: the thumbprint, which tokens are bound to, is taken of the text.
+        if any(jwk.get(name) != value for name, value in key.public_jwk.items()):
+            raise ValueError("the key's two halves don't belong together")
+        return key
+
+    @property
+    def alg(self) -> str:
+        """The JWS algorithm: ``ES256`` or ``ES256K``."""
+        return _CURVES[self._crv].alg
+
+    @cached_property
+    def public_jwk(self) -> Mapping[str, str]:
+        """The public half, with the members that a thumbprint is made of."""
+        numbers = self._private_key.public_key().public_numbers()
+        x, y = (b64url_encode(n.to_bytes(_COORDINATE_BYTES)) for n in (numbers.x, numbers.y))
+        return {"kty": "EC", "crv": self._crv, "x": x, "y": y}
+
+    @cached_property
+    def thumbprint(self) -> str:
+        """RFC 7638."""
+        return jwk_thumbprint(self.public_jwk)
+
+    def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+        """A JWT in compact form (RFC 7519); `alg` is added to the header."""
+        signed = f"{_part({**header, 'alg': self.alg})}.{_part(claims)}"
+        r, s = decode_dss_signature(self._private_key.sign(signed.encode(), _SHA256))
+        raw = r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES)  # RFC 7518, section 3.4
+        return f"{signed}.{b64url_encode(raw)}"
+
+
+def new_jti() -> str:
+    """An identifier that no other JWT has: servers refuse one that they saw before."""
+    return secrets.token_urlsafe(16)
+
+
+def _octets(jwk: Mapping[str, Any], name: str) -> bytes:
+    value = jwk.get(name)
+    if not isinstance(value, str):
+        raise ValueError(name)  # noqa: TRY004 -- one error for all that a key can have wrong
+    return b64url_decode(value)
+
+
+def _part(value: Mapping[str, Any]) -> str:
+    return b64url_encode(json.dumps(value, separators=(",", ":")).encode())

@@ -1,0 +1,255 @@
+"""The OAuth side of a refresh: prepare, send, probe, revoke (`idiolectd.ports.SplitRefresher`).
+
+`prepare` looks for everything that would make the server end the session if it were sent: another
+key, another client, another issuer. `send` is the point of no return and is never cancelled from
+here. It repeats a request in one case only: the server refused it for its nonce.
+
+Does not store, schedule or retry, and never sends a token to anybody but the session's issuer
+(refresh tokens) and its PDS (access tokens).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from idiolectd.clock import Clock
+from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
+from idiolectd.http import HttpClient, Response, judge_failure, origin
+from idiolectd.identity import Identity
+from idiolectd.oauth import dpop
+from idiolectd.oauth.client_auth import (
+    ClientAuth,
+    ClientRegistry,
+    issuer_hint,
+    thumbprint_hint,
+)
+from idiolectd.oauth.discovery import AuthorizationServer, Discovery
+from idiolectd.oauth.dpop import DpopKey
+from idiolectd.oauth.token_endpoint import read_answer, refresh_parameters
+from idiolectd.outcome import ReloginRequired, Retry, Suspended
+from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Probe, Taken
+from idiolectd.session import Kind, OAuthSession
+
+_GET_SESSION = "/xrpc/com.atproto.server.getSession"
+
+# A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
+_REVOCATIONS = 2
+
+
+@dataclass(frozen=True)
+class OAuthRequest:
+    """All that a session's requests to its authorization server need."""
+
+    server: AuthorizationServer
+    client: ClientAuth
+    key: DpopKey = field(repr=False)
+
+    def form(self, parameters: Mapping[str, str], http: HttpClient, url: str) -> dict[str, str]:
+        """The body of one request, with a client assertion of its own if the client has keys."""
+        authentication = self.client.parameters(self.server.issuer, http.server_now(url))
+        return {**parameters, **authentication}
+
+
+class OAuthRefresher:
+    """Refreshes DPoP-bound sessions.
+
+    Args:
+        http: sends the requests.
+        clock: ours.
+        clients: the OAuth clients that this host may act as.
+        discovery: finds issuers and their endpoints.
+        identity: finds the PDS of an account.
+    """
+
+    kind: Kind = "dpop"
+
+    def __init__(
+        self,
+        http: HttpClient,
+        clock: Clock,
+        clients: ClientRegistry,
+        discovery: Discovery,
+        identity: Identity,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._clients = clients
+        self._discovery = discovery
+        self._identity = identity
+
+    # Prepare ---------------------------------------------------------------------------------
+
+    async def prepare(
+        self, session: OAuthSession, *, check_identity: bool = False
+    ) -> Prepared[OAuthRequest] | Retry | Suspended:
+        """Discovery and local checks; sends no token. See `SplitRefresher.prepare`."""
+        key = _bound_key(session)
+        if isinstance(key, Suspended):
+            return key
+        client = self._clients.client_of(session)
+        if isinstance(client, Suspended):
+            return client
+        known = replace(
+            session,
+            client_id=client.client_id,
+            client_auth_method=client.method,
+            client_key_id=client.key_id,
+        )
+        checked = False
+        if check_identity:
+            moved = await self._where(known)
+            if isinstance(moved, Suspended):
+                return moved
+            if moved is not None:
+                known, checked = moved, True
+        issuer = known.issuer or await self._issuer(known)
+        if not isinstance(issuer, str):
+            return issuer
+        server = await self._discovery.server(issuer)
+        if isinstance(server, Retry):
+            return server
+        return Prepared(OAuthRequest(server, client, key), replace(known, issuer=issuer), checked)
+
+    async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
+        """The issuer of a session that does not name it: from its PDS, if its token agrees."""
+        found = await self._discovery.issuer_of_pds(session.pds_url)
+        hint = issuer_hint(session)
+        if isinstance(found, str) and hint not in (None, found):
+            return _issuer_changed(f"the PDS names {found} as its issuer, the access token another")
+        return found
+
+    async def _where(self, session: OAuthSession) -> OAuthSession | Suspended | None:
+        """The session with the account's present PDS; None: nobody can tell now, so nothing changes.
+
+        A session goes along to another PDS of the same issuer, and to no other issuer ever.
+        """
+        try:
+            document = await self._identity.resolve_did(session.did)
+        except IdentityError:
+            return None
+        if document.pds_url is None:
+            return None
+        found = await self._discovery.issuer_of_pds(document.pds_url)
+        if isinstance(found, Retry):
+            return None
+        if session.issuer is not None and found != session.issuer:
+            return _issuer_changed(f"{document.pds_url} names {found} as its issuer, not {session.issuer}")
+        return replace(session, pds_url=document.pds_url) if _moved(session, document.pds_url) else session
+
+    # Send ------------------------------------------------------------------------------------
+
+    async def send(self, session: OAuthSession, prepared: Prepared[OAuthRequest]) -> Answer:
+        """Sends the refresh token, once or, after `use_dpop_nonce`, twice. See `SplitRefresher.send`."""
+        return await self._refresh(session, prepared.request)
+
+    async def _refresh(self, session: OAuthSession, request: OAuthRequest) -> Answer:
+        sent_at = self._clock.now()
+        url = request.server.token_endpoint
+        try:
+            # The point of no return: from the first byte on the old token may be used up, and the
+            # only copy of the new one is in the answer.
+            response = await self._post(url, request, refresh_parameters(session.refresh_jwt))
+        except (NotSent, Unclear) as error:
+            return judge_failure(error)
+        if 300 <= response.status < 500 and response.json_object() is None:
+            self._discovery.forget(request.server.issuer)
+        answer = read_answer(response, session, sent_at=sent_at, now=self._clock.now())
+        if isinstance(answer, Arrived):
+            nonce = self._http.nonces.get(dpop.nonce_key(session.pds_url, session.access_jwt))
+            return replace(answer, tokens=replace(answer.tokens, dpop_nonce=nonce))
+        return answer
+
+    async def _post(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+        return await dpop.request(
+            self._http,
+            request.key,
+            "POST",
+            url,
+            form=lambda: request.form(parameters, self._http, url),
+        )
+
+    # Probe -----------------------------------------------------------------------------------
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        key = _bound_key(session)
+        if isinstance(key, Suspended):
+            return Probe(Taken.UNKNOWN)  # the PDS would refuse the key and call the token invalid
+        url = session.pds_url.rstrip("/") + _GET_SESSION
+        try:
+            response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
+        except (NotSent, Unclear):
+            return Probe(Taken.UNKNOWN)
+        taken = Taken.UNKNOWN
+        if response.status == 200 and (response.json_object() or {}).get("did") == session.did:
+            taken = Taken.YES
+        elif response.status == 401 and dpop.error_of(response) == "invalid_token":
+            taken = Taken.NO
+        return Probe(taken, response.date)
+
+    # Revoke ----------------------------------------------------------------------------------
+
+    async def revoke(self, session: OAuthSession) -> str | None:
+        """Ends the session at the server (RFC 7009), and checks that it ended.
+
+        The check is a refresh: servers answer 200 whether or not they revoked. If it brings tokens,
+        those are revoked in turn. See `SplitRefresher.revoke`.
+        """
+        prepared = await self.prepare(session)
+        if not isinstance(prepared, Prepared):
+            return prepared.message
+        request = prepared.request
+        url = request.server.revocation_endpoint
+        if url is None:
+            return f"{request.server.issuer} has no revocation endpoint"
+        for _ in range(_REVOCATIONS):
+            parameters = {"token": session.refresh_jwt, "token_type_hint": "refresh_token"}
+            try:
+                response = await self._revoke_at(url, request, parameters)
+            except NotSent as error:
+                return str(error)
+            except Unclear:
+                pass  # the check tells
+            else:
+                if not 200 <= response.status < 300:
+                    return f"{request.server.issuer}: the revocation was answered {response.status}"
+            answer = await self._refresh(session, request)
+            match answer:
+                case ReloginRequired() | Doubtful():
+                    return None
+                case Arrived(tokens=tokens):
+                    session = session.with_tokens(tokens)
+                case _:
+                    return f"whether it was revoked is not known: {answer.message}"
+        return f"{request.server.issuer} still takes the refresh token after revoking it"
+
+    async def _revoke_at(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+        """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""
+        known = self._http.nonces.get(dpop.nonce_key(url))
+        response = await self._post(url, request, parameters)
+        if self._http.nonces.get(dpop.nonce_key(url)) != known:
+            response = await self._post(url, request, parameters)
+        return response
+
+
+def _bound_key(session: OAuthSession) -> DpopKey | Suspended:
+    """The session's DPoP key, if it is the one that the access token says it is bound to."""
+    try:
+        key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
+    except SessionError as error:
+        return Suspended("dpop_key_unusable", "dpop_key_unusable", str(error))
+    if thumbprint_hint(session) not in (None, key.thumbprint):
+        message = "the access token is bound to another DPoP key than the one stored with it"
+        return Suspended("dpop_key_mismatch", "dpop_key_mismatch", message)
+    return key
+
+
+def _issuer_changed(message: str) -> Suspended:
+    return Suspended("issuer_changed", "issuer_changed", message)
+
+
+def _moved(session: OAuthSession, pds_url: str) -> bool:
+    """Whether it is another server; another spelling of the same one leaves the record alone."""
+    try:
+        return origin(session.pds_url) != origin(pds_url)
+    except NotSent:
+        return True

@@ -1,0 +1,82 @@
+"""What goes to the token endpoint for a refresh, and what its answer means.
+
+The answer is read for keeping first: whatever holds an access token is `Arrived`, however odd the
+rest, because the server has consumed the old token by then. What does not fit is said beside it.
+"""
+
+import math
+from typing import Any
+
+from idiolectd.clock import rfc3339
+from idiolectd.http import Refusal, Response, judge_refusal, text_member
+from idiolectd.jose import claimed_life
+from idiolectd.outcome import Ambiguous
+from idiolectd.ports import Answer, Arrived
+from idiolectd.session import OAuthSession, Tokens
+
+# If neither the answer nor the token says how long it lives: the shortest life seen in the field.
+# Too short costs a refresh too many; too long, clients with dead tokens.
+_CAUTIOUS_LIFE = 900.0
+
+_SHORTEST, _LONGEST = 1.0, 366 * 86_400.0
+
+
+def refresh_parameters(refresh_token: str) -> dict[str, str]:
+    """RFC 6749, section 6."""
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token}
+
+
+def read_answer(response: Response, session: OAuthSession, *, sent_at: float, now: float) -> Answer:
+    """What the token endpoint's answer means for a session.
+
+    Args:
+        response: the answer.
+        session: whose refresh token was sent.
+        sent_at: when the request left, by our clock: the new tokens are at most that old.
+        now: our clock.
+    """
+    if not 200 <= response.status < 300:
+        refusal = Refusal.found(response, "error_description")
+        secrets = (session.access_jwt, session.refresh_jwt)
+        return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
+    body = response.json_object()
+    access_token = text_member(body or {}, "access_token")
+    if body is None or access_token is None:
+        return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
+    life = _life(body.get("expires_in"), access_token)
+    tokens = Tokens(
+        access_jwt=access_token,
+        refresh_jwt=text_member(body, "refresh_token") or session.refresh_jwt,  # RFC 6749, section 6
+        issued_at=rfc3339(sent_at),
+        expires_at=rfc3339(sent_at + life),
+        token_type="DPoP",  # noqa: S106 -- a type, not a password
+        scope=text_member(body, "scope"),
+    )
+    return Arrived(tokens, _misfit(body, session))
+
+
+def _misfit(body: dict[str, Any], session: OAuthSession) -> str | None:
+    token_type = body.get("token_type")
+    if not isinstance(token_type, str) or token_type.lower() != "dpop":
+        return "the answer's token_type is not DPoP"
+    if body.get("sub") != session.did:
+        return "the answer's sub is not the session's DID"
+    return None
+
+
+def _life(expires_in: object, access_token: str) -> float:
+    """Seconds that the access token lives: what the server says, else the JWT, else a guess."""
+    life = _number(expires_in)
+    if life is None:
+        life = claimed_life(access_token)
+    return min(max(life if life is not None else _CAUTIOUS_LIFE, _SHORTEST), _LONGEST)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,59 @@
+"""What createSession and refreshSession answer with, read into the fields of a record.
+
+The lifetimes are the JWTs' own (`exp` less `iat`), applied to our clock: what the record says can
+then be compared with our clock, however wrong that is.
+"""
+
+from dataclasses import dataclass
+
+from idiolectd.clock import rfc3339
+from idiolectd.http import Response, text_member
+from idiolectd.jose import claimed_life, peek_claims
+from idiolectd.session import Tokens
+
+# If the access token is no JWT: the shortest life seen in the field, of any kind of token.
+_CAUTIOUS_LIFE = 900.0
+
+_LONGEST = 366 * 86_400.0
+
+# What a server calls an account whose handle it can't confirm; the one in the record is of more use.
+_NO_HANDLE = "handle.invalid"
+
+
+@dataclass(frozen=True)
+class SessionAnswer:
+    """The two tokens, and whose they are.
+
+    Attributes:
+        did: as the server says it; None: it does not.
+        tokens: the tokens with their times.
+    """
+
+    did: str | None
+    tokens: Tokens
+
+
+def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
+    """Reads an answer; None if the two tokens are not in it.
+
+    Args:
+        response: the answer.
+        sent_at: when the request left, by our clock: the tokens are at most that old.
+    """
+    body = response.json_object() or {}
+    access_jwt, refresh_jwt = text_member(body, "accessJwt"), text_member(body, "refreshJwt")
+    if access_jwt is None or refresh_jwt is None:
+        return None
+    handle = text_member(body, "handle")
+    access_life, refresh_life = claimed_life(access_jwt), claimed_life(refresh_jwt)
+    tokens = Tokens(
+        access_jwt=access_jwt,
+        refresh_jwt=refresh_jwt,
+        issued_at=rfc3339(sent_at),
+        expires_at=rfc3339(sent_at + min(access_life or _CAUTIOUS_LIFE, _LONGEST)),
+        refresh_expires_at=None if refresh_life is None else rfc3339(sent_at + min(refresh_life, _LONGEST)),
+        token_type="Bearer",  # noqa: S106 -- a type, not a password
+        scope=text_member(peek_claims(access_jwt), "scope"),
+        handle=None if handle == _NO_HANDLE else handle,
+    )
+    return SessionAnswer(text_member(body, "did"), tokens)
