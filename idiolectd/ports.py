@@ -220,6 +220,19 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class NotRevoked:
+    """Why it can't be said that the server ended a session.
+
+    Attributes:
+        message: for a person.
+        passing: trying again later may help.
+    """
+
+    message: str
+    passing: bool
+
+
+@dataclass(frozen=True)
 class Prepared(Generic[RequestT]):
     """All that is needed to send, checked.
 
@@ -259,10 +272,6 @@ class SplitRefresher(Protocol[RequestT]):
         """Asks the PDS whether it still takes the access token. Sends no refresh token."""
         ...
 
-    async def revoke(self, session: OAuthSession) -> str | None:
-        """Ends the session at the server, and checks that it ended.
-
-        Returns:
-            None once the server refuses the refresh token; else why that can't be said.
-        """
+    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
+        """Ends the session at the server, and checks that it ended: None once it refuses the token."""
         ...

@@ -113,6 +113,8 @@ class RefreshState:
         spent: hashes of refresh tokens that must never be sent again, newest last.
         last_good: JSON of the last record known to be right. Protected like the record.
         withheld: JSON of tokens that arrived and did not fit the session; for a person to judge.
+        predecessor: a legacy session's refresh token before the present one: it works for two hours
+            more, so whoever logs out has to end it too.
         pins: see `Pins`.
         token_seen_at: when the stored refresh token was first seen.
         identity_checked_at: when DID, PDS and issuer were last compared.
@@ -130,6 +132,7 @@ class RefreshState:
     spent: tuple[str, ...] = ()
     last_good: str | None = field(default=None, repr=False)
     withheld: str | None = field(default=None, repr=False)
+    predecessor: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
     token_seen_at: float | None = None
     identity_checked_at: float | None = None
@@ -190,6 +193,7 @@ class RefreshState:
             note=None,
             spent=spent,
             last_good=after.to_json(),
+            predecessor=before.refresh_jwt if before.kind == "bearer" else None,
             pins=self.pins.filled_from(after),
             token_seen_at=now,
         )

@@ -130,10 +130,9 @@ class FakeServer:
         self.probes += 1
         return self.probe_answer
 
-    async def revoke(self, session: OAuthSession) -> str | None:
+    async def revoke(self, session: OAuthSession) -> None:
         await anyio.lowlevel.checkpoint()
         self.revoked.append(session.refresh_jwt)
-        return None
 
     def is_current(self, session: OAuthSession) -> bool:
         return self._current.get(session.did) == session.refresh_jwt

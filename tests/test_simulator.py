@@ -834,3 +834,13 @@ def test_the_command_prints_one_line_and_stops_with_its_input(backend: str) -> N
         assert kinds == [(1, 0), (1, 0), (0, 1)]
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+def test_legacy_delete_leaves_the_predecessor_in_its_grace() -> None:
+    """Deleting the newest token does not end the one before it, which can bring the session back."""
+    sim, _, client = legacy()
+    old = client.record["refreshJwt"]
+    newest = refresh_legacy(sim, client).json()["refreshJwt"]
+    assert sim.handle(client.legacy_request("deleteSession", token=newest)).status == 200
+    assert sim.handle(client.legacy_request("refreshSession", token=old)).json()["refreshJwt"] == newest
+    assert sim.handle(client.legacy_request("refreshSession", token=newest)).status == 200

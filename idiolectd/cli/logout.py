@@ -4,6 +4,7 @@ A session that is only deleted here lives on at the server for whoever has a cop
 deleted before the server has refused the refresh token, unless the operator insists.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import RecordError
+from idiolectd.ports import NotRevoked
 from idiolectd.state import adopt
 
 if TYPE_CHECKING:
@@ -71,30 +73,35 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
         if why is not None:
             if not local:
                 raise CommandFailed(
-                    ExitCode.TRY_LATER,
-                    f"{did} was not ended at its server: {why}; nothing was deleted."
+                    ExitCode.TRY_LATER if why.passing else ExitCode.FAILED,
+                    f"{did} was not ended at its server: {why.message}; nothing was deleted."
                     " Try again later, or delete it here only: --local",
                 )
-            say(f"warning: {did} may live on at its server: {why}")
+            say(f"warning: {did} may live on at its server: {why.message}")
         await parts.store.delete(did)
     return why is None
 
 
-async def _revoke(parts: "Parts", did: str, *, local: bool) -> str | None:
+async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None:
     """Ends the session at its server; else says why not."""
     try:
         entry = await parts.store.read(did)
     except RecordError as error:
         if not local:
             raise
-        return str(error)
+        return NotRevoked(str(error), passing=False)
     if entry.session is None:
         raise CommandFailed(
             ExitCode.FAILED, f"no session is stored for {did}; idiolectd list shows which are"
         )
     # As it should be: a token that somebody put back is spent, and sending it would revoke nothing.
-    session = adopt(entry.session, entry.state, parts.clock.now()).session
-    return await parts.refresher_for(session).revoke(session)
+    adopted = adopt(entry.session, entry.state, parts.clock.now())
+    session, refresher = adopted.session, parts.refresher_for(adopted.session)
+    if adopted.state.predecessor is not None:
+        not_revoked = await refresher.revoke(replace(session, refresh_jwt=adopted.state.predecessor))
+        if not_revoked is not None:
+            return not_revoked
+    return await refresher.revoke(session)
 
 
 async def _log_out(config: Config, account: str | None, did: str | None, *, local: bool) -> tuple[str, bool]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
@@ -48,11 +49,13 @@ class SigningKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads the JSON of a private JWK (RFC 7517).
+        """Reads the JSON of a private JWK (RFC 7517), or an unencrypted PEM (RFC 7468).
 
         Raises:
-            ValueError: not one, or its public half is another key's. Shows no value of it.
+            ValueError: neither, or its public half is another key's. Shows no value of it.
         """
+        if text.lstrip().startswith("-----BEGIN"):
+            return cls._from_pem(text)
         try:
             jwk = json.loads(text)
         except (ValueError, RecursionError):
@@ -71,6 +74,18 @@ class SigningKey:
         if any(jwk.get(name) != value for name, value in key.public_jwk.items()):
             raise ValueError("the key's two halves don't belong together")
         return key
+
+    @classmethod
+    def _from_pem(cls, text: str) -> Self:
+        try:
+            private_key = serialization.load_pem_private_key(text.encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ValueError("the PEM holds no private key, or an encrypted one") from None
+        if isinstance(private_key, ec.EllipticCurvePrivateKey):
+            for name, known in _CURVES.items():
+                if private_key.curve.name == known.curve.name:
+                    return cls(name, private_key)
+        raise ValueError("the key is on neither of the curves P-256 and secp256k1")
 
     @property
     def alg(self) -> str:

@@ -26,7 +26,7 @@ from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.token_endpoint import read_answer, refresh_parameters
 from idiolectd.outcome import ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Probe, Taken
+from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
 
 _GET_SESSION = "/xrpc/com.atproto.server.getSession"
@@ -188,7 +188,7 @@ class OAuthRefresher:
 
     # Revoke ----------------------------------------------------------------------------------
 
-    async def revoke(self, session: OAuthSession) -> str | None:
+    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
         """Ends the session at the server (RFC 7009), and checks that it ended.
 
         The check is a refresh: servers answer 200 whether or not they revoked. If it brings tokens,
@@ -196,22 +196,23 @@ class OAuthRefresher:
         """
         prepared = await self.prepare(session)
         if not isinstance(prepared, Prepared):
-            return prepared.message
+            return NotRevoked(prepared.message, passing=isinstance(prepared, Retry))
         request = prepared.request
         url = request.server.revocation_endpoint
         if url is None:
-            return f"{request.server.issuer} has no revocation endpoint"
+            return NotRevoked(f"{request.server.issuer} has no revocation endpoint", passing=False)
         for _ in range(_REVOCATIONS):
             parameters = {"token": session.refresh_jwt, "token_type_hint": "refresh_token"}
             try:
                 response = await self._revoke_at(url, request, parameters)
             except NotSent as error:
-                return str(error)
+                return NotRevoked(str(error), passing=True)
             except Unclear:
                 pass  # the check tells
             else:
                 if not 200 <= response.status < 300:
-                    return f"{request.server.issuer}: the revocation was answered {response.status}"
+                    message = f"{request.server.issuer}: the revocation was answered {response.status}"
+                    return NotRevoked(message, passing=response.status == 429 or response.status >= 500)
             answer = await self._refresh(session, request)
             match answer:
                 case ReloginRequired() | Doubtful():
@@ -219,8 +220,9 @@ class OAuthRefresher:
                 case Arrived(tokens=tokens):
                     session = session.with_tokens(tokens)
                 case _:
-                    return f"whether it was revoked is not known: {answer.message}"
-        return f"{request.server.issuer} still takes the refresh token after revoking it"
+                    return NotRevoked(f"whether it was revoked is not known: {answer.message}", passing=True)
+        message = f"{request.server.issuer} still takes the refresh token after revoking it"
+        return NotRevoked(message, passing=False)
 
     async def _revoke_at(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
         """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""

@@ -1,6 +1,6 @@
 """What goes to the token endpoint for a refresh, and what its answer means.
 
-The answer is read for keeping first: whatever holds an access token is `Arrived`, however odd the
+The answer is read for keeping first: whatever holds a token is `Arrived`, however odd the
 rest, because the server has consumed the old token by then. What does not fit is said beside it.
 """
 
@@ -18,7 +18,10 @@ from idiolectd.session import OAuthSession, Tokens
 # Too short costs a refresh too many; too long, clients with dead tokens.
 _CAUTIOUS_LIFE = 900.0
 
-_SHORTEST, _LONGEST = 1.0, 366 * 86_400.0
+# A server that says less would have us rotate all the time; each rotation is a risk.
+_SHORTEST, _LONGEST = 10.0, 366 * 86_400.0
+
+_HALF_AN_ANSWER = 60.0
 
 
 def refresh_parameters(refresh_token: str) -> dict[str, str]:
@@ -41,12 +44,18 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
     body = response.json_object()
     access_token = text_member(body or {}, "access_token")
-    if body is None or access_token is None:
+    refresh_token = text_member(body or {}, "refresh_token")
+    if body is None or (access_token is None and refresh_token is None):
         return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
-    life = _life(body.get("expires_in"), access_token)
+    if access_token is None:
+        # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
+        # within a minute, and not in a loop.
+        access_token, life = session.access_jwt, _HALF_AN_ANSWER
+    else:
+        life = _life(body.get("expires_in"), access_token)
     tokens = Tokens(
         access_jwt=access_token,
-        refresh_jwt=text_member(body, "refresh_token") or session.refresh_jwt,  # RFC 6749, section 6
+        refresh_jwt=refresh_token or session.refresh_jwt,  # RFC 6749, section 6
         issued_at=rfc3339(sent_at),
         expires_at=rfc3339(sent_at + life),
         token_type="DPoP",  # noqa: S106 -- a type, not a password
@@ -79,4 +88,4 @@ def _number(value: object) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if math.isfinite(number) and number > 0 else None

@@ -18,7 +18,7 @@ from idiolectd.outcome import (
     Unpersisted,
 )
 from idiolectd.policy import Policy
-from idiolectd.ports import Arrived, Prepared, Probe, Refresher, SharedStore, Taken
+from idiolectd.ports import Arrived, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
 from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.schedule import Planner
 from idiolectd.session import Kind, OAuthSession
@@ -114,8 +114,8 @@ class _Callback:
     async def probe(self, session: OAuthSession) -> Probe:
         return Probe(Taken.NOBODY_TO_ASK)
 
-    async def revoke(self, session: OAuthSession) -> str | None:
-        return "the refresher can't revoke"
+    async def revoke(self, session: OAuthSession) -> NotRevoked:
+        return NotRevoked("the refresher can't revoke", passing=False)
 
 
 def _nobody_listens(_event: Event) -> None:

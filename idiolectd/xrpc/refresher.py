@@ -9,7 +9,7 @@ from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import HttpClient, Refusal, Response, judge_failure, judge_refusal
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Probe, Taken
+from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.xrpc.tokens import read_tokens
 
@@ -61,22 +61,24 @@ class LegacyRefresher:
         """Asks nobody: sending the refresh token again is safe. See `SplitRefresher.probe`."""
         return Probe(Taken.NOBODY_TO_ASK)
 
-    async def revoke(self, session: OAuthSession) -> str | None:
+    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
         """Deletes the session, and checks that it no longer refreshes. See `SplitRefresher.revoke`."""
         prepared = await self.prepare(session)
         if not isinstance(prepared, Prepared):
-            return prepared.message
+            return NotRevoked(prepared.message, passing=isinstance(prepared, Retry))
         for _ in range(_DELETIONS):
             try:
                 response = await self._post(session, _DELETE)
             except NotSent as error:
-                return str(error)
+                return NotRevoked(str(error), passing=True)
             except Unclear:
                 pass  # the check tells
             else:
                 if not 200 <= response.status < 300:
                     refused = self._judged(session, response)
-                    return None if isinstance(refused, ReloginRequired) else refused.message
+                    if isinstance(refused, ReloginRequired):
+                        return None
+                    return NotRevoked(refused.message, passing=isinstance(refused, Retry | Ambiguous))
             answer = await self.send(session, prepared)
             match answer:
                 case ReloginRequired() | Doubtful():
@@ -84,8 +86,8 @@ class LegacyRefresher:
                 case Arrived(tokens=tokens):
                     session = session.with_tokens(tokens)
                 case _:
-                    return f"whether it was deleted is not known: {answer.message}"
-        return "the PDS still takes the refresh token after deleting the session"
+                    return NotRevoked(f"whether it was deleted is not known: {answer.message}", passing=True)
+        return NotRevoked("the PDS still takes the refresh token after deleting the session", passing=False)
 
     async def _post(self, session: OAuthSession, path: str) -> Response:
         # No body: these servers refuse even an empty object.

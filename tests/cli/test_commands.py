@@ -293,7 +293,7 @@ def test_logout(run: Run, pds: Pds, store: Path, kind: str) -> None:
     """A logout ends the session at its server and removes all that is stored of it."""
     account = pds.account(f"logout-{kind}.test", **{kind: 1})
     put_record(store, account[kind][0])
-    run("refresh", account["did"])  # so that there is a state too
+    run("refresh", account["did"], "--force")  # now there is a state, and a predecessor in its grace
     done = run("logout", f"logout-{kind}.test", "--json")
     assert done.code == 0, done.err
     assert done.json == {"did": account["did"], "revoked": True, "deleted": True}
@@ -334,7 +334,7 @@ def test_logout_that_did_not_take(run: Run, pds: Pds, store: Path) -> None:
         },
     )
     done = run("logout", account["did"])
-    assert done.code in (1, 75)
+    assert done.code == 1
     assert stored(store, account["did"])
 
 

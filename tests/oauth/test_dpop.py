@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from idiolectd.errors import SessionError
@@ -51,6 +52,38 @@ def test_a_key_of_the_rfc_is_read() -> None:
     assert key.alg == "ES256"
     assert key.public_jwk == {name: RFC7515_JWK[name] for name in ("kty", "crv", "x", "y")}
     assert key.thumbprint == jwk_thumbprint(RFC7515_JWK)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP256K1()])
+@pytest.mark.parametrize(
+    "form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL]
+)
+def test_a_pem_is_the_same_key(curve: ec.EllipticCurve, form: serialization.PrivateFormat) -> None:
+    """A client's key may be a PEM: it signs as its JWK does."""
+    private_key = ec.generate_private_key(curve)
+    pem = private_key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    jwk_text = json.dumps(private_jwk(private_key))
+    assert SigningKey.parse(pem.decode()).public_jwk == SigningKey.parse(jwk_text).public_jwk
+
+
+@pytest.mark.parametrize("kind", ["another curve", "encrypted", "public", "garbage"])
+def test_an_unusable_pem_is_refused(kind: str) -> None:
+    """The error says what is wrong and shows nothing of the key."""
+    private_key = ec.generate_private_key(ec.SECP384R1() if kind == "another curve" else ec.SECP256R1())
+    secret = (
+        serialization.BestAvailableEncryption(b"x") if kind == "encrypted" else serialization.NoEncryption()
+    )
+    pem = private_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret
+    ).decode()
+    if kind == "public":
+        public = serialization.PublicFormat.SubjectPublicKeyInfo
+        pem = private_key.public_key().public_bytes(serialization.Encoding.PEM, public).decode()
+    if kind == "garbage":
+        pem = pem.replace("M", "N")
+    with pytest.raises(ValueError, match="the key is on neither|holds no private key") as caught:
+        SigningKey.parse(pem)
+    assert pem.splitlines()[1] not in str(caught.value)
 
 
 @pytest.mark.parametrize(("curve", "alg"), [(ec.SECP256R1(), "ES256"), (ec.SECP256K1(), "ES256K")])

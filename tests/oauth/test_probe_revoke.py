@@ -158,7 +158,7 @@ async def test_a_server_that_never_revokes_is_said_so() -> None:
     async with bench() as b:
         session = b.session()
         b.sim.faults.add(Fault("respond", REVOKE, None, status=200, body=b"{}"))
-        assert "still takes" in (await b.refresher.revoke(session) or "")
+        assert "still takes" in str(await b.refresher.revoke(session))
         assert len(b.transport.to(REVOKE)) == 2
 
 
@@ -188,8 +188,8 @@ async def test_what_cant_be_known_is_said(fault: Fault) -> None:
         session = b.session()
         b.sim.faults.add(fault)
         reason = await b.refresher.revoke(session)
-        assert reason
-        assert session.refresh_jwt not in reason
+        assert reason is not None
+        assert session.refresh_jwt not in reason.message
 
 
 async def test_a_refused_revocation_does_not_rotate_the_token() -> None:
@@ -209,4 +209,4 @@ async def test_a_server_without_revocation_is_said_so() -> None:
         return httpx.MockTransport(lambda _: httpx.Response(200, json=document))
 
     async with bench(wrap=wrap) as b:
-        assert "no revocation endpoint" in (await b.refresher.revoke(b.session()) or "")
+        assert "no revocation endpoint" in str(await b.refresher.revoke(b.session()))

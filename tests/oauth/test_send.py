@@ -236,8 +236,9 @@ def answered(session: OAuthSession, **change: Any) -> Fault:
         ({"expires_in": 60}, 60.0),
         ({"expires_in": 60.5}, 60.5),
         ({"expires_in": "60"}, 60.0),
-        ({"expires_in": 0}, 1.0),
-        ({"expires_in": -5}, 1.0),
+        ({"expires_in": 1}, 10.0),
+        ({"expires_in": 0}, 900.0),
+        ({"expires_in": -5}, 900.0),
         ({"expires_in": 1e12}, 366 * 86400.0),
         ({"expires_in": 10**400}, 900.0),
         ({"expires_in": math.nan}, 900.0),
@@ -257,6 +258,18 @@ async def test_how_long_a_token_lives(change: dict[str, Any], life: float) -> No
         assert isinstance(answer, Arrived)
         assert answer.misfit is None
         assert parse_rfc3339(answer.tokens.expires_at) == pytest.approx(b.clock.at + life, abs=0.001)
+
+
+async def test_half_an_answer_is_kept() -> None:
+    """Without an access token the new refresh token is published all the same, to be used within a minute."""
+    async with bench() as b:
+        session = b.session()
+        b.sim.faults.add(answered(session, access_token=None))
+        answer = await b.refresh(session)
+        assert isinstance(answer, Arrived)
+        assert answer.misfit is None
+        assert answer.tokens.access_jwt == session.access_jwt
+        assert answer.tokens.refresh_jwt != session.refresh_jwt
 
 
 async def test_without_expires_in_the_jwt_tells_the_life_on_our_clock() -> None:

@@ -48,7 +48,7 @@ def refresh_session(state: State, request: Request) -> Response:
     refuse_takedown(account)
     if now >= token.expires_at:
         raise xrpc_error(400, "ExpiredToken", "Token has expired")
-    if not session.alive or (token.grace_until is not None and now >= token.grace_until):
+    if not session.alive or not _is_usable(token, now):
         raise xrpc_error(400, "ExpiredToken", "Token has been revoked")
     if token.successor is None:
         token.successor = _issue(state, account, session, "refresh")
@@ -60,16 +60,29 @@ def refresh_session(state: State, request: Request) -> Response:
             session.refresh_token = token.successor
     else:
         state.counters.legacy_grace_refreshes += 1
+        state.legacy_tokens[token.successor].deleted = False
     state.counters.legacy_refreshes += 1
     return json_response(200, answer(state, account, session, refresh_jwt=token.successor))
 
 
 def delete_session(state: State, request: Request) -> Response:
-    """``com.atproto.server.deleteSession``: by the refresh token, which may be expired or revoked."""
+    """``com.atproto.server.deleteSession``: by the refresh token, which may be expired or revoked.
+
+    It deletes that token only, as measured: a predecessor goes on through its grace and can bring
+    the session back, and deleting a rotated token does not end its successor.
+    """
     _, token = bearer(state, request, "refresh")
     state.counters.legacy_deletes += 1
-    state.kill(token.session, "deleted")
+    token.deleted = True
+    chain = [other for other in state.legacy_tokens.values() if other.session is token.session]
+    if not any(other.kind == "refresh" and _is_usable(other, state.now) for other in chain):
+        state.kill(token.session, "deleted")
     return Response(200)
+
+
+def _is_usable(token: LegacyToken, now: float) -> bool:
+    """Whether a refresh token is neither deleted nor past its grace."""
+    return not token.deleted and (token.grace_until is None or now < token.grace_until)
 
 
 def new_session(state: State, account: Account) -> LegacySession:

@@ -106,13 +106,17 @@ class LegacySession:
 
 @dataclass(eq=False)
 class LegacyToken:
-    """A legacy JWT of either kind. ``successor`` and ``grace_until`` are set by its first use."""
+    """A legacy JWT of either kind. ``successor`` and ``grace_until`` are set by its first use.
+
+    ``deleted`` is set by deleteSession, and unset if a predecessor in its grace brings it back.
+    """
 
     session: LegacySession
     kind: Literal["access", "refresh"]
     expires_at: float
     successor: str | None = None
     grace_until: float | None = None
+    deleted: bool = False
 
 
 @dataclass
