@@ -81,7 +81,7 @@ def test_an_unusable_pem_is_refused(kind: str) -> None:
         pem = private_key.public_key().public_bytes(serialization.Encoding.PEM, public).decode()
     if kind == "garbage":
         pem = pem.replace("M", "N")
-    with pytest.raises(ValueError, match="the key is on neither|holds no private key") as caught:
+    with pytest.raises(ValueError, match=r"the key is on neither|holds no private key") as caught:
         SigningKey.parse(pem)
     assert pem.splitlines()[1] not in str(caught.value)
 

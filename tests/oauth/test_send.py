@@ -322,7 +322,7 @@ async def test_a_token_that_cant_be_stored_is_no_token() -> None:
     """JSON can hold what UTF-8 can't."""
     async with bench() as b:
         session = b.session()
-        b.sim.faults.add(answered(session, access_token="\ud800"))
+        b.sim.faults.add(answered(session, access_token="\ud800", refresh_token="\ud800"))
         assert isinstance(await b.refresh(session), Ambiguous)
 
 
