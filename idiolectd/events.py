@@ -192,10 +192,24 @@ class SessionReloginRequired(SessionProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionUnpersisted(SessionProblem):
-    """New tokens could not be saved; they are held in memory and tried again."""
+    """New tokens could not be saved; they are held in memory and tried again.
+
+    Attributes:
+        spilled: the file that keeps them meanwhile; None: that could not be written either.
+    """
 
     name = "session.unpersisted"
     level = "error"
+    spilled: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSpillAdopted(SessionEvent):
+    """Tokens that an earlier process could not save are in the store now."""
+
+    name = "session.spill_adopted"
+    level = "warning"
+    next_attempt_at: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

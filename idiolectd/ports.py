@@ -120,6 +120,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    async def ensure_room(self) -> None:
+        """Makes sure that there is space for what a refresh brings.
+
+        Raises:
+            StoreError: there is not; the message says how much is missing where.
+        """
+        ...
+
     async def read(self, did: str) -> Entry:
         """Record and state of one session.
 
@@ -156,6 +164,39 @@ class SharedStore(OAuthTokenStore, Protocol):
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
         """Starts looking out for changes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """Tokens that arrived and could not be saved.
+
+    Attributes:
+        predecessor: the hash of the refresh token that they replace.
+        session: the session with them.
+    """
+
+    predecessor: str
+    session: OAuthSession
+
+
+class Spill(Protocol):
+    """A second place for what the store would not take. Every method raises `StoreError`."""
+
+    async def put(self, spilled: Spilled) -> str:
+        """Keeps tokens durably, one set a DID; returns the place, for a person."""
+        ...
+
+    async def find(self, did: str) -> Spilled | None:
+        """What is kept for a DID."""
+        ...
+
+    async def remove(self, did: str) -> None:
+        """Forgets what is kept for a DID."""
+        ...
+
+    async def dids(self) -> list[str]:
+        """Whose tokens are kept."""
         ...
 
 

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import anyio
 import click
 
 from idiolectd.cli.exits import ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import printable, put_json
+from idiolectd.cli.running import run_async
 from idiolectd.cli.status import count_unlisted, is_missing, read_rows
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
@@ -67,7 +67,7 @@ def check_command(options: Options) -> int:
     findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
     findings += _clients(config)
     findings += _host(config)
-    findings += anyio.run(partial(_store, config), backend="trio")
+    findings += run_async(partial(_store, config))
     if options.json:
         put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
     else:

@@ -48,8 +48,6 @@ class CommandFailed(IdiolectError):
 
 def judged(error: BaseException) -> tuple[ExitCode, str]:
     """The exit code of an error, and what to say (lines without the program's name)."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
     match error:
         case click.ClickException():
             context = getattr(error, "ctx", None)

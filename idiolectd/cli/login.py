@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 
 from idiolectd.cli.accounts import normal_handle, one_account
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.session import OAuthSession
@@ -101,11 +101,11 @@ def login_command(
             )
         wanted = read_batch(batch)
         config = options.load_as_owner()
-        return anyio.run(partial(login_many, config, wanted, json=options.json), backend="trio")
+        return run_async(partial(login_many, config, wanted, json=options.json))
     name = one_account(account, handle)
     config = options.load_as_owner()
     password = app_password or _password(name)
-    session = anyio.run(partial(_log_in, config, Credentials(name, password, pds_url)), backend="trio")
+    session = run_async(partial(_log_in, config, Credentials(name, password, pds_url)))
     if options.json:
         put_json(outcome_of(session))
     else:

@@ -70,13 +70,14 @@ class Row:
         return (_WORST_FIRST.index(self.state), not self.ending, self.expires_at or "", self.did or "")
 
 
-def session_row(entry: Entry, config: Config, now: float) -> Row | None:
+def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = False) -> Row | None:
     """The row of a session that can be read; None: nothing is stored.
 
     Args:
         entry: record and state.
         config: for the timing.
         now: seconds since the epoch.
+        spilled: newer tokens wait in the spill folder.
     """
     if entry.session is None:
         return None
@@ -85,7 +86,7 @@ def session_row(entry: Entry, config: Config, now: float) -> Row | None:
     next_at = state.next_attempt_at
     if next_at is None and state.state is State.FRESH:  # nobody has planned it yet: as it will be
         next_at = _due_at(session, state, config, now)
-    shown_state = _shown_state(state, next_at, now)
+    shown_state = State.UNPERSISTED if spilled else _shown_state(state, next_at, now)
     error = state.last_error
     todo = report.action(session.did, shown_state, state.cause)
     if todo is None and state.ending:
@@ -141,6 +142,9 @@ def totals(rows: list[Row]) -> Mapping[str, int]:
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:
+    noted = state.note is not None and (state.last_error is None or state.note.at > state.last_error.at)
+    if state.state is State.AMBIGUOUS and noted and next_at is not None and now < next_at:
+        return State.DUE  # the request is on its way; only if it never ends there is a question
     if state.state is State.FRESH and next_at is not None and next_at <= now:
         return State.DUE
     return state.state

@@ -4,8 +4,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
-import anyio
 import click
 
 from idiolectd.cli.accounts import one_account, stored_did
@@ -13,13 +13,14 @@ from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.rows import Row, session_row, unreadable_row
+from idiolectd.cli.running import run_async
 from idiolectd.cli.tables import print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.ports import SharedStore
 from idiolectd.state import State
-from idiolectd.store import open_store, parse_store_url
+from idiolectd.store import SpillFolder, open_store, parse_store_url
 
 
 @click.command(
@@ -60,7 +61,7 @@ def status_command(options: Options, account: str | None, did: str | None, state
     config = options.load_as_owner()
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
-    anyio.run(partial(_status, config, named, wanted, json=options.json), backend="trio")
+    run_async(partial(_status, config, named, wanted, json=options.json))
     return ExitCode.DONE
 
 
@@ -79,7 +80,7 @@ def status_command(options: Options, account: str | None, did: str | None, state
 def list_command(options: Options) -> int:
     """List the stored accounts: DID, handle, PDS."""
     config = options.load_as_owner()
-    anyio.run(partial(_list, config, json=options.json), backend="trio")
+    run_async(partial(_list, config, json=options.json))
     return ExitCode.DONE
 
 
@@ -116,9 +117,10 @@ async def count_unlisted(store: SharedStore) -> int:
 async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[Row]:
     """The rows of these DIDs, worst first; what is not stored has none."""
     rows: list[Row] = []
+    spilled = set(await SpillFolder(Path(config.store.spill_dir)).dids())
     for did in dids:
         try:
-            row = session_row(await store.read(did), config, now)
+            row = session_row(await store.read(did), config, now, spilled=did in spilled)
         except RecordError as error:
             row = unreadable_row(error)
         if row is not None:

@@ -87,6 +87,18 @@ def text(allowed: str) -> Kind:
     return made(allowed, string, text=True)
 
 
+def absolute_path() -> Kind:
+    """A place on disk; ``~/`` is the user's home folder."""
+
+    def accept(value: object) -> str:
+        path = string(value)
+        if not path.startswith(("/", "~/")):
+            raise ValueError
+        return path
+
+    return made("an absolute path", accept, text=True)
+
+
 def optional(kind: Kind) -> Kind:
     """The kind, or nothing: written as the empty string, because TOML has no null."""
 

@@ -79,6 +79,15 @@ class StoreConfig:
         example='"idiolectd"',
         reload=False,
     )
+    spill_dir: str = _key(
+        kinds.absolute_path(),
+        "",  # as above
+        "A second folder for tokens that the store would not take (a full disk), better on another file"
+        " system. Without it: $RUNTIME_DIRECTORY/spill under systemd, else"
+        " ~/.local/state/idiolectd/spill.",
+        example='"/run/idiolectd/spill"',
+        reload=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

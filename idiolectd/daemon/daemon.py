@@ -20,6 +20,7 @@ from idiolectd.daemon.parts import Parts, open_parts
 from idiolectd.daemon.presence import Daemonship, Presence, hold_daemonship, own_presence
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.log import LogSink, redacted_traceback
+from idiolectd.refresh import Patience
 from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, Scheduler
 from idiolectd.systemd import Notifier
 
@@ -87,7 +88,7 @@ class _Daemon:
 
     async def _work(self) -> None:
         try:
-            async with open_parts(self._config, self._log) as parts:
+            async with open_parts(self._config, self._log, patience=Patience()) as parts:
                 with hold_daemonship(parts.store.runtime_dir) as daemonship:
                     self._parts = parts
                     # Only what runs on the store is cancelled; closing it is not.
@@ -117,6 +118,7 @@ class _Daemon:
         )
         self._scheduler = scheduler
         async with anyio.create_task_group() as tg:
+            tg.start_soon(self._wind_down, parts, scheduler)
             tg.start_soon(self._excuse)
             await tg.start(scheduler.run)
             self._is_ready = True
@@ -125,6 +127,17 @@ class _Daemon:
             self._notifier.ready(_status(sessions, scheduler))
             tg.start_soon(self._report, parts, scheduler, daemonship, presence)
             self._start_watchdog(tg, parts, scheduler)
+
+    async def _wind_down(self, parts: Parts, scheduler: Scheduler) -> None:
+        """Sleeps until the end begins, by a signal or a failure; then bounds it, and asks for the time."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            parts.engine.patience.end_in(STOP_PATIENCE)
+            with anyio.CancelScope(shield=True):
+                while scheduler.statistics().in_flight:
+                    self._notifier.extend_timeout(int(STOP_PATIENCE * 1e6))
+                    await anyio.sleep(0.1)
 
     # Signals ---------------------------------------------------------------------------------
 
@@ -141,8 +154,6 @@ class _Daemon:
         in_flight = self._scheduler.statistics().in_flight if self._scheduler else 0
         self._log(events.DaemonStopping(reason=reason, in_flight=in_flight))
         self._notifier.stopping()
-        if self._parts is not None:
-            self._parts.engine.patience.end_in(STOP_PATIENCE)
         self._running.cancel()
 
     def _take_over(self) -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
@@ -16,10 +17,13 @@ from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
-from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.refresh import Patience, Planner, RefreshEngine
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.store import open_store
+from idiolectd.store import SpillFolder, open_store
 from idiolectd.xrpc import LegacyRefresher
+
+# A person waits for a command. What it can't save by then is in the spill folder.
+_COMMAND_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,15 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(config: Config, events: EventSink) -> AsyncIterator[Parts]:
+async def open_parts(
+    config: Config, events: EventSink, *, patience: Patience | None = None
+) -> AsyncIterator[Parts]:
     """Opens the store and builds everything that works on it.
+
+    Args:
+        config: the configuration.
+        events: who is told.
+        patience: how long tokens that can't be saved are held; None: as long as a command may take.
 
     Raises:
         StoreError: the store can't be opened; the message says what to do.
@@ -72,7 +83,16 @@ async def open_parts(config: Config, events: EventSink) -> AsyncIterator[Parts]:
     ):
         identity = _identity(config, http)
         refreshers = _refreshers(config, http, identity, clock)
-        engine = RefreshEngine(store, refreshers, planner=_planner(config), clock=clock, events=events)
+        spill = SpillFolder(Path(config.store.spill_dir))
+        engine = RefreshEngine(
+            store,
+            refreshers,
+            planner=_planner(config),
+            clock=clock,
+            events=events,
+            spill=spill,
+            patience=patience or Patience(_COMMAND_PATIENCE),
+        )
         yield Parts(store, http, identity, refreshers, engine, clock)
 
 

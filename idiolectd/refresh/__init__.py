@@ -7,5 +7,6 @@ from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.ledger import Attempt
 from idiolectd.refresh.needed import refresh_if_needed
 from idiolectd.refresh.schedule import Planner
+from idiolectd.refresh.sending import Patience
 
-__all__ = ["Attempt", "Planner", "RefreshEngine", "refresh_if_needed"]
+__all__ = ["Attempt", "Patience", "Planner", "RefreshEngine", "refresh_if_needed"]

@@ -30,7 +30,15 @@ from idiolectd.outcome import (
     Retry,
     Suspended,
 )
-from idiolectd.ports import Committed, Due, Entry, Prepared, SharedStore, SplitRefresher
+from idiolectd.ports import (
+    Committed,
+    Due,
+    Entry,
+    Prepared,
+    SharedStore,
+    Spill,
+    SplitRefresher,
+)
 from idiolectd.refresh import report, unclear
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
 from idiolectd.refresh.schedule import Planner
@@ -52,9 +60,8 @@ class RefreshEngine:
         planner: when to act next.
         clock: wall-clock time.
         events: who is told.
-
-    Attributes:
-        patience: how long tokens that can't be saved are held.
+        spill: a second place for tokens that the store would not take.
+        patience: how long such tokens are held.
     """
 
     def __init__(
@@ -65,11 +72,14 @@ class RefreshEngine:
         planner: Planner,
         clock: Clock,
         events: EventSink,
+        spill: Spill | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._store = store
         self._refreshers = refreshers
         self._ledger = Ledger(store, planner, clock, events)
-        self.patience = Patience()
+        self._spill = spill
+        self.patience = patience or Patience()
 
     def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
         """Takes over other refreshers and another timing; what is under way ends with its own."""
@@ -90,7 +100,7 @@ class RefreshEngine:
         now = self._ledger.clock.now()
         if entry.session is not None:
             adopted = adopt(entry.session, entry.state, now)
-            if _is_known(adopted):
+            if _is_known(adopted) and await self._spilled(adopted) is None:
                 return self._ledger.line(Work(adopted.session, adopted.state, now))
         async with self._store.claim(did, patience=0):
             work = await self._adopt(await self._store.read(did))
@@ -137,6 +147,9 @@ class RefreshEngine:
         now = self._ledger.clock.now()
         adopted = adopt(entry.session, entry.state, now)
         work = Work(adopted.session, adopted.state, now)
+        spilled = await self._spilled(adopted)
+        if spilled is not None:
+            return await self._adopt_spill(work, spilled)
         if _is_known(adopted):
             return work
         if adopted.change is not Change.SPENT:
@@ -147,6 +160,43 @@ class RefreshEngine:
         # A save of ours has compared record and state already, and left the planning to us.
         self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
         return work
+
+    async def _spilled(self, adopted: Adopted) -> OAuthSession | None:
+        """The tokens that came for the stored one and could not be saved then.
+
+        Among sessions that are known, they can only be there if the stored token was sent and its
+        answer was never written down: the others are spared the look.
+        """
+        if self._spill is None or (_is_known(adopted) and adopted.state.note_on(adopted.session) is None):
+            return None
+        spilled = await self._spill.find(adopted.session.did)
+        if spilled is None:
+            return None
+        if spilled.predecessor == adopted.session.refresh_token_hash:
+            return spilled.session
+        await self._spill.remove(adopted.session.did)  # for a token that is stored no more
+        return None
+
+    async def _adopt_spill(self, work: Work, arrived: OAuthSession) -> Work | None:
+        assert self._spill is not None  # noqa: S101 - it is where they come from
+        now, planner = self._ledger.clock.now(), self._ledger.planner
+        session = work.session.with_tokens(tokens_of(arrived))
+        state = planner.fresh(session, work.state.rotated(work.session, session, now), now)
+        done = replace(work, session=session, state=state)
+        if await self._ledger.commit(work.session, done, tokens=tokens_of(session)) is not Committed.DONE:
+            return None
+        await self._spill.remove(session.did)
+        planned = shown(state.next_attempt_at)
+        self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
+        return done
+
+    async def spilled(self) -> list[str]:
+        """The sessions for which an earlier process has left tokens that it could not save.
+
+        Raises:
+            StoreError: the second place can't be read.
+        """
+        return [] if self._spill is None else await self._spill.dids()
 
     async def _forget(self, state: RefreshState) -> None:
         """The record is gone: so is, if nobody logged in meanwhile, what the state keeps of it."""
@@ -210,7 +260,7 @@ class RefreshEngine:
         )
         if not isinstance(prepared, Prepared):
             return await self._ledger.conclude(work, prepared)
-        sending = Sending(refresher, self._ledger, self.patience)
+        sending = Sending(refresher, self._ledger, self.patience, self._spill)
         return await finish(partial(sending.send, work, prepared))
 
 
@@ -224,8 +274,8 @@ def _contradiction(session: OAuthSession, state: RefreshState) -> Suspended | No
     """What the record holds and must not be sent: with it, the server would end the session."""
     field = state.pins.contradiction(session)
     if field is not None:
-        causes = {"dpop_thumbprint": "key_changed", "issuer": "issuer_changed"}
-        cause = causes.get(field, "client_changed")
+        causes = {"dpop_thumbprint": "dpop_key_mismatch", "issuer": "issuer_changed"}
+        cause = causes.get(field, "client_mismatch")
         return Suspended(cause, cause, f"the record's {field} is not the one the session was started with")
     if session.refresh_token_hash in state.spent:
         return Suspended(state.cause or "token_spent", "token_spent", "the stored refresh token is used up")

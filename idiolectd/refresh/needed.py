@@ -21,6 +21,7 @@ from idiolectd.policy import Policy
 from idiolectd.ports import Arrived, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
 from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.schedule import Planner
+from idiolectd.refresh.sending import Patience
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State, tokens_of
 
@@ -59,9 +60,13 @@ async def refresh_if_needed(
         return entry.session
     callback: Any = _Callback(refresher, entry.session.kind)
     engine = RefreshEngine(
-        store, {entry.session.kind: callback}, planner=planner, clock=clock, events=_nobody_listens
+        store,
+        {entry.session.kind: callback},
+        planner=planner,
+        clock=clock,
+        events=_nobody_listens,
+        patience=Patience(_PATIENCE),
     )
-    engine.patience.end_in(_PATIENCE)
     attempt = await engine.refresh(did, needed=True, patience=_PATIENCE)
     return session_or_error(did, attempt.outcome)
 

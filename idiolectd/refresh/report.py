@@ -11,9 +11,14 @@ from idiolectd.events import (
     SessionReloginRequired,
     SessionRetrying,
     SessionSuspended,
+    SessionUnpersisted,
 )
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, shown
+
+# Causes of a suspension that nothing but a new session mends; the others pass when the configuration,
+# the account or the server is mended.
+_LOST = {"dpop_key_unusable", "dpop_key_mismatch", "token_spent", "answer_misfit", "issuer_changed"}
 
 
 def action(did: str, state: State, cause: str | None) -> str | None:
@@ -22,15 +27,7 @@ def action(did: str, state: State, cause: str | None) -> str | None:
         case State.RELOGIN_REQUIRED:
             return f"idiolectd login {did}"
         case State.SUSPENDED:
-            # A login makes a new session: it also helps where the old one's key or client is lost.
-            login = cause in {
-                "key_unreadable",
-                "key_changed",
-                "token_spent",
-                "answer_misfit",
-                "issuer_changed",
-            }
-            return f"idiolectd login {did}" if login else f"idiolectd refresh --force {did}"
+            return f"idiolectd login {did}" if cause in _LOST else f"idiolectd refresh --force {did}"
         case State.QUARANTINED:
             return "idiolectd check"
         case State.UNPERSISTED:
@@ -89,6 +86,19 @@ def problem(session: OAuthSession, state: RefreshState) -> SessionProblem:
             return SessionAmbiguous(**fields)
         case _:
             return SessionRetrying(**fields)
+
+
+def unpersisted(session: OAuthSession, state: RefreshState, error: Exception, place: str | None) -> Event:
+    """New tokens could not be saved."""
+    return SessionUnpersisted(
+        did=session.did,
+        issuer=session.issuer,
+        attempt=state.attempts + 1,
+        code="not_saved",
+        error=str(error),
+        next_attempt_at=None,
+        spilled=place,
+    )
 
 
 def ending(session: OAuthSession, deadline: float | None) -> Event:

@@ -4,6 +4,7 @@ Everything here runs shielded (`finish`): the refresher's own deadline bounds th
 goes on until it worked or a stopping daemon's patience ends.
 """
 
+import contextlib
 import math
 from dataclasses import replace
 from typing import Any
@@ -20,38 +21,53 @@ from idiolectd.outcome import (
     Suspended,
     Unpersisted,
 )
-from idiolectd.ports import Answer, Arrived, Committed, Prepared, SplitRefresher
+from idiolectd.ports import Answer, Arrived, Committed, Prepared, Spill, Spilled, SplitRefresher
 from idiolectd.refresh import report
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
-from idiolectd.session import Tokens
-from idiolectd.state import RefreshState, State, shown
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState, State
 
 # A save that failed is tried again after 0.1 s, doubling to 5 s: the tokens exist only here.
 _SAVE_RETRY = (0.1, 5.0)
 
 
 class Patience:
-    """How long tokens that can't be saved are held: without end, until a stop is bounded."""
+    """How long tokens that can't be saved are held.
 
-    def __init__(self) -> None:
+    Args:
+        longest: for this many seconds; a daemon: without end.
+    """
+
+    def __init__(self, longest: float = math.inf) -> None:
+        self._longest = longest
         self._until = math.inf
 
     def end_in(self, seconds: float) -> None:
-        """From now on, hold them for this long only."""
+        """From now on for this long only: a stop is bounded."""
         self._until = anyio.current_time() + seconds
 
-    def outlasts(self, pause: float) -> bool:
-        """Whether it is worth waiting that long once more."""
-        return anyio.current_time() + pause <= self._until
+    def lasts(self, since: float, pause: float) -> bool:
+        """Whether tokens that arrived at `since` (of the event loop's clock) are held that much longer."""
+        return anyio.current_time() + pause <= min(since + self._longest, self._until)
 
 
 class Sending:
-    """One refresher, one ledger: brings one prepared request to its end."""
+    """Brings one prepared request to its end.
 
-    def __init__(self, refresher: SplitRefresher[Any], ledger: Ledger, patience: Patience) -> None:
+    Args:
+        refresher: sends it.
+        ledger: where the end is written down.
+        patience: how long tokens that can't be saved are held.
+        spill: the second place for them, if there is one.
+    """
+
+    def __init__(
+        self, refresher: SplitRefresher[Any], ledger: Ledger, patience: Patience, spill: Spill | None
+    ) -> None:
         self._refresher = refresher
         self._ledger = ledger
         self._patience = patience
+        self._spill = spill
 
     async def send(self, work: Work, prepared: Prepared[Any]) -> Attempt:
         """Note, send, persist. Runs shielded; the refresher's deadline bounds it."""
@@ -62,6 +78,7 @@ class Sending:
             pins=work.state.pins.filled_from(session),
             identity_checked_at=now if prepared.identity_checked else work.state.identity_checked_at,
         ).noting(session, now)
+        await self._ledger.store.ensure_room()
         # Should we die now, this is what the next process finds: sent, and no answer known.
         unknown = planner.settle_or_retry(session, replace(state, state=State.AMBIGUOUS), now)
         noted = replace(work, session=session, state=unknown)
@@ -96,7 +113,7 @@ class Sending:
         state = self._ledger.planner.fresh(session, sent.state.rotated(sent.session, session, now), now)
         done = replace(sent, session=session, state=state)
         tokens = replace(tokens, pds_url=session.pds_url)
-        match await self._hold_until_saved(sent, done, tokens):
+        match await self._hold_until_saved(sent, done, session, tokens):
             case Committed.DONE:
                 self._ledger.emit(
                     report.refreshed(
@@ -124,29 +141,36 @@ class Sending:
         state = sent.state.rotated(sent.session, session, self._ledger.clock.now())
         state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())
         kept = replace(sent, state=self._ledger.planner.slow(state, self._ledger.clock.now(), asked=True))
-        await self._hold_until_saved(sent, kept, None)
+        await self._hold_until_saved(sent, kept, session, None)
         return await self._ledger.conclude(kept, Suspended("answer_misfit", "answer_misfit", misfit))
 
     async def _hold_until_saved(
-        self, sent: Work, done: Work, tokens: Tokens | None
+        self, sent: Work, done: Work, arrived: OAuthSession, tokens: Tokens | None
     ) -> Committed | Unpersisted:
         """Saves, and tries again while it fails: these tokens exist nowhere else (promise 5)."""
         pause, longest = _SAVE_RETRY
+        place: str | None = None
+        since = anyio.current_time()
         while True:
             try:
-                return await self._ledger.commit(sent.session, done, tokens=tokens)
+                committed = await self._ledger.commit(sent.session, done, tokens=tokens)
             except StoreError as error:
-                self._ledger.emit(
-                    events.SessionUnpersisted(
-                        did=sent.session.did,
-                        issuer=sent.session.issuer,
-                        attempt=sent.state.attempts,
-                        code="not_saved",
-                        error=str(error),
-                        next_attempt_at=shown(self._ledger.clock.now() + pause),
-                    )
-                )
-                if not self._patience.outlasts(pause):
+                place = place or await self._spill_over(sent.session, arrived)
+                self._ledger.emit(report.unpersisted(sent.session, sent.state, error, place))
+                if not self._patience.lasts(since, pause):
                     return Unpersisted(str(error))
+            else:
+                if place is not None and self._spill is not None:
+                    with contextlib.suppress(StoreError):  # worthless now; the next claim removes it
+                        await self._spill.remove(arrived.did)
+                return committed
             await anyio.sleep(pause)
             pause = min(longest, pause * 2)
+
+    async def _spill_over(self, before: OAuthSession, arrived: OAuthSession) -> str | None:
+        if self._spill is None:
+            return None
+        try:
+            return await self._spill.put(Spilled(before.refresh_token_hash, arrived))
+        except StoreError:
+            return None

@@ -136,8 +136,17 @@ class Scheduler:
         async with anyio.create_task_group() as tg:
             await tg.start(self._watch)
             await self._refill()
+            await self._plan_spilled()
             tg.start_soon(self._tick, tg)
             task_status.started()
+
+    async def _plan_spilled(self) -> None:
+        """What an earlier process could not save is looked at first of all."""
+        try:
+            for did in await self._engine.spilled():
+                self._put_off(did, 0.0)
+        except StoreError as error:
+            self._troubles.store_failed(error)
 
     # Noticing --------------------------------------------------------------------------------
 

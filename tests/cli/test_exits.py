@@ -40,8 +40,6 @@ from idiolectd.errors import (
         (KeyboardInterrupt(), 1),
         (click.Abort(), 1),
         (RuntimeError("x"), 1),
-        (ExceptionGroup("x", [LockBusy("x")]), 75),
-        (ExceptionGroup("x", [LockBusy("x"), LockBusy("x")]), 1),
     ],
 )
 def test_codes(error: BaseException, code: int) -> None:

@@ -283,7 +283,7 @@ async def test_dropped_pins_are_restored(house: House) -> None:
     ("change", "cause"),
     [
         ({"issuer": "https://evil.example"}, "issuer_changed"),
-        ({"client_id": "https://evil.example/client.json"}, "client_changed"),
+        ({"client_id": "https://evil.example/client.json"}, "client_mismatch"),
     ],
 )
 async def test_a_record_that_contradicts_its_pins_is_not_sent(
