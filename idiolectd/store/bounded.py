@@ -1,0 +1,46 @@
+"""Reading a file that anybody may have put there: no more of it than a record can hold, no surprises."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from idiolectd.errors import RecordError
+from idiolectd.store.merge import too_large
+
+# What says that the trouble lies with one file and not with the store.
+_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+
+
+def read_bounded(path: Path, limit: int, did: str | None) -> bytes | None:
+    """A file's content; None if there is none.
+
+    Raises:
+        RecordError: it is larger than the limit, not a regular file, or closed to us.
+        OSError: the store itself is in trouble.
+    """
+    try:
+        # Without O_NONBLOCK a FIFO would wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in _OF_ONE_FILE and os.access(path.parent, os.X_OK):
+            raise RecordError(str(path), error.strerror or "can't be opened", did=did) from error
+        raise
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise RecordError(str(path), "not a regular file", did=did)
+        if found.st_size > limit:
+            raise too_large(str(path), did)
+        parts = []
+        left = limit + 1  # it may grow while it is read
+        while left and (part := os.read(fd, left)):
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(fd)
+    if not left:
+        raise too_large(str(path), did)
+    return b"".join(parts)

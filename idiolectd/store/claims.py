@@ -1,0 +1,98 @@
+"""The two locks of a store: the claim on one DID, and the write lock.
+
+The claim is long (it is held across HTTP), the write lock short. Both are byte ranges of one file in
+a private folder beside the store's *real* path, so a symbolic link to the store makes no second
+claim, and a million DIDs need no million files. Programs without write permission can't open it.
+
+Rules: fail closed: whatever goes wrong is a `StoreError`, and nothing is done. Waiting can be
+cancelled and has a bound. Within the process tasks queue; the kernel decides between processes.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from idiolectd.errors import LockBusy
+from idiolectd.store.durable import make_private_folder
+from idiolectd.store.finish import in_thread
+from idiolectd.store.mounts import refuse_network_file_system
+from idiolectd.store.ofd import HeldLock, try_lock
+from idiolectd.store.queues import Queues
+from idiolectd.store.trouble import translated
+
+# Claims lie below, the write lock at this byte. A file offset is a signed 64-bit number.
+_WRITE_LOCK = 2**62
+
+# The write lock is held for milliseconds; who waits that long waits for something broken.
+WRITE_PATIENCE = 10.0
+
+# Between attempts: short at first, because most holders are quick.
+_FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.05
+
+
+class Locks:
+    """Claims and the write lock of one store.
+
+    Args:
+        runtime_dir: the private folder beside the store; made when the first lock is asked for.
+    """
+
+    def __init__(self, runtime_dir: Path) -> None:
+        self._file = runtime_dir / "locks" / "claims"
+        self._queues = Queues()
+        self._prepared = False
+
+    @asynccontextmanager
+    async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
+        """See `idiolectd.ports.SharedStore.claim`."""
+        digest = hashlib.sha256(did.encode()).digest()
+        async with self._hold(f"claim on {did}", int.from_bytes(digest[:8], "big") >> 2, patience):
+            yield
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """The write lock.
+
+        Raises:
+            LockBusy: another process kept it for 10 seconds.
+        """
+        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE):
+            yield
+
+    @asynccontextmanager
+    async def _hold(self, what: str, byte: int, patience: float) -> AsyncIterator[None]:
+        deadline = anyio.current_time() + patience
+        await self._prepare()
+        async with self._queues.hold(what, patience):
+            held = await self._take(what, byte, deadline)
+            try:
+                yield
+            finally:
+                held.release()
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            with translated(f"can't make the lock folder {self._file.parent}"):
+                await in_thread(self._make_folder)
+            self._prepared = True
+
+    def _make_folder(self) -> None:
+        make_private_folder(self._file.parent.parent)
+        make_private_folder(self._file.parent)
+        refuse_network_file_system(self._file.parent)
+
+    async def _take(self, what: str, byte: int, deadline: float) -> HeldLock:
+        pause = _FIRST_PAUSE
+        while True:
+            with translated(f"can't lock {self._file}"):
+                held = try_lock(self._file, byte, 1)
+            if held is not None:
+                return held  # no checkpoint from here to the caller's `try`
+            left = deadline - anyio.current_time()
+            if left <= 0:
+                raise LockBusy(f"another process holds the {what} ({self._file}); try again later")
+            await anyio.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LAST_PAUSE)

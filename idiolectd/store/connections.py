@@ -1,0 +1,97 @@
+"""How the SQLite store's connections are opened. Needs asyncio (aiosqlite).
+
+Rules: nobody here opens the database's files by himself while SQLite has them open: closing any
+descriptor of theirs would drop SQLite's own locks (fcntl(2)).
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import aiosqlite
+
+from idiolectd.errors import StoreError
+from idiolectd.store import schema
+from idiolectd.store.merge import MAX_RECORD, too_large
+from idiolectd.store.operations import Stored, Value, text_of
+
+# The longest row that SQLite may hand out at all: a state with two records as escaped text.
+_MAX_ROW = 8 * MAX_RECORD
+
+Row = tuple[Any, ...]
+
+# Stands for what SQLite did not hand out. As a state it is a damaged one.
+_TOO_LARGE = b"too large"
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that hands out text as bytes: what is stored need not be UTF-8, nor short."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW)
+        self.text_factory = bytes
+
+
+class DatabaseFile:
+    """The database file, by path; remembers which file it was when first looked at.
+
+    Attributes:
+        path: its real path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._found()
+
+    def check_identity(self) -> None:
+        """Raises if the file itself is gone: a missing row would then prove nothing.
+
+        Raises:
+            StoreError: another file has taken its place.
+            OSError: nothing has.
+        """
+        if self._found() != self._identity:
+            raise StoreError(f"{self.path} is not the file that was opened; restart to use the new one")
+
+    def _found(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_dev, found.st_ino
+
+    async def connect(self, mode: Literal["ro", "rw"]) -> aiosqlite.Connection:
+        """Opens a connection. Whoever gets it closes it."""
+        url = f"file:{quote(str(self.path))}?mode={mode}"
+        # No isolation level: Python would begin transactions by itself.
+        connection = await aiosqlite.connect(url, uri=True, isolation_level=None, factory=_Connection)
+        try:
+            await rows(connection, "PRAGMA busy_timeout = 5000")
+            # Whoever can write the schema must not make us run functions that do more than compute.
+            await rows(connection, "PRAGMA trusted_schema = OFF")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+
+async def rows(connection: aiosqlite.Connection, sql: str, *values: Value) -> list[Row]:
+    """Runs one statement and fetches all it gives, in one crossing to the connection's thread."""
+    return [tuple(row) for row in await connection.execute_fetchall(sql, values)]
+
+
+async def stored_in(connection: aiosqlite.Connection, did: str, place: str) -> Stored:
+    """Record and state of one DID, of the same moment; of what is too large the fact."""
+    try:
+        ((record, state),) = await rows(connection, schema.ENTRY, did)
+        return Stored(text_of(record), text_of(state))
+    except sqlite3.DataError:
+        pass  # one of the two: ask for each
+    texts: list[bytes | None] = []
+    for sql in (schema.LOAD, schema.LOAD_STATE):
+        try:
+            found = await rows(connection, sql, did)
+        except sqlite3.DataError:
+            texts.append(_TOO_LARGE)
+        else:
+            texts.append(text_of(found[0][0]) if found else None)
+    return Stored(too_large(place, did) if texts[0] is _TOO_LARGE else texts[0], texts[1])

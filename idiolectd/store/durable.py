@@ -1,0 +1,140 @@
+"""Files that survive a crash whole: the old one or the new one, never a part.
+
+A new file is written under a name of its own, made durable, and renamed over the old one; then the
+folder is made durable. A failed fsync is final for that copy (the kernel may have dropped the pages
+and would call the next one a success): whoever tries again calls `replace_file` again, which writes anew.
+
+Everything here blocks; call it from a worker thread. It raises `OSError`.
+"""
+
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# No reader takes it for a record: it doesn't end in ".json". One can tell whose it is.
+_TEMPORARY = ".idiolectd-"
+_TEMPORARY_END = ".tmp"
+
+# No write takes that long; a younger one may belong to a process that is writing now.
+_ABANDONED = 3600.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may read.
+
+    Attributes:
+        mode: the file's permission bits.
+        gid: its group; None: whatever the system gives.
+    """
+
+    mode: int = 0o600
+    gid: int | None = None
+
+
+PRIVATE = Access()
+
+
+def replace_file(
+    path: Path,
+    data: bytes,
+    access: Access = PRIVATE,
+    *,
+    before_rename: Callable[[os.stat_result], None] | None = None,
+) -> None:
+    """Replaces a file durably. Readers see the old one or the new one.
+
+    Args:
+        path: the file.
+        data: what it will hold.
+        access: who may read it. Until it is complete nobody but the owner can.
+        before_rename: told what the new file is just before others can see it.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{_TEMPORARY_END}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            _write_all(fd, data)
+            grant(fd, access)
+            os.fsync(fd)
+            written = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if before_rename is not None:
+            before_rename(written)
+        temporary.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def remove(path: Path) -> bool:
+    """Removes a file durably; returns whether there was one."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_folder(path.parent)
+    return True
+
+
+def grant(fd: int, access: Access) -> None:
+    """Gives an open file its group and mode, in that order: never readable by another group."""
+    if access.gid is not None:
+        os.fchown(fd, -1, access.gid)
+    # Also without a group: the umask had a say in the mode that it was made with.
+    os.fchmod(fd, access.mode)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and removals in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder that only its owner can enter, and whatever is missing above it; durably.
+
+    An existing one is closed to others, unless it is not a folder (a symbolic link isn't one).
+    """
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        if not folder.parent.exists():
+            make_private_folder(folder.parent)
+        with suppress(FileExistsError):  # another process was faster
+            folder.mkdir(0o700)
+            sync_folder(folder.parent)
+        found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(20, "is not a folder", str(folder))
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        folder.chmod(0o700)
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files that a crash has left behind: they hold tokens."""
+    with os.scandir(folder) as entries:
+        left = [e for e in entries if e.name.startswith(_TEMPORARY) and e.name.endswith(_TEMPORARY_END)]
+    for entry in left:
+        with suppress(FileNotFoundError):
+            # File times are wall-clock; a clock that jumps can only make a sweep late or too eager
+            # by an hour, and then the other process' rename fails and is tried again.
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+                Path(entry.path).unlink()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:  # a short write is legal (write(2))
+        rest = rest[os.write(fd, rest) :]

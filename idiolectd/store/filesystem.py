@@ -1,0 +1,220 @@
+"""One JSON file for each session, as idiolect-oauth keeps them; safe between processes.
+
+Files are read without a lock: they are replaced whole. Whatever reads and writes does so in one
+worker thread, under the write lock, to its end. What is due is known in memory only.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.did import parse_did
+from idiolectd.errors import StoreError
+from idiolectd.ports import Committed, Due, Entry
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState
+from idiolectd.store.access import record_access
+from idiolectd.store.claims import Locks
+from idiolectd.store.durable import make_private_folder
+from idiolectd.store.finish import finish, in_thread
+from idiolectd.store.folder import Folder
+from idiolectd.store.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.room import ensure_room
+from idiolectd.store.schedule import DueIndex
+from idiolectd.store.trouble import translated
+from idiolectd.store.urls import StoreUrl
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class FilesystemOAuthTokenStore:
+    """Sessions in a folder. See `idiolectd.ports.SharedStore`; made by `open`.
+
+    Attributes:
+        url: the store's URL.
+        runtime_dir: a private folder (0700, made with the first write) for what belongs to the store
+            but is not a session.
+    """
+
+    def __init__(self, root: Path, *, group: str | None, clock: Clock) -> None:
+        self.url = str(StoreUrl("file", root))
+        self._folder = Folder(root, record_access(group))
+        self.runtime_dir = self._folder.runtime_dir
+        self._clock = clock
+        self._locks = Locks(self.runtime_dir)
+        self._prepared = False
+        self._schedule = DueIndex()
+        self._watches = 0
+        # What our own commits wrote while somebody looked out: that need not be reported.
+        self._own: dict[str, Stamp] = {}
+
+    def __repr__(self) -> str:
+        return f"<FilesystemOAuthTokenStore {self.url}>"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, path: str | os.PathLike[str], *, group: str | None = None, clock: Clock | None = None
+    ) -> AsyncIterator[Self]:
+        """Opens a folder of sessions; a missing one is made.
+
+        Reading needs no more than the permission to read; what writing needs is made by the first
+        write.
+
+        Args:
+            path: the folder.
+            group: a group whose members may read the records (0640; folder 2750); None: nobody.
+            clock: where the time comes from.
+
+        Raises:
+            StoreError: it is not a folder, or can't be made.
+        """
+        with translated(f"can't open {os.fspath(path)}"):
+            root = await in_thread(_real_folder, path)
+            store = cls(root, group=group, clock=clock or SystemClock())
+        yield store
+
+    # OAuthTokenStore -------------------------------------------------------------------------
+
+    async def save(self, session: OAuthSession) -> None:
+        """See `OAuthTokenStore.save`."""
+        did = parse_did(session.did)
+        await self._write(f"can't save {did}", self._save, did, session)
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """See `OAuthTokenStore.load`."""
+        with translated(f"can't load {did} from {self.url}"):
+            found = await in_thread(self._folder.locate, parse_did(did))
+        return found.readable()
+
+    async def delete(self, did: str) -> None:
+        """See `OAuthTokenStore.delete`."""
+        await self._write(f"can't delete {did}", self._delete, parse_did(did))
+
+    async def list_dids(self) -> list[str]:
+        """See `OAuthTokenStore.list_dids`."""
+        with translated(f"can't list {self.url}"):
+            return await in_thread(lambda: sorted(set(self._folder.dids())))
+
+    # SharedStore -----------------------------------------------------------------------------
+
+    async def count(self) -> int:
+        """See `SharedStore.count`."""
+        with translated(f"can't list {self.url}"):
+            return len(await in_thread(self._folder.names))
+
+    @asynccontextmanager
+    async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
+        """See `SharedStore.claim`."""
+        async with self._locks.claim(parse_did(did), patience):
+            yield
+
+    async def ensure_room(self) -> None:
+        """See `SharedStore.ensure_room`."""
+        await in_thread(ensure_room, self._folder.root)
+
+    async def read(self, did: str) -> Entry:
+        """See `SharedStore.read`."""
+        with translated(f"can't read {did} from {self.url}"):
+            entry = await in_thread(self._read, parse_did(did))
+        spent = entry.session is None or entry.session.refresh_token_hash in entry.state.spent
+        if spent and entry.state != RefreshState():
+            # Perhaps a commit was between its two files: look again when it can't be.
+            return await self._write(f"can't read {did}", self._in_thread, self._read, did)
+        return entry
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: Due | None = None,
+    ) -> Committed:
+        """See `SharedStore.commit`."""
+        did = parse_did(read.did)
+        return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
+
+    async def due(self, before: float, *, limit: int) -> list[Due]:
+        """See `SharedStore.due`."""
+        await anyio.lowlevel.checkpoint()
+        return self._schedule.before(before, limit)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[FolderWatch]:
+        """See `SharedStore.watch`."""
+        watch = FolderWatch(self._folder, self._own)
+        self._watches += 1
+        try:
+            with translated(f"can't watch {self.url}"):
+                await in_thread(watch.start, self._schedule.__contains__)
+            yield watch
+        finally:
+            watch.close()
+            self._watches -= 1
+            if not self._watches:
+                self._own.clear()
+
+    # -----------------------------------------------------------------------------------------
+
+    async def _write(self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+        """Runs work under the write lock, to its end."""
+        with translated(f"{what} in {self.url}"):
+            return await finish(self._locked, work, args)
+
+    async def _locked(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts]) -> T:
+        async with self._locks.writing():
+            if not self._prepared:
+                await self._in_thread(self._folder.prepare)
+                self._prepared = True
+            return await work(*args)
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await anyio.to_thread.run_sync(work, *args)
+
+    async def _save(self, did: str, session: OAuthSession) -> None:
+        await self._in_thread(self._folder.save, session, self._clock.now())
+        self._schedule.put(did, None)
+
+    async def _delete(self, did: str) -> None:
+        await self._in_thread(self._folder.delete, did)
+        self._schedule.put(did, None)
+
+    async def _commit(
+        self, did: str, read: OAuthSession, state: RefreshState, tokens: Tokens | None, due: Due | None
+    ) -> Committed:
+        done = await self._in_thread(self._folder.commit, read, state, tokens, self._own_write)
+        match done:
+            case Committed.DONE:
+                self._schedule.put(did, due)
+            case Committed.GONE:
+                self._schedule.put(did, None)
+            case Committed.SUPERSEDED:
+                pass
+        return done
+
+    def _own_write(self, name: str, written: os.stat_result) -> None:
+        if self._watches:
+            self._own[name] = stamp(written)
+
+    def _read(self, did: str) -> Entry:
+        # The record first: a state that is newer than its record shows, one that is older doesn't.
+        session = self._folder.locate(did).readable()
+        return Entry(session, self._folder.state(did, self._clock.now()))
+
+
+def _real_folder(path: str | os.PathLike[str]) -> Path:
+    root = Path(os.path.realpath(path))
+    if not root.exists():
+        make_private_folder(root)
+    if not root.is_dir():
+        raise StoreError(f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?")
+    return root

@@ -1,0 +1,280 @@
+"""The files of a filesystem store: where they lie, and how they are read and written.
+
+::
+
+    STORE/did_plc_abc.json                      the record: upstream's format, upstream's name
+    STORE/.idiolectd/state/did_plc_abc.json     what is known of its refreshing
+    STORE/.idiolectd/locks/claims               see `idiolectd.store.claims`
+
+Blocking; call it from a worker thread, and under the write lock for whatever writes. It knows
+nothing of tasks. Errors of single records are `RecordError`, all others `OSError` or `StoreError`.
+
+Rules: a DID never leads out of the folder; symbolic links are not followed; a name that two DIDs
+could share proves nothing, only the DID inside does.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from idiolectd.did import file_name, upstream_file_name
+from idiolectd.errors import RecordError, StoreError
+from idiolectd.ports import Committed
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState
+from idiolectd.store import durable
+from idiolectd.store.bounded import read_bounded
+from idiolectd.store.durable import Access
+from idiolectd.store.merge import (
+    MAX_RECORD,
+    decode_any,
+    decode_record,
+    decode_state,
+    encode_record,
+    is_as_read,
+    merge_commit,
+    merge_save,
+)
+from idiolectd.store.names import belongs
+
+# A state holds up to two records as escaped text.
+_MAX_STATE = 8 * MAX_RECORD
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where the record of a DID is, or would be.
+
+    Attributes:
+        path: its file; the one to write.
+        session: what it holds; None: missing or damaged.
+        damage: why it can't be read.
+        twin: another file with an older record of the same DID, to be removed with the next write.
+    """
+
+    path: Path
+    session: OAuthSession | None = None
+    damage: RecordError | None = None
+    twin: Path | None = None
+
+    def readable(self) -> OAuthSession | None:
+        """The session, or None if there is no record.
+
+        Raises:
+            RecordError: there is one, and it can't be read.
+        """
+        if self.damage is not None:
+            raise self.damage
+        return self.session
+
+
+class Folder:
+    """The folder of one store.
+
+    Args:
+        root: its real path.
+        access: who may read the records.
+    """
+
+    def __init__(self, root: Path, access: Access) -> None:
+        self.root = root
+        self.runtime_dir = root / ".idiolectd"
+        self._states = self.runtime_dir / "state"
+        self._access = access
+        self._identity = _identity(root)
+        # State files whose last write failed: their content proves nothing about the disk.
+        self._doubtful: set[Path] = set()
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def locate(self, did: str) -> Located:
+        """Finds the record of a DID.
+
+        Where upstream's name is not ours (it could belong to two DIDs), a file of upstream's name
+        with this DID inside is the live record: foreign programs know no other name, so whatever
+        they wrote is there. Our own file beside it is then from before, or a restored copy.
+        """
+        own = self.root / file_name(did)
+        upstream = self.root / upstream_file_name(did)
+        if own == upstream:
+            return self._located(own, did)
+        try:
+            text = read_bounded(upstream, MAX_RECORD, did)
+            theirs = decode_any(text, place=str(upstream)) if text is not None else None
+        except RecordError as damage:
+            # It may be this DID's, but a readable file of our own says more.
+            found = self._located(own, did)
+            return found if found.session or found.damage else Located(own, damage=damage)
+        if theirs is not None and theirs.did == did:
+            return Located(upstream, theirs, twin=own)
+        return self._located(own, did)
+
+    def _located(self, path: Path, did: str) -> Located:
+        try:
+            text = read_bounded(path, MAX_RECORD, did)
+            if text is None:
+                self.check_identity()
+                return Located(path)
+            return Located(path, decode_record(text, place=str(path), did=did))
+        except RecordError as damage:
+            return Located(path, damage=damage)
+
+    def check_identity(self) -> None:
+        """Raises if the folder itself is gone: a missing record would then prove nothing.
+
+        Raises:
+            StoreError: another folder (a mount point without its disk, say) has taken its place.
+        """
+        if _identity(self.root) != self._identity:
+            raise StoreError(
+                f"{self.root} is not the folder that was opened: it was replaced, or its disk was "
+                "unmounted; restart once it is back"
+            )
+
+    def state(self, did: str, now: float) -> RefreshState:
+        """The refresh state of a DID; empty if there is none, or a damaged one."""
+        return decode_state(self._state_text(did), now)
+
+    def _state_text(self, did: str) -> bytes | None:
+        path = self._states / file_name(did)
+        try:
+            return read_bounded(path, _MAX_STATE, did)
+        except RecordError:
+            if not os.access(path, os.R_OK):
+                raise
+            return b""  # too large or not a file: damaged, and no reason to block the session
+
+    def names(self) -> set[str]:
+        """The names of all files that could be records."""
+        with os.scandir(self.root) as entries:
+            return {entry.name for entry in entries if is_record_name(entry.name)}
+
+    def dids(self) -> Iterator[str]:
+        """The DIDs of all readable records."""
+        for name in self.names():
+            did = self.did_in(name)
+            if did is not None:
+                yield did
+
+    def did_in(self, name: str) -> str | None:
+        """The DID of the session that a file holds, if `locate` would look for it there."""
+        try:
+            text = read_bounded(self.root / name, MAX_RECORD, None)
+            session = decode_any(text, place=name) if text is not None else None
+        except RecordError:
+            return None
+        return session.did if session is not None and belongs(name, session.did) else None
+
+    # Writing, under the write lock -----------------------------------------------------------
+
+    def prepare(self) -> None:
+        """What writing needs: folders, and no left-overs of writers that crashed."""
+        if self._access.gid is not None:
+            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # Readers may enter and list; new files get the group by the set-group-ID bit.
+                durable.grant(fd, Access(0o2750, self._access.gid))
+            finally:
+                os.close(fd)
+        durable.make_private_folder(self.runtime_dir)
+        durable.make_private_folder(self._states)
+        durable.sweep(self.root)
+        durable.sweep(self._states)
+
+    def save(self, session: OAuthSession, now: float) -> None:
+        """See `idiolectd.ports.OAuthTokenStore.save`."""
+        did = session.did
+        found = self.locate(did)
+        merged = merge_save(session, found.session, self.state(did, now), now)
+        # A crash between the two files must leave what `adopt` can mend. A state of the same key
+        # mends a record of before (see `commit`). A state of another key would not: it would take
+        # the old record for a new login, and the login for spent. A new record with an old state
+        # is what a foreign writer leaves, and is adopted.
+        if merged.new_login:
+            self._write_record(found, merged.session)
+            self._write_state(did, merged.state)
+        else:
+            self._write_state(did, merged.state)
+            self._write_record(found, merged.session)
+
+    def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        tokens: Tokens | None,
+        own_write: Callable[[str, os.stat_result], None],
+    ) -> Committed:
+        """See `idiolectd.ports.SharedStore.commit`.
+
+        Args:
+            read: as there.
+            state: as there.
+            tokens: as there.
+            own_write: told a record's name and what its new file is just before others see it,
+                if nobody else had changed the record since it was read.
+        """
+        found = self.locate(read.did)
+        stored = found.readable()
+        merged = merge_commit(stored, read, state, tokens)
+        if isinstance(merged, Committed):
+            if merged is Committed.GONE:
+                self._remove_state(read.did)
+            return merged
+        # The state first. A crash after it leaves a record with a token that the state calls spent,
+        # beside the last good record, which holds the new tokens: `adopt` puts them back. The other
+        # way round, a foreign writer who put the used token back in that moment would destroy the
+        # only copy of the new ones.
+        self._write_state(read.did, state)
+        if tokens is not None:
+            as_read = stored is not None and is_as_read(stored, read, state)
+            self._write_record(found, merged, own_write if as_read else None)
+        return Committed.DONE
+
+    def delete(self, did: str) -> None:
+        """See `idiolectd.ports.OAuthTokenStore.delete`."""
+        found = self.locate(did)
+        if found.damage is not None and found.damage.place != str(found.path):
+            raise found.damage  # a damaged file of a shared name may be another account's
+        durable.remove(found.path)
+        if found.twin is not None:
+            durable.remove(found.twin)
+        self._remove_state(did)
+
+    def _write_record(
+        self,
+        found: Located,
+        session: OAuthSession,
+        own_write: Callable[[str, os.stat_result], None] | None = None,
+    ) -> None:
+        text = encode_record(session, place=str(found.path))
+        told = None if own_write is None else partial(own_write, found.path.name)
+        durable.replace_file(found.path, text, self._access, before_rename=told)
+        if found.twin is not None:
+            durable.remove(found.twin)
+
+    def _write_state(self, did: str, state: RefreshState) -> None:
+        path = self._states / file_name(did)
+        text = state.to_json().encode(errors="backslashreplace")
+        # After a restart every session is looked at and committed; most have nothing new to say.
+        if path not in self._doubtful and self._state_text(did) == text:
+            return
+        self._doubtful.add(path)
+        durable.replace_file(path, text)
+        self._doubtful.discard(path)
+
+    def _remove_state(self, did: str) -> None:
+        with suppress(FileNotFoundError):  # the state folder itself
+            durable.remove(self._states / file_name(did))
+
+
+def is_record_name(name: str) -> bool:
+    """Whether upstream's reader would take a file of this name for a record."""
+    return name.endswith(".json") and not name.startswith(".")
+
+
+def _identity(root: Path) -> tuple[int, int]:
+    found = root.stat()
+    return found.st_dev, found.st_ino

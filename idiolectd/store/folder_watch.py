@@ -1,0 +1,218 @@
+"""Changes in a folder of records, whoever makes them.
+
+The kernel tells which names changed (inotify(7)); where its limits are used up, the folder is listed
+twice a second. A name is turned into a DID; the file is opened only if the name leaves it open.
+
+What is reported: a file written and closed, renamed, linked or removed. A program that writes in
+place is noticed when it closes the file. Not reported: what `commit` of the same store wrote.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it ships no types
+
+from idiolectd.errors import StoreError
+from idiolectd.store.finish import finish
+from idiolectd.store.folder import Folder, is_record_name
+from idiolectd.store.names import did_of, guess_did
+from idiolectd.store.trouble import translated
+from idiolectd.store.watching import Pending
+
+# What tells one content of a file from another without reading it; a rename doesn't change it.
+Stamp = tuple[int, int, int]
+
+# A replaced file makes several events, and storms make many: gather them for a moment.
+_GATHER = 0.01
+_POLL = 0.5
+
+_CHANGES = flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CREATE
+_LOST = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
+
+
+def stamp(found: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class Source(Protocol):
+    """Where the names of changed files come from."""
+
+    async def wait_changes(self) -> None:
+        """Waits until `drain` may have something to tell."""
+        ...
+
+    def drain(self) -> set[str] | None:
+        """The names that changed since the last call; None: any may have. Blocks a little."""
+        ...
+
+    def close(self) -> None:
+        """Frees what it holds."""
+        ...
+
+
+class FolderWatch:
+    """A look-out on a folder, for one task. See `idiolectd.ports.Watch`.
+
+    Args:
+        folder: what to look at.
+        own: by name, what need not be reported: our own commits' files.
+    """
+
+    def __init__(self, folder: Folder, own: Mapping[str, Stamp]) -> None:
+        self._folder = folder
+        self._own = own
+        self._source: Source | None = None
+        # Whose record an ambiguous name held when last looked at: afterwards it may be gone.
+        self._held: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._pending = Pending(())
+
+    def start(self, is_known: Callable[[str], bool]) -> None:
+        """Starts looking out; blocks.
+
+        Args:
+            is_known: whether the first answer may leave a DID out.
+        """
+        # The look-out first, the list second: what happens between the two is told twice, not never.
+        self._source = _source(self._folder)
+        self._names = self._folder.names()
+        self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))
+
+    async def wait_changed(self) -> list[str]:
+        """See `idiolectd.ports.Watch.wait_changed`."""
+        source = self._started()
+        while True:
+            with translated(f"can't watch {self._folder.root}"):
+                await finish(self._collect)
+            if self._pending.is_ready:
+                return self._pending.take()
+            await source.wait_changes()
+
+    def close(self) -> None:
+        """Ends the look-out; harmless if it never started."""
+        if self._source is not None:
+            self._source.close()
+
+    def _started(self) -> Source:
+        if self._source is None:
+            raise RuntimeError("start() first")
+        return self._source
+
+    async def _collect(self) -> None:
+        self._pending.add(await anyio.to_thread.run_sync(self._changed))
+
+    def _changed(self) -> set[str]:
+        names = self._started().drain()
+        if names is None:
+            now = self._folder.names()
+            names, self._names = now | self._names, now
+        else:
+            names = {name for name in names if is_record_name(name) and not self._is_own(name)}
+            self._names |= names
+        return set(self._dids_of(names))
+
+    def _is_own(self, name: str) -> bool:
+        ours = self._own.get(name)
+        if ours is None:
+            return False
+        try:
+            return stamp((self._folder.root / name).lstat()) == ours
+        except FileNotFoundError:
+            return False
+
+    def _dids_of(self, names: Iterable[str]) -> Iterable[str]:
+        for name in names:
+            did = did_of(name)
+            if did is not None:
+                yield did
+                continue
+            before, now = self._held.pop(name, None), self._folder.did_in(name)
+            if now is not None:
+                self._held[name] = now
+            yield from {did for did in (before, now or guess_did(name)) if did is not None}
+
+
+class _Inotify:
+    """The kernel's own report."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._inotify = INotify(nonblocking=True)
+        try:
+            mask = _CHANGES | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+            self._inotify.add_watch(folder.root, mask)
+        except OSError:
+            self._inotify.close()
+            raise
+
+    async def wait_changes(self) -> None:
+        await anyio.wait_readable(self._inotify.fileno())
+        await anyio.sleep(_GATHER)
+
+    def drain(self) -> set[str] | None:
+        names = set()
+        everything = False
+        for event in self._inotify.read(timeout=0):
+            if event.mask & _LOST:
+                raise StoreError(
+                    f"{self._folder.root} was moved, removed or unmounted; restart once it is back"
+                )
+            if event.mask & flags.Q_OVERFLOW:
+                everything = True
+            elif not (event.mask & flags.CREATE and self._is_empty(event.name)):
+                names.add(event.name)
+        return None if everything else names
+
+    def _is_empty(self, name: str) -> bool:
+        # Just made, and about to be written: closing it will be an event of its own. A hard link
+        # to a whole file is made by the same event, and has no other.
+        try:
+            found = (self._folder.root / name).lstat()
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode) and not found.st_size
+
+    def close(self) -> None:
+        self._inotify.close()
+
+
+class _Listing:
+    """The folder, listed twice a second."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._stamps = self._list()
+
+    async def wait_changes(self) -> None:
+        await anyio.sleep(_POLL)
+
+    def drain(self) -> set[str] | None:
+        self._folder.check_identity()
+        before, self._stamps = self._stamps, self._list()
+        return {name for name, _ in before.items() ^ self._stamps.items()}
+
+    def _list(self) -> dict[str, Stamp]:
+        stamps = {}
+        with os.scandir(self._folder.root) as entries:
+            for entry in entries:
+                if is_record_name(entry.name):
+                    try:
+                        stamps[entry.name] = stamp(entry.stat(follow_symlinks=False))
+                    except FileNotFoundError:
+                        continue
+        return stamps
+
+    def close(self) -> None:
+        pass
+
+
+def _source(folder: Folder) -> Source:
+    try:
+        return _Inotify(folder)
+    except OSError:  # fs.inotify.max_user_instances or max_user_watches is used up
+        return _Listing(folder)

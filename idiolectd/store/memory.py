@@ -1,0 +1,175 @@
+"""A store in this process's memory: for tests and for programs without a disk.
+
+The same promises as the others' as far as one process goes. It keeps the text of records, not the
+objects, so that whatever can't be stored elsewhere can't be stored here either.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+import anyio
+import anyio.lowlevel
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.did import parse_did
+from idiolectd.errors import RecordError
+from idiolectd.ports import Committed, Due, Entry
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState
+from idiolectd.store.merge import (
+    decode_record,
+    decode_state,
+    encode_record,
+    is_as_read,
+    merge_commit,
+    merge_save,
+)
+from idiolectd.store.queues import Queues
+from idiolectd.store.schedule import DueIndex
+from idiolectd.store.watching import Pending
+
+
+class InMemoryOAuthTokenStore:
+    """Sessions that last as long as the object. See `idiolectd.ports.SharedStore`."""
+
+    url = "memory:"
+    runtime_dir = None
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._records: dict[str, bytes] = {}
+        self._states: dict[str, str] = {}
+        self._schedule = DueIndex()
+        self._claims = Queues()
+        self._watches: set[Pending] = set()
+
+    def __repr__(self) -> str:
+        return f"<InMemoryOAuthTokenStore sessions={len(self._records)}>"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, *, clock: Clock | None = None) -> AsyncIterator[Self]:
+        """An empty store; what it holds is gone afterwards."""
+        await anyio.lowlevel.checkpoint()
+        yield cls(clock=clock)
+
+    async def save(self, session: OAuthSession) -> None:
+        """See `OAuthTokenStore.save`."""
+        await anyio.lowlevel.checkpoint()
+        did = parse_did(session.did)
+        merged = merge_save(
+            session, self._stored(did, damaged_is_none=True), self._state(did), self._clock.now()
+        )
+        self._records[did] = encode_record(merged.session, place=self._place(did))
+        self._states[did] = merged.state.to_json()
+        self._schedule.put(did, None)
+        self._report(did)
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """See `OAuthTokenStore.load`."""
+        await anyio.lowlevel.checkpoint()
+        return self._stored(parse_did(did))
+
+    async def delete(self, did: str) -> None:
+        """See `OAuthTokenStore.delete`."""
+        await anyio.lowlevel.checkpoint()
+        self._forget(parse_did(did))
+        self._report(did)
+
+    async def list_dids(self) -> list[str]:
+        """See `OAuthTokenStore.list_dids`."""
+        await anyio.lowlevel.checkpoint()
+        return sorted(did for did in self._records if self._stored(did, damaged_is_none=True))
+
+    async def count(self) -> int:
+        """See `SharedStore.count`."""
+        await anyio.lowlevel.checkpoint()
+        return len(self._records)
+
+    @asynccontextmanager
+    async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
+        """See `SharedStore.claim`; only tasks of this process can be rivals."""
+        async with self._claims.hold(parse_did(did), patience):
+            yield
+
+    async def ensure_room(self) -> None:
+        """See `SharedStore.ensure_room`; memory is not a disk."""
+        await anyio.lowlevel.checkpoint()
+
+    async def read(self, did: str) -> Entry:
+        """See `SharedStore.read`."""
+        await anyio.lowlevel.checkpoint()
+        return Entry(self._stored(parse_did(did)), self._state(did))
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: Due | None = None,
+    ) -> Committed:
+        """See `SharedStore.commit`."""
+        await anyio.lowlevel.checkpoint()
+        did = parse_did(read.did)
+        stored = self._stored(did)
+        merged = merge_commit(stored, read, state, tokens)
+        if isinstance(merged, Committed):
+            if merged is Committed.GONE:
+                self._forget(did)
+            return merged
+        if tokens is not None:
+            self._records[did] = encode_record(merged, place=self._place(did))
+        self._states[did] = state.to_json()
+        self._schedule.put(did, due)
+        if stored is not None and not is_as_read(stored, read, state):
+            self._report(did)
+        return Committed.DONE
+
+    async def due(self, before: float, *, limit: int) -> list[Due]:
+        """See `SharedStore.due`."""
+        await anyio.lowlevel.checkpoint()
+        return self._schedule.before(before, limit)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[Pending]:
+        """See `SharedStore.watch`."""
+        await anyio.lowlevel.checkpoint()
+        pending = Pending(did for did in self._records if did not in self._schedule)
+        self._watches.add(pending)
+        try:
+            yield pending
+        finally:
+            self._watches.discard(pending)
+
+    def put_record(self, did: str, text: bytes) -> None:
+        """Stores any text as a record, as a foreign program could: for what is not a session."""
+        self._records[did] = text
+        self._report(did)
+
+    def _place(self, did: str) -> str:
+        return f"{self.url} {did}"
+
+    def _stored(self, did: str, *, damaged_is_none: bool = False) -> OAuthSession | None:
+        text = self._records.get(did)
+        if text is None:
+            return None
+        try:
+            return decode_record(text, place=self._place(did), did=did)
+        except RecordError:
+            if damaged_is_none:
+                return None
+            raise
+
+    def _state(self, did: str) -> RefreshState:
+        return decode_state(self._states.get(did), self._clock.now())
+
+    def _forget(self, did: str) -> None:
+        self._records.pop(did, None)
+        self._states.pop(did, None)
+        self._schedule.put(did, None)
+
+    def _report(self, did: str) -> None:
+        for pending in self._watches:
+            pending.add([did])

@@ -1,0 +1,140 @@
+"""What a write does to what is stored: the decisions that all stores share.
+
+Pure: no I/O, no locks, no clock. A store reads record and state under its write lock, asks here, and
+writes the answer in one step.
+
+Rules: newer is never overwritten by older; a token that is known to be used up never replaces
+another; what nobody meant to change stays as it is stored *now*.
+"""
+
+from dataclasses import dataclass
+
+from idiolectd.errors import RecordError, SessionError
+from idiolectd.ports import Committed
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import Change, LastError, RefreshState, adopt
+
+# A record is a few KiB. Whatever is larger is not one, and must not fill the memory of all readers.
+MAX_RECORD = 1024 * 1024
+
+
+def decode_any(text: str | bytes, *, place: str, did: str | None = None) -> OAuthSession:
+    """Reads a stored record, whoever's it is.
+
+    Raises:
+        RecordError: it is too large, or not a session.
+    """
+    if len(text) > MAX_RECORD:
+        raise too_large(place, did)
+    try:
+        return OAuthSession.from_json(text)
+    except SessionError as error:
+        raise RecordError(place, str(error), did=did) from error
+
+
+def decode_record(text: str | bytes, *, place: str, did: str) -> OAuthSession:
+    """Reads the stored record of one DID.
+
+    Raises:
+        RecordError: it is too large, not a session, or somebody else's.
+    """
+    session = decode_any(text, place=place, did=did)
+    if session.did != did:
+        raise RecordError(place, f"holds the session of {session.did}, not of {did}", did=did)
+    return session
+
+
+def encode_record(session: OAuthSession, *, place: str) -> bytes:
+    """The record as it will be stored.
+
+    Raises:
+        RecordError: no reader would take it.
+    """
+    try:
+        text = session.to_json().encode()
+    except UnicodeEncodeError as error:
+        raise RecordError(place, "a field holds a lone surrogate", did=session.did) from error
+    if len(text) > MAX_RECORD:
+        raise too_large(place, session.did)
+    return text
+
+
+def too_large(place: str, did: str | None) -> RecordError:
+    """The error for a record beyond `MAX_RECORD`."""
+    return RecordError(place, f"larger than {MAX_RECORD} bytes; that is not a session", did=did)
+
+
+def decode_state(text: str | bytes | None, now: float) -> RefreshState:
+    """Reads a stored state. A damaged one must not block its session: it becomes an empty one."""
+    if text is None:
+        return RefreshState()
+    try:
+        return RefreshState.from_json(text)
+    except SessionError as error:
+        return RefreshState(last_error=LastError("state_damaged", str(error), now))
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a save stores.
+
+    Attributes:
+        session: the record.
+        state: the refresh state.
+        new_login: the state speaks of another session than before.
+    """
+
+    session: OAuthSession
+    state: RefreshState
+    new_login: bool
+
+
+def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshState, now: float) -> Merged:
+    """Decides what `save` stores.
+
+    Args:
+        given: what the caller wants stored.
+        stored: the record as it is now; None: missing or unreadable.
+        state: the state as it is now.
+        now: seconds since the epoch.
+    """
+    if stored is not None:
+        # A foreign writer may have been here since the state was written; look first at that.
+        seen = adopt(stored, state, now)
+        stored, state = seen.session, seen.state
+        if given.refresh_token_hash in state.spent and given.dpop_thumbprint != stored.dpop_thumbprint:
+            # An earlier login's copy comes back. Its fields belong to another key: none are taken.
+            return Merged(stored, state, new_login=seen.change is Change.LOGIN)
+    adopted = adopt(given, state, now)
+    return Merged(adopted.session, adopted.state, new_login=adopted.change is Change.LOGIN)
+
+
+def merge_commit(
+    stored: OAuthSession | None, read: OAuthSession, state: RefreshState, tokens: Tokens | None
+) -> OAuthSession | Committed:
+    """Decides what `commit` stores: a record (the stored one, if it is to stay), or why nothing.
+
+    Args:
+        stored: the record as it is now; None: missing.
+        read: the session that the caller read before.
+        state: the new state.
+        tokens: the new tokens; None: the record stays as it is.
+    """
+    if stored is None:
+        return Committed.GONE
+    # A commit that failed half-way and is tried again finds its own tokens: that is no rival.
+    ours = {read.refresh_jwt} | ({tokens.refresh_jwt} if tokens else set())
+    if stored.refresh_jwt not in ours and stored.refresh_token_hash not in state.spent:
+        return Committed.SUPERSEDED
+    return stored if tokens is None else state.pins.restored_to(stored.with_tokens(tokens))
+
+
+def is_as_read(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> bool:
+    """Whether the caller of `commit` knew the record as it is stored.
+
+    If not, somebody else's change arrived since, and the look-out has to name it still. Pins that
+    the caller had put back don't count, nor does a spent token that it knew to replace.
+    """
+    if stored == read or stored.refresh_jwt != read.refresh_jwt:
+        return True
+    return state.pins.restored_to(stored) == state.pins.restored_to(read)

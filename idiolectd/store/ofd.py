@@ -1,0 +1,129 @@
+"""Kernel locks on byte ranges of a file, owned by an open file description.
+
+Open file description locks (`F_OFD_SETLK`, fcntl(2)): the kernel frees them when the last descriptor
+of the description is closed, so also when the process dies. Each acquisition opens the file anew,
+and therefore excludes other tasks and threads of this process too. POSIX `lockf` would not, and it
+drops its lock when anybody in the process closes the file.
+
+Rules: lock files are never unlinked, or two processes could lock two files of one name. Descriptors
+are close-on-exec, and a forked child closes them: it would keep the lock when its parent dies.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Self
+
+from idiolectd.errors import LockBusy
+from idiolectd.store.durable import make_private_folder
+from idiolectd.store.trouble import translated
+
+# struct flock: l_type, l_whence, l_start, l_len, l_pid (must be 0). "0q": padded as the C struct is.
+_FLOCK = "hhqqi0q"
+
+# Between opening a lock file and entering it here, no other thread may fork.
+_guard = threading.Lock()
+_held: set["HeldLock"] = set()
+
+
+class HeldLock:
+    """A lock that is held until `release`, or until the process ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Frees the lock. Harmless when repeated, and in a forked child."""
+        with _guard:
+            if self not in _held:
+                return
+            _held.discard(self)
+            try:
+                # Unlocked by name first: a copy of the descriptor that somebody made in C code
+                # (fork without Python's handlers) would keep the lock alive.
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, 0, 0))
+            finally:
+                os.close(self._fd)
+
+
+def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
+    """Takes an exclusive lock on a range of a file; None if somebody else holds a part of it.
+
+    Args:
+        path: the lock file; made if it is missing.
+        start: the first byte; the file need not be that long.
+        length: how many bytes; 0: all that follow.
+
+    Raises:
+        OSError: it can't be told. Nothing may be done then.
+    """
+    with _guard:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, start, length))
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return None
+            raise
+        held = HeldLock(fd)
+        _held.add(held)
+        return held
+
+
+def try_exclusive(path: Path) -> HeldLock:
+    """Takes a whole lock file, its private folder made if need be, or raises without waiting.
+
+    Raises:
+        LockBusy: another process, or another part of this one, holds it.
+        StoreError: it can't be told.
+    """
+    with translated(f"can't lock {path}"):
+        make_private_folder(path.parent)
+        held = try_lock(path)
+    if held is None:
+        raise LockBusy(f"{path} is locked by another process")
+    return held
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds a lock file now, without taking it even for a moment.
+
+    False also if this user may not look: then nothing can be said of the holder either.
+
+    Raises:
+        StoreError: it can't be told.
+    """
+    with translated(f"can't look at {path}"):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, PermissionError):
+            return False
+        try:
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, 0, 0))
+        finally:
+            os.close(fd)
+    return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def _flock(kind: int, start: int, length: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
+
+
+def _close_in_child() -> None:
+    for lock in _held:
+        os.close(lock._fd)  # noqa: SLF001 (this module's own class)
+    _held.clear()
+    _guard.release()
+
+
+os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_in_child)

@@ -1,0 +1,39 @@
+"""From a store URL to an open store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from idiolectd.clock import Clock
+from idiolectd.ports import SharedStore
+from idiolectd.store.filesystem import FilesystemOAuthTokenStore
+from idiolectd.store.memory import InMemoryOAuthTokenStore
+from idiolectd.store.sqlite import SqliteOAuthTokenStore
+from idiolectd.store.urls import parse_store_url
+
+
+@asynccontextmanager
+async def open_store(
+    url: str, *, group: str | None = None, clock: Clock | None = None
+) -> AsyncIterator[SharedStore]:
+    """Opens the store that a URL or a path names.
+
+    Args:
+        url: see `idiolectd.store.urls.parse_store_url`.
+        group: a group whose members may read the records; None: nobody.
+        clock: where the time comes from.
+
+    Raises:
+        ConfigError: it is not a store URL.
+        StoreError: it can't be opened.
+    """
+    parsed = parse_store_url(url)
+    match parsed.kind:
+        case "memory":
+            async with InMemoryOAuthTokenStore.open(clock=clock) as memory:
+                yield memory
+        case "file":
+            async with FilesystemOAuthTokenStore.open(parsed.path, group=group, clock=clock) as files:
+                yield files
+        case "sqlite":
+            async with SqliteOAuthTokenStore.open(parsed.path, group=group, clock=clock) as database:
+                yield database

@@ -1,0 +1,183 @@
+"""The reading side of the SQLite store. Needs asyncio (aiosqlite).
+
+One connection, opened read-only and closed last: a read-only last connection leaves the -wal and -shm
+files in place, without which a program that may not write can't open the database. It takes no lock
+of ours. It raises sqlite3's errors as they are.
+"""
+
+import sqlite3
+from typing import Any
+
+import aiosqlite
+
+from idiolectd.did import parse_did
+from idiolectd.errors import DidError, RecordError
+from idiolectd.ports import Due
+from idiolectd.store import schema
+from idiolectd.store.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.merge import decode_record, too_large
+from idiolectd.store.operations import Stored, Value, place_of, text_of
+
+_PAGE = 200
+
+
+class Reader:
+    """Reads one database; for one asyncio loop."""
+
+    def __init__(self, file: DatabaseFile) -> None:
+        self._file = file
+        self._connection: aiosqlite.Connection | None = None
+        self._states = False
+
+    async def open(self) -> None:
+        """Opens the connection, and looks whether this is a database at all."""
+        self._connection = await self._file.connect("ro")
+        await self.touch()
+
+    def check_identity(self) -> None:
+        """See `DatabaseFile.check_identity`."""
+        self._file.check_identity()
+
+    async def touch(self) -> None:
+        """Uses the database as it is now: with the first use of a WAL database its side files are held."""
+        await self._number("SELECT count(*) FROM sqlite_master")
+
+    async def close(self) -> None:
+        """Closes the connection; harmless when there is none."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
+        return bool(await self._number(schema.HAS_TABLE, name))
+
+    async def count(self) -> int:
+        """How many records there are, readable or not."""
+        return await self._number(schema.COUNT)
+
+    async def record(self, did: str) -> bytes | None:
+        """The text of a record.
+
+        Raises:
+            RecordError: it is too large, or not text.
+        """
+        try:
+            found = await self._read(schema.LOAD, did)
+        except sqlite3.DataError as error:
+            raise too_large(self._place(did), did) from error
+        if not found:
+            self._file.check_identity()
+            return None
+        return text_of(found[0][0])
+
+    async def entry(self, did: str) -> Stored:
+        """Record and state of one DID, of the same moment.
+
+        Raises:
+            RecordError: the record is too large.
+        """
+        if not await self._has_states():
+            return Stored(await self.record(did), None)
+        stored = await stored_in(self._opened(), did, self._place(did))
+        if stored.record is None:
+            self._file.check_identity()
+        return stored
+
+    async def dids(self) -> list[str]:
+        """The DIDs of all readable records, sorted."""
+        found: list[str] = []
+        last = 0
+        while True:
+            try:
+                page = await self._read(schema.PAGE, last, _PAGE)
+            except sqlite3.DataError:  # somewhere in it is a row that is too large
+                page = await self._one_by_one(last)
+            if not page:
+                return sorted(found)
+            last = page[-1][0]
+            found += [did for _, key, body in page if (did := _readable_did(key, body)) is not None]
+
+    async def _one_by_one(self, last: int) -> list[Row]:
+        page = []
+        for (rowid,) in await self._read(schema.PAGE_ROWIDS, last, _PAGE):
+            try:
+                page += await self._read(schema.ONE, rowid)
+            except sqlite3.DataError:
+                page.append((rowid, None, None))
+        return page
+
+    async def due(self, before: float, limit: int) -> list[Due]:
+        """The lines of the schedule before a time, soonest first."""
+        if not await self._has_states():
+            return []
+        lines = await self._read(schema.DUE, before, limit)
+        return [Due(at, did.decode(), expires_at, lane.decode()) for at, did, expires_at, lane in lines]
+
+    async def data_version(self) -> int:
+        """A number that moves when any other connection has committed; cheap."""
+        return await self._number("PRAGMA data_version")
+
+    async def schema_version(self) -> int:
+        """A number that moves when anybody has changed the schema."""
+        return await self._number("PRAGMA schema_version")
+
+    async def changes(
+        self, after: int, limit: int, *, unscheduled: bool
+    ) -> tuple[list[tuple[str, int]], int, bool]:
+        """What changed.
+
+        Args:
+            after: the sequence number up to which everything is known.
+            limit: how many rows to fetch at most.
+            unscheduled: leave out those whose line of the schedule was made at their last change.
+
+        Returns:
+            DIDs with sequence numbers, oldest first; the number up to which one now knows
+            everything; whether there is more.
+        """
+        last = await self._number(schema.LAST_CHANGE)
+        sql = schema.CHANGES_UNSCHEDULED if unscheduled else schema.CHANGES
+        page = await self._read(sql, after, last, limit)
+        found = [(did, seq) for key, seq in page if (did := _did_of(key)) is not None]
+        more = len(page) == limit
+        return found, (page[-1][1] if more else last), more
+
+    async def _read(self, sql: str, *values: Value) -> list[Row]:
+        return await rows(self._opened(), sql, *values)
+
+    def _opened(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise RuntimeError("the store is closed")
+        return self._connection
+
+    async def _number(self, sql: str, *values: Value) -> int:
+        ((number,),) = await self._read(sql, *values)
+        return int(number)
+
+    async def _has_states(self) -> bool:
+        # In a database of upstream's the first write makes our tables; reading must not need one.
+        self._states = self._states or await self.has_table("idiolectd_state")
+        return self._states
+
+    def _place(self, did: str) -> str:
+        return place_of(self._file.path, did)
+
+
+def _did_of(key: Any) -> str | None:
+    # Foreign programs may have stored anything as a key; what is not a DID is none of ours.
+    text = text_of(key)
+    try:
+        return None if text is None else parse_did(text.decode("ascii", "replace"))
+    except DidError:
+        return None
+
+
+def _readable_did(key: Any, body: Any) -> str | None:
+    did, text = _did_of(key), text_of(body)
+    if did is None or text is None:
+        return None
+    try:
+        return decode_record(text, place="", did=did).did
+    except RecordError:
+        return None

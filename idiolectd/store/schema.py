@@ -1,0 +1,108 @@
+"""The tables: upstream's as it is, ours beside it.
+
+``sessions`` belongs to upstream: no index and no column of ours on it. ``idiolectd_changes`` says
+which rows changed, in which order, whoever changed them: triggers keep it. They must never make a
+foreign program's save fail: no JSON functions (a body may be anything), an upsert instead of
+``INSERT OR REPLACE`` (the outer statement's conflict clause would override it), nothing but tables
+and built-in functions that an untrusting connection allows.
+
+``idiolectd_state.seq`` is the change at which the line of the schedule was made. Where it is that of
+``idiolectd_changes``, the line can be relied on, and nobody has to parse the record.
+"""
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS sessions (did TEXT PRIMARY KEY NOT NULL, body_json TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS idiolectd_changes (did TEXT PRIMARY KEY NOT NULL, seq INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS idiolectd_changes_seq ON idiolectd_changes (seq)",
+    (
+        "CREATE TABLE IF NOT EXISTS idiolectd_state (did TEXT PRIMARY KEY NOT NULL, state_json TEXT, "
+        "seq INTEGER, due_at REAL, expires_at REAL, lane TEXT)"
+    ),
+    "CREATE INDEX IF NOT EXISTS idiolectd_state_due ON idiolectd_state (due_at)",
+)
+
+_RECORD = (
+    "INSERT INTO idiolectd_changes (did, seq) "
+    "VALUES ({row}.did, (SELECT coalesce(max(seq), 0) + 1 FROM idiolectd_changes)) "
+    "ON CONFLICT (did) DO UPDATE SET seq = excluded.seq;"
+)
+
+# As SQLite keeps their text: a trigger with another text is not ours, and is made anew.
+TRIGGERS = {
+    name: f"CREATE TRIGGER {name} AFTER {event} ON sessions BEGIN {_RECORD.format(row=row)} END"
+    for name, event, row in (
+        ("idiolectd_sessions_insert", "INSERT", "new"),
+        ("idiolectd_sessions_update", "UPDATE", "new"),
+        ("idiolectd_sessions_rename", "UPDATE OF did", "old"),
+        ("idiolectd_sessions_delete", "DELETE", "old"),
+    )
+}
+
+FIND_OURS = (
+    "SELECT name, sql FROM sqlite_master WHERE name LIKE 'idiolectd!_%' ESCAPE '!' OR name = 'sessions'"
+)
+OURS = frozenset(TRIGGERS) | {
+    "sessions",
+    "idiolectd_changes",
+    "idiolectd_changes_seq",
+    "idiolectd_state",
+    "idiolectd_state_due",
+}
+
+# While the triggers were missing anything may have happened: everything counts as changed, and no
+# line of the schedule can be relied on.
+RESCAN = (
+    (
+        "INSERT INTO idiolectd_changes (did, seq) "
+        "SELECT did, (SELECT coalesce(max(seq), 0) FROM idiolectd_changes) + row_number() OVER (ORDER BY did) "
+        "FROM (SELECT did FROM sessions UNION SELECT did FROM idiolectd_state) "
+        "WHERE true ON CONFLICT (did) DO UPDATE SET seq = excluded.seq"
+    ),
+    "UPDATE idiolectd_state SET seq = NULL",
+)
+
+HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+COUNT = "SELECT count(*) FROM sessions"
+LOAD = "SELECT body_json FROM sessions WHERE did = ?"
+LOAD_STATE = "SELECT state_json FROM idiolectd_state WHERE did = ?"
+PAGE = "SELECT rowid, did, body_json FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
+PAGE_ROWIDS = "SELECT rowid FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
+ONE = "SELECT rowid, did, body_json FROM sessions WHERE rowid = ?"
+
+ENTRY = (
+    "SELECT s.body_json, i.state_json FROM (SELECT ? AS did) AS asked "
+    "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
+)
+ENTRIES = (
+    "WITH asked (did) AS (VALUES {marks}) SELECT asked.did, s.body_json, i.state_json FROM asked "
+    "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
+)
+DUE = "SELECT due_at, did, expires_at, lane FROM idiolectd_state WHERE due_at < ? ORDER BY due_at LIMIT ?"
+
+LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
+SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
+SEQUENCES = "SELECT did, seq FROM idiolectd_changes WHERE did IN ({marks})"
+CHANGES = "SELECT did, seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+# What happened while nobody looked: only where no schedule can be relied on, and something is there.
+CHANGES_UNSCHEDULED = (
+    "SELECT c.did, c.seq FROM idiolectd_changes AS c LEFT JOIN idiolectd_state AS i ON i.did = c.did "
+    "WHERE c.seq > ? AND c.seq <= ? AND (i.seq IS NULL OR i.seq < c.seq) "
+    "AND (i.did IS NOT NULL OR EXISTS (SELECT 1 FROM sessions AS s WHERE s.did = c.did)) "
+    "ORDER BY c.seq LIMIT ?"
+)
+
+# Upstream's own statement.
+PUT_RECORD = (
+    "INSERT INTO sessions (did, body_json) VALUES (?, ?) "
+    "ON CONFLICT(did) DO UPDATE SET body_json = excluded.body_json"
+)
+DELETE_RECORD = "DELETE FROM sessions WHERE did = ?"
+_PUT_STATE = (
+    "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "
+    "VALUES (?1, ?2, {seq}, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
+    "seq = excluded.seq, due_at = excluded.due_at, expires_at = excluded.expires_at, lane = excluded.lane"
+)
+PUT_STATE = _PUT_STATE.format(seq="(SELECT seq FROM idiolectd_changes WHERE did = ?1)")
+# The line is not to be relied on: somebody else's change has not been looked at yet.
+PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
+DELETE_STATE = "DELETE FROM idiolectd_state WHERE did = ?"

@@ -1,0 +1,279 @@
+"""Upstream's SQLite database, with a schedule and a list of changes beside its table.
+
+Reads take no lock. Writes that wait together share one durable transaction under the write lock.
+Under asyncio everything runs on the caller's loop, under trio on an island: see there.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+import anyio
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.did import parse_did
+from idiolectd.errors import StoreError
+from idiolectd.ports import FULL_BATCH, Committed, Due, Entry
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState
+from idiolectd.store.access import record_access
+from idiolectd.store.claims import Locks
+from idiolectd.store.connections import DatabaseFile
+from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder, sync_folder
+from idiolectd.store.finish import finish, in_thread, is_asyncio
+from idiolectd.store.group_commit import GroupCommit
+from idiolectd.store.island import Island
+from idiolectd.store.look_out import LookOut, SchemaMoved
+from idiolectd.store.merge import decode_record, decode_state
+from idiolectd.store.operations import Commit, Delete, Operation, Save, place_of
+from idiolectd.store.reader import Reader
+from idiolectd.store.room import ensure_room
+from idiolectd.store.trouble import translated
+from idiolectd.store.urls import StoreUrl
+from idiolectd.store.watching import Pending
+from idiolectd.store.writer import Answer, Writer
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# A look at the data version costs microseconds; a login should be noticed within a second.
+_POLL = 0.3
+
+
+class SqliteOAuthTokenStore:
+    """Sessions in a database. See `idiolectd.ports.SharedStore`; made by `open`.
+
+    Attributes:
+        url: the store's URL.
+        runtime_dir: a private folder beside the database (0700, made with the first write) for what
+            belongs to the store but is not a session.
+    """
+
+    def __init__(self, path: Path, *, access: Access, clock: Clock, island: Island | None) -> None:
+        self.url = str(StoreUrl("sqlite", path))
+        self.runtime_dir = path.with_name(path.name + ".idiolectd")
+        self._path = path
+        self._clock = clock
+        self._island = island
+        self._locks = Locks(self.runtime_dir)
+        file = DatabaseFile(path)
+        self._reader = Reader(file)
+        self._writer = Writer(file, access, clock, own_change=self._own_change, undone=self._undone)
+        self._group = GroupCommit(self._apply)
+        self._look_outs: set[LookOut] = set()
+
+    def __repr__(self) -> str:
+        return f"<SqliteOAuthTokenStore {self.url}>"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, path: str | os.PathLike[str], *, group: str | None = None, clock: Clock | None = None
+    ) -> AsyncIterator[Self]:
+        """Opens a database of sessions; a missing one is made.
+
+        Reading needs no more than the permission to read; what writing needs is made by the first
+        write.
+
+        Args:
+            path: the database file.
+            group: a group whose members may read it (0640); None: nobody. They also have to be
+                able to enter its folder.
+            clock: where the time comes from.
+
+        Raises:
+            StoreError: it is not a database, or can't be made.
+        """
+        access = record_access(group)
+        with translated(f"can't open {os.fspath(path)}"):
+            real = await in_thread(_real_file, path)
+        async with nullcontext() if is_asyncio() else Island.open() as island:
+            with translated(f"can't open {real}"):
+                store = cls(real, access=access, clock=clock or SystemClock(), island=island)
+            try:
+                await store._start()
+                yield store
+            finally:
+                await finish(store._stop)
+
+    # OAuthTokenStore -------------------------------------------------------------------------
+
+    async def save(self, session: OAuthSession) -> None:
+        """See `OAuthTokenStore.save`."""
+        did = parse_did(session.did)
+        await self._write(did, Save(session))
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """See `OAuthTokenStore.load`."""
+        with self._reading(did):
+            text = await self._run(self._reader.record, parse_did(did))
+        return None if text is None else decode_record(text, place=place_of(self._path, did), did=did)
+
+    async def delete(self, did: str) -> None:
+        """See `OAuthTokenStore.delete`."""
+        await self._write(did, Delete(parse_did(did)))
+
+    async def list_dids(self) -> list[str]:
+        """See `OAuthTokenStore.list_dids`."""
+        with self._reading("all sessions"):
+            return await self._run(self._reader.dids)
+
+    # SharedStore -----------------------------------------------------------------------------
+
+    async def count(self) -> int:
+        """See `SharedStore.count`."""
+        with self._reading("all sessions"):
+            return await self._run(self._reader.count)
+
+    @asynccontextmanager
+    async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
+        """See `SharedStore.claim`."""
+        async with self._locks.claim(parse_did(did), patience):
+            yield
+
+    async def ensure_room(self) -> None:
+        """See `SharedStore.ensure_room`."""
+        await in_thread(ensure_room, self._path.parent)
+
+    async def read(self, did: str) -> Entry:
+        """See `SharedStore.read`."""
+        with self._reading(did):
+            stored = await self._run(self._reader.entry, parse_did(did))
+        return Entry(
+            stored.session(place_of(self._path, did), did), decode_state(stored.state, self._clock.now())
+        )
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: Due | None = None,
+    ) -> Committed:
+        """See `SharedStore.commit`."""
+        did = parse_did(read.did)
+        return await self._write(did, Commit(read, state, tokens, due))
+
+    async def due(self, before: float, *, limit: int) -> list[Due]:
+        """See `SharedStore.due`."""
+        with self._reading("the schedule"):
+            return await self._run(self._reader.due, before, limit)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator["SqliteWatch"]:
+        """See `SharedStore.watch`."""
+        look_out = LookOut(self._reader)
+        self._look_outs.add(look_out)
+        try:
+            yield SqliteWatch(look_out, partial(self._look, look_out))
+        finally:
+            self._look_outs.discard(look_out)
+
+    # -----------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        with self._reading("the database"):
+            await finish(self._run, self._reader.open)
+            is_ready = await self._run(self._reader.has_table, "sessions")
+        if not is_ready:
+            await self._see_to_tables()
+
+    async def _stop(self) -> None:
+        # The reading connection last, and not asleep since before the WAL mode: see `Reader`.
+        with suppress(sqlite3.Error, RuntimeError):
+            await self._run(self._reader.touch)
+        await self._run(self._writer.close)
+        await self._run(self._reader.close)
+
+    async def _run(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+        """Runs what needs asyncio: here, or on the island."""
+        if self._island is None:
+            return await work(*args)
+        return await self._island.run(work, *args)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        with translated(f"can't read {what} from {self.url}"):
+            yield
+
+    async def _write(self, did: str, operation: Operation) -> Committed:
+        with translated(f"can't write {did} into {self.url}"):  # this operation's own trouble
+            return await finish(self._group.do, operation)
+
+    async def _apply(self, operations: Sequence[Operation]) -> list[Answer]:
+        with translated(f"can't write into {self.url}"):
+            async with self._locks.writing():
+                return await self._run(self._writer.apply, operations)
+
+    async def _see_to_tables(self) -> None:
+        await finish(self._apply, ())
+
+    async def _look(self, look_out: LookOut) -> list[str]:
+        with translated(f"can't watch {self.url}"):
+            try:
+                return await self._run(look_out.poll)
+            except SchemaMoved:
+                await self._see_to_tables()
+                await self._run(look_out.restart)
+                return []
+
+    # These two are called where the connections live, be it another thread.
+
+    def _own_change(self, did: str, seq: int) -> None:
+        for look_out in tuple(self._look_outs):
+            look_out.add_own(did, seq)
+
+    def _undone(self) -> None:
+        for look_out in tuple(self._look_outs):
+            look_out.forget_own()
+
+
+class SqliteWatch:
+    """A look-out, for one task. See `idiolectd.ports.Watch`.
+
+    Args:
+        look_out: where it stands.
+        look: asks it what is new.
+    """
+
+    def __init__(self, look_out: LookOut, look: Callable[[], Awaitable[list[str]]]) -> None:
+        self._look_out = look_out
+        self._look = look
+        self._pending = Pending(())
+
+    async def wait_changed(self) -> list[str]:
+        """See `idiolectd.ports.Watch.wait_changed`."""
+        while True:
+            await finish(self._collect)
+            if self._look_out.has_more and len(self._pending) < FULL_BATCH:
+                continue
+            if self._pending.is_ready:
+                return self._pending.take()
+            await anyio.sleep(_POLL)
+
+    async def _collect(self) -> None:
+        self._pending.add(await self._look())
+
+
+def _real_file(path: str | os.PathLike[str]) -> Path:
+    real = Path(os.path.realpath(path))
+    if real.is_dir():
+        raise StoreError(f"{real} is a folder, and an SQLite store is a file; is it file:///FOLDER?")
+    if real.exists():
+        return real
+    if not real.parent.exists():
+        make_private_folder(real.parent)
+    # Before SQLite does: it would ask the umask who may read the tokens.
+    with suppress(FileExistsError):
+        fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            grant(fd, PRIVATE)
+        finally:
+            os.close(fd)
+        sync_folder(real.parent)
+    return real

@@ -1,0 +1,51 @@
+"""Store URLs: what they mean, and how a path is written as one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote
+
+from idiolectd.errors import ConfigError
+
+_EXPECTED = "expected sqlite:///PATH, file:///DIR, a path, or memory:"
+
+
+@dataclass(frozen=True)
+class StoreUrl:
+    """A parsed store URL.
+
+    Attributes:
+        kind: which store.
+        path: the database or the folder, absolute; `/` for ``memory``.
+    """
+
+    kind: Literal["sqlite", "file", "memory"]
+    path: Path
+
+    def __str__(self) -> str:
+        return "memory:" if self.kind == "memory" else f"{self.kind}://{quote(str(self.path))}"
+
+
+def parse_store_url(text: str) -> StoreUrl:
+    """Reads a store URL, or a plain path.
+
+    URLs are absolute and may be percent-encoded (RFC 8089); three and four slashes mean the same. A
+    plain path is a filesystem store if it is a folder or ends in a slash, else an SQLite database.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text == "memory:":
+        return StoreUrl("memory", Path("/"))
+    scheme, separator, rest = text.partition(":")
+    if separator and scheme in ("sqlite", "file"):
+        kind: Literal["sqlite", "file"] = "sqlite" if scheme == "sqlite" else "file"
+        path = unquote(rest.removeprefix("//localhost").removeprefix("//"))
+        if not rest.startswith("//") or not path.startswith("/") or path.strip("/") == "" or "\0" in path:
+            raise ConfigError(f"store URL {text!r} has no absolute path; {_EXPECTED}")
+        return StoreUrl(kind, Path("/" + path.lstrip("/")))
+    if not text or "\0" in text or "://" in text:
+        raise ConfigError(f"{text!r} is not a store URL; {_EXPECTED}")
+    plain = Path(text).expanduser().absolute()
+    is_folder = text.endswith("/") or plain.is_dir()
+    return StoreUrl("file" if is_folder else "sqlite", plain)
