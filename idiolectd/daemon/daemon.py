@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,7 +18,7 @@ from anyio.abc import TaskGroup
 from idiolectd import __version__, events
 from idiolectd.config import Config, reload_config
 from idiolectd.daemon.parts import Parts, open_parts
-from idiolectd.daemon.presence import Daemonship, Presence, hold_daemonship, own_presence
+from idiolectd.daemon.presence import Daemonship, Presence, clock_behind, hold_daemonship, own_presence
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.refresh import Patience
@@ -102,6 +103,7 @@ class _Daemon:
 
     async def _supervise(self, parts: Parts, daemonship: Daemonship) -> None:
         presence = own_presence(parts.clock.now(), self._config.path)
+        behind = clock_behind(parts.store.runtime_dir, parts.clock.now())
         daemonship.note(presence)
         self._log(
             events.DaemonStarted(
@@ -120,7 +122,7 @@ class _Daemon:
         async with anyio.create_task_group() as tg:
             tg.start_soon(self._wind_down, parts, scheduler)
             tg.start_soon(self._excuse)
-            await tg.start(scheduler.run)
+            await tg.start(partial(scheduler.run, behind=behind))
             self._is_ready = True
             sessions = await parts.store.count()
             self._log(events.DaemonReady(sessions=sessions))
@@ -189,10 +191,8 @@ class _Daemon:
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
-            paused = scheduler.statistics().troubled
-            if paused != presence.paused:
-                presence = replace(presence, paused=paused)
-                daemonship.note(presence)
+            presence = replace(presence, paused=scheduler.statistics().troubled)
+            daemonship.note(presence)
             try:
                 self._notifier.status(_status(await parts.store.count(), scheduler))
             except StoreError as error:

@@ -86,6 +86,17 @@ def read_presence(folder: Path | None) -> Presence | None:
         return None
 
 
+def clock_behind(folder: Path | None, now: float) -> float:
+    """How many seconds the wall clock stands behind the one that the last daemon's note was written by.
+
+    A machine that boots without a clock starts in 1970, and an operator may have set it back.
+    """
+    try:
+        return max(0.0, (folder / _NOTE).stat().st_mtime - now) if folder is not None else 0.0
+    except OSError:
+        return 0.0
+
+
 def own_presence(now: float, config: Path | None) -> Presence:
     """What this process says of itself.
 

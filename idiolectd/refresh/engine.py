@@ -106,6 +106,24 @@ class RefreshEngine:
             work = await self._adopt(await self._store.read(did))
             return None if work is None else self._ledger.line(work)
 
+    async def shift(self, did: str, by: float) -> Due | None:
+        """Brings a session's plan forward: the clock it was made by was set back by that much.
+
+        Args:
+            did: whose plan.
+            by: seconds.
+
+        Raises:
+            As `look`.
+        """
+        async with self._store.claim(did, patience=0):
+            work = await self._adopt(await self._store.read(did))
+            if work is None or work.state.next_attempt_at is None:
+                return None
+            moved = replace(work, state=replace(work.state, next_attempt_at=work.state.next_attempt_at - by))
+            await self._ledger.commit(work.session, moved)
+            return self._ledger.line(moved)
+
     async def refresh(
         self, did: str, *, force: bool = False, needed: bool = False, patience: float = 0.0
     ) -> Attempt:

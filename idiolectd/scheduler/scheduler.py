@@ -40,6 +40,8 @@ _SHORTEST_SLEEP = 0.001
 _HORIZON = 600.0
 _MOST_LINES = 100_000
 
+_ALL_LINES = 10_000_000
+
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
 _JUMP = 5.0
 
@@ -130,14 +132,24 @@ class Scheduler:
         for did in self._suspended:
             self._put_off(did, 0.0)
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Works until it is cancelled. Reports itself started when the first schedule stands."""
+    async def run(
+        self, *, behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Works until it is cancelled. Reports itself started when the first schedule stands.
+
+        Args:
+            behind: how many seconds the wall clock stands behind the one that the store's schedule
+                was made by.
+            task_status: anyio's.
+        """
         self._horizon = self._clock.now() + _HORIZON
         async with anyio.create_task_group() as tg:
             await tg.start(self._watch)
             await self._refill()
             await self._plan_spilled()
             tg.start_soon(self._tick, tg)
+            if behind > _JUMP:
+                tg.start_soon(self._clock_was_set_back, behind)
             task_status.started()
 
     async def _plan_spilled(self) -> None:
@@ -220,6 +232,8 @@ class Scheduler:
             if abs(jumped) > _JUMP:
                 self._emit(events.ClockJumped(seconds=round(jumped, 3)))
                 self._refill_at = -math.inf
+                if jumped < 0:
+                    tg.start_soon(self._clock_was_set_back, -jumped)
             if wall >= self._refill_at:
                 await self._refill()
             for due in self._agenda.pop_due(wall):
@@ -245,6 +259,23 @@ class Scheduler:
         for due in lines:
             if due.did not in self._agenda and due.did not in self._board:
                 self._agenda.put(due)
+
+    async def _clock_was_set_back(self, by: float) -> None:
+        """Brings every plan forward, soonest first: tokens go on ageing whatever the clock says.
+
+        A clock that was set forward needs nothing of the kind: what is due too early is refreshed at
+        its issuer's pace, and has right times from then on.
+        """
+        try:
+            lines = await self._store.due(math.inf, limit=_ALL_LINES)
+        except StoreError as error:
+            self._troubles.store_failed(error)
+            return
+        for line in lines:
+            try:
+                self._plan(line.did, await self._engine.shift(line.did, by))
+            except StoreError:  # being worked on, unreadable, or out of reach: a later look finds it
+                self._put_off(line.did, _BUSY_PAUSE)
 
     # One session's work ----------------------------------------------------------------------
 

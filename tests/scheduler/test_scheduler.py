@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -48,10 +49,14 @@ class World:
     def __post_init__(self) -> None:
         self.store = Store(clock=self.clock)
         self.servers: dict[str, FakeServer] = {}
+        self.scheduler = self.new_scheduler()
+
+    def new_scheduler(self) -> Scheduler:
+        """Another process' scheduler over the same store and servers."""
         engine = RefreshEngine(
             self.store, {"dpop": self}, planner=planner(), clock=self.clock, events=self.events
         )
-        self.scheduler = Scheduler(
+        return Scheduler(
             self.store, engine, clock=self.clock, emit=self.events, limits=self.limits, luck=lambda: 0.5
         )
 
@@ -362,3 +367,37 @@ async def test_a_mended_configuration_tries_suspended_sessions_at_once() -> None
 
 def _utc(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp, UTC)
+
+
+@pytest.mark.parametrize("step", [3600.0, DAY, 1.7e9])
+async def test_a_clock_that_is_set_back_delays_nothing(step: float) -> None:
+    """Tokens go on ageing when the clock is set back: each is refreshed when it would have been."""
+    world = World()
+    server = world.server("works", life=7200)
+    for number in range(50):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(1800)
+        world.clock.offset -= step
+        began = anyio.current_time()
+        await anyio.sleep(7200 * 0.70 - 1800 - 60)
+        assert server.sent == [], "a step back is no reason to refresh early"
+        await anyio.sleep(7200 * 0.15 + 120)
+        assert len(server.sent) == 50
+        assert anyio.current_time() - began < 7200 - 1800
+
+
+async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
+    """A daemon that starts on a machine whose clock was set back meanwhile plans as if it had not been."""
+    world = World()
+    server = world.server("works", life=7200)
+    await world.store.save(server.login(did(1)))
+    async with world.running():
+        await anyio.sleep(600)
+    world.clock.offset -= DAY
+    scheduler = world.new_scheduler()
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(partial(scheduler.run, behind=DAY))
+        await anyio.sleep(7200 * 0.85)
+        assert len(server.sent) == 1
+        tg.cancel_scope.cancel()
