@@ -235,12 +235,14 @@ def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
     """
     good = last_good(state)
     same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
-    if good is not None and same_key:
-        if good.refresh_token_hash == stored.refresh_token_hash:
-            session = state.pins.restored_to(stored)
-            return Adopted(session, replace(state, pins=state.pins.filled_from(session)), Change.NONE)
-        if stored.refresh_token_hash in state.spent and good.refresh_token_hash not in state.spent:
-            return Adopted(state.pins.restored_to(stored.with_tokens(tokens_of(good))), state, Change.SPENT)
+    if good is not None and same_key and good.refresh_token_hash == stored.refresh_token_hash:
+        session = state.pins.restored_to(stored)
+        return Adopted(session, replace(state, pins=state.pins.filled_from(session)), Change.NONE)
+    is_spent = stored.refresh_token_hash in state.spent
+    if good is not None and is_spent and good.refresh_token_hash not in state.spent:
+        # With another key it is an earlier login's record: none of its fields is this session's.
+        session = state.pins.restored_to(stored.with_tokens(tokens_of(good))) if same_key else good
+        return Adopted(session, state, Change.SPENT)
     pins = state.pins if same_key else Pins()
     session = pins.restored_to(stored)
     started = RefreshState(

@@ -15,12 +15,12 @@ It knows no HTTP and no files: servers are `SplitRefresher`, the store is `Share
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.events import EventSink
+from idiolectd.finish import finish
 from idiolectd.outcome import (
     Ambiguous,
     Current,
@@ -43,7 +43,6 @@ from idiolectd.refresh import report, unclear
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
-from idiolectd.refresh.shield import finish
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import Adopted, Change, RefreshState, State, adopt, last_good, shown, tokens_of
 
@@ -173,7 +172,9 @@ class RefreshEngine:
         if adopted.change is not Change.SPENT:
             work = replace(work, state=self._ledger.planner.fresh(work.session, work.state, now))
         put_back = tokens_of(work.session) if adopted.change is Change.SPENT else None
-        if await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
+        if work.session.dpop_thumbprint != entry.session.dpop_thumbprint:
+            await self._store.save(work.session)  # the whole record was an earlier login's
+        elif await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
             return None  # logged out, or in again, at this very moment: it will be looked at anew
         # A save of ours has compared record and state already, and left the planning to us.
         self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
@@ -279,7 +280,7 @@ class RefreshEngine:
         if not isinstance(prepared, Prepared):
             return await self._ledger.conclude(work, prepared)
         sending = Sending(refresher, self._ledger, self.patience, self._spill)
-        return await finish(partial(sending.send, work, prepared))
+        return await finish(sending.send, work, prepared)
 
 
 def _is_known(adopted: Adopted) -> bool:

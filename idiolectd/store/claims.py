@@ -16,8 +16,8 @@ from pathlib import Path
 import anyio
 
 from idiolectd.errors import LockBusy
+from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.finish import in_thread
 from idiolectd.store.mounts import refuse_network_file_system
 from idiolectd.store.ofd import HeldLock, try_lock
 from idiolectd.store.queues import Queues

@@ -17,13 +17,13 @@ import anyio.to_thread
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
+from idiolectd.finish import finish, in_thread
 from idiolectd.ports import Committed, Due, Entry
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
 from idiolectd.store.claims import Locks
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.finish import finish, in_thread
 from idiolectd.store.folder import Folder
 from idiolectd.store.folder_watch import FolderWatch, Stamp, stamp
 from idiolectd.store.room import ensure_room

@@ -17,7 +17,7 @@ import anyio.to_thread
 from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it ships no types
 
 from idiolectd.errors import StoreError
-from idiolectd.store.finish import finish
+from idiolectd.finish import finish
 from idiolectd.store.folder import Folder, is_record_name
 from idiolectd.store.names import did_of, guess_did
 from idiolectd.store.trouble import translated

@@ -13,9 +13,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio.to_thread
-
 from idiolectd.errors import SessionError, StoreError
+from idiolectd.finish import in_thread
 from idiolectd.ports import Spilled
 from idiolectd.session import OAuthSession
 from idiolectd.store import durable
@@ -41,20 +40,20 @@ class SpillFolder:
 
     async def put(self, spilled: Spilled) -> str:
         """Writes durably; returns the place, for a person."""
-        await anyio.to_thread.run_sync(self._put, spilled)
+        await in_thread(self._put, spilled)
         return str(self._file(spilled.session.did))
 
     async def find(self, did: str) -> Spilled | None:
         """What is kept for a DID, if anything readable is."""
-        return await anyio.to_thread.run_sync(self._find, self._file(did))
+        return await in_thread(self._find, self._file(did))
 
     async def remove(self, did: str) -> None:
         """Forgets what is kept for a DID."""
-        await anyio.to_thread.run_sync(self._remove, did)
+        await in_thread(self._remove, did)
 
     async def dids(self) -> list[str]:
         """Whose tokens are kept here."""
-        return await anyio.to_thread.run_sync(lambda: sorted(found.session.did for found in self._all()))
+        return await in_thread(lambda: sorted(found.session.did for found in self._all()))
 
     def _file(self, did: str) -> Path:
         # A DID can be longer than a file name.

@@ -17,6 +17,7 @@ import anyio
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
+from idiolectd.finish import finish, in_thread, is_asyncio
 from idiolectd.ports import FULL_BATCH, Committed, Due, Entry
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
@@ -24,7 +25,6 @@ from idiolectd.store.access import record_access
 from idiolectd.store.claims import Locks
 from idiolectd.store.connections import DatabaseFile
 from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder, sync_folder
-from idiolectd.store.finish import finish, in_thread, is_asyncio
 from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.island import Island
 from idiolectd.store.look_out import LookOut, SchemaMoved

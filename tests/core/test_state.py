@@ -104,6 +104,13 @@ class TestAdopt:
         assert adopted.change is Change.SPENT
         assert adopted.session == self.second
 
+    def test_an_earlier_logins_record_is_replaced_whole(self) -> None:
+        """A record of the session before the last login, key and all, is not believed either."""
+        login = self.server.login(did(1), key=OTHER_KEY)
+        state = adopt(login, self.rotated, START).state
+        adopted = adopt(self.second, state, START)
+        assert (adopted.change, adopted.session, adopted.state) == (Change.SPENT, login, state)
+
     def test_a_token_of_another_program_counts(self) -> None:
         """The same key with a token we did not bring is the same session, and ours is spent."""
         theirs = self.second.with_tokens(tokens_of(self.server.login(did(1))))

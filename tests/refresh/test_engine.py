@@ -271,6 +271,19 @@ async def test_a_spent_token_put_back_is_undone(house: House) -> None:
     assert "session.spent_token_undone" in house.events.names
 
 
+async def test_an_earlier_logins_record_is_undone(house: House) -> None:
+    """A foreign program that puts back the record of before a login destroys no login."""
+    await house.make_due()
+    old = await house.load()
+    login = house.server.login(DID, key=OTHER_KEY)
+    await house.store.save(login)
+    await house.engine.look(DID)
+    house.store.put_record(DID, without_ours(old).to_json().encode())
+    await house.engine.look(DID)
+    assert await house.load() == login
+    assert "session.spent_token_undone" in house.events.names
+
+
 async def test_dropped_pins_are_restored(house: House) -> None:
     """A foreign save that drops issuer and client does not unpin them."""
     await house.make_due()

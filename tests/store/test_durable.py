@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from idiolectd.finish import finish, in_thread
 from idiolectd.store.durable import Access, make_private_folder, remove, replace_file, sweep
-from idiolectd.store.finish import finish, in_thread
 from tests.store.support import ALICE, Child
 
 

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from idiolectd.refresh.shield import finish
+from idiolectd.finish import finish
 
 
 @pytest.mark.anyio
