@@ -12,6 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from idiolectd.errors import RecordError
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
 from idiolectd.session import Kind, OAuthSession, Tokens
 from idiolectd.state import RefreshState
@@ -46,6 +47,19 @@ class Entry:
 
     session: OAuthSession | None
     state: RefreshState
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All records of a store.
+
+    Attributes:
+        dids: of those that can be read, sorted.
+        broken: what is wrong with each of the others, by place.
+    """
+
+    dids: list[str]
+    broken: list[RecordError]
 
 
 @dataclass(frozen=True, order=True)
@@ -102,6 +116,10 @@ class SharedStore(OAuthTokenStore, Protocol):
     @property
     def runtime_dir(self) -> Path | None:
         """The folder for what belongs to a running daemon; None: the store has no place on disk."""
+        ...
+
+    async def survey(self) -> Survey:
+        """Reads every record: which are sessions, and what is wrong with the others."""
         ...
 
     async def count(self) -> int:

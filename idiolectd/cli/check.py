@@ -20,7 +20,7 @@ from idiolectd.cli.exits import ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import printable, put_json
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status import count_unlisted, is_missing, read_rows
+from idiolectd.cli.status import is_missing, read_all_rows
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
@@ -128,14 +128,10 @@ async def _store(config: Config) -> list[Finding]:
         return [Finding("store", "failed", message, ExitCode.FAILED)]
     try:
         async with open_store(config.store.url, group=config.store.group) as store:
-            unlisted = await count_unlisted(store)
-            rows = await read_rows(store, config, await store.list_dids(), time.time())
+            rows = await read_all_rows(store, config, time.time())
     except StoreError as error:
         return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
     findings = [Finding("store", "ok", f"{store.url}: {len(rows)} sessions")]
-    if unlisted:
-        message = f"can't be read: {unlisted}; the daemon's log names them (session.quarantined)"
-        findings.append(Finding("records", "failed", message, ExitCode.FAILED))
     for row in rows:
         if row.state in _CODES:
             found = row.last_error.message if row.last_error is not None else row.cause

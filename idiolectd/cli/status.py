@@ -107,11 +107,13 @@ def is_missing(url: str) -> bool:
     return False
 
 
-async def count_unlisted(store: SharedStore) -> int:
-    """How many records are stored that can't be listed, because they can't be read."""
-    # In this order: a login between the two must not look like a broken record.
-    stored = await store.count()
-    return max(0, stored - len(await store.list_dids()))
+async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[Row]:
+    """The rows of all records, worst first; broken ones are among them."""
+    survey = await store.survey()
+    rows = await read_rows(store, config, survey.dids, now)
+    known = {row.did for row in rows}
+    rows += [unreadable_row(damage) for damage in survey.broken if damage.did not in known]
+    return sorted(rows, key=lambda row: row.rank)
 
 
 async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[Row]:
@@ -131,16 +133,16 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
 async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> None:
     now = time.time()
     async with open_to_read(config) as store:
-        try:
-            dids = await store.list_dids() if account is None else [await stored_did(store, account)]
-        except NoSessionError as error:
-            say(str(error))
-            dids = []
-        rows = await read_rows(store, config, dids, now)
-        if account is not None and dids and not rows:
-            say(str(NoSessionError(account)))
-        if account is None and (unlisted := await count_unlisted(store)):
-            say(f"records that can't be read: {unlisted}; see idiolectd check")
+        if account is None:
+            rows = await read_all_rows(store, config, now)
+        else:
+            try:
+                dids = [await stored_did(store, account)]
+            except NoSessionError:
+                dids = []
+            rows = await read_rows(store, config, dids, now)
+            if not rows:
+                say(str(NoSessionError(account)))
         head = _head(store, config)
     rows = [row for row in rows if state is None or row.state is state]
     if json:

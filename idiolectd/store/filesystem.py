@@ -18,7 +18,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
-from idiolectd.ports import Committed, Due, Entry
+from idiolectd.ports import Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
@@ -101,10 +101,14 @@ class FilesystemOAuthTokenStore:
 
     async def list_dids(self) -> list[str]:
         """See `OAuthTokenStore.list_dids`."""
-        with translated(f"can't list {self.url}"):
-            return await in_thread(lambda: sorted(set(self._folder.dids())))
+        return (await self.survey()).dids
 
     # SharedStore -----------------------------------------------------------------------------
+
+    async def survey(self) -> Survey:
+        """See `SharedStore.survey`."""
+        with translated(f"can't list {self.url}"):
+            return await in_thread(self._folder.survey)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""

@@ -14,7 +14,7 @@ could share proves nothing, only the DID inside does.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Committed
+from idiolectd.ports import Committed, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
@@ -38,7 +38,7 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
-from idiolectd.store.names import belongs
+from idiolectd.store.names import belongs, did_of, guess_did
 
 # A state holds up to two records as escaped text.
 _MAX_STATE = 8 * MAX_RECORD
@@ -152,21 +152,35 @@ class Folder:
         with os.scandir(self.root) as entries:
             return {entry.name for entry in entries if is_record_name(entry.name)}
 
-    def dids(self) -> Iterator[str]:
-        """The DIDs of all readable records."""
-        for name in self.names():
-            did = self.did_in(name)
-            if did is not None:
-                yield did
+    def survey(self) -> Survey:
+        """All records, readable or not."""
+        dids, broken = set(), []
+        for name in sorted(self.names()):
+            try:
+                did = self._did_in(name)
+            except RecordError as damage:
+                broken.append(damage)
+            else:
+                if did is not None:
+                    dids.add(did)
+        return Survey(sorted(dids), broken)
 
     def did_in(self, name: str) -> str | None:
         """The DID of the session that a file holds, if `locate` would look for it there."""
         try:
-            text = read_bounded(self.root / name, MAX_RECORD, None)
-            session = decode_any(text, place=name) if text is not None else None
+            return self._did_in(name)
         except RecordError:
             return None
-        return session.did if session is not None and belongs(name, session.did) else None
+
+    def _did_in(self, name: str) -> str | None:
+        path, guess = self.root / name, did_of(name) or guess_did(name)
+        text = read_bounded(path, MAX_RECORD, guess)
+        if text is None:
+            return None
+        did = decode_any(text, place=str(path), did=guess).did
+        if not belongs(name, did):
+            raise RecordError(str(path), f"holds the session of {did}, which belongs elsewhere", did=guess)
+        return did
 
     # Writing, under the write lock -----------------------------------------------------------
 

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, Due, Entry
+from idiolectd.ports import Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.merge import (
@@ -79,8 +79,20 @@ class InMemoryOAuthTokenStore:
 
     async def list_dids(self) -> list[str]:
         """See `OAuthTokenStore.list_dids`."""
+        return (await self.survey()).dids
+
+    async def survey(self) -> Survey:
+        """See `SharedStore.survey`."""
         await anyio.lowlevel.checkpoint()
-        return sorted(did for did in self._records if self._stored(did, damaged_is_none=True))
+        dids, broken = [], []
+        for did in sorted(self._records):
+            try:
+                self._stored(did)
+            except RecordError as damage:
+                broken.append(damage)
+            else:
+                dids.append(did)
+        return Survey(dids, broken)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""

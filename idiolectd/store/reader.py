@@ -12,7 +12,7 @@ import aiosqlite
 
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, RecordError
-from idiolectd.ports import Due
+from idiolectd.ports import Due, Survey
 from idiolectd.store import schema
 from idiolectd.store.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.merge import decode_record, too_large
@@ -84,9 +84,10 @@ class Reader:
             self._file.check_identity()
         return stored
 
-    async def dids(self) -> list[str]:
-        """The DIDs of all readable records, sorted."""
-        found: list[str] = []
+    async def survey(self) -> Survey:
+        """All records, readable or not."""
+        dids: list[str] = []
+        broken: list[RecordError] = []
         last = 0
         while True:
             try:
@@ -94,9 +95,13 @@ class Reader:
             except sqlite3.DataError:  # somewhere in it is a row that is too large
                 page = await self._one_by_one(last)
             if not page:
-                return sorted(found)
+                return Survey(sorted(dids), broken)
             last = page[-1][0]
-            found += [did for _, key, body in page if (did := _readable_did(key, body)) is not None]
+            for _, key, body in page:
+                try:
+                    dids.append(self._did_in(key, body))
+                except RecordError as damage:
+                    broken.append(damage)
 
     async def _one_by_one(self, last: int) -> list[Row]:
         page = []
@@ -160,6 +165,14 @@ class Reader:
         self._states = self._states or await self.has_table("idiolectd_state")
         return self._states
 
+    def _did_in(self, key: Any, body: Any) -> str:
+        did, text = _did_of(key), text_of(body)
+        if did is None:
+            raise RecordError(self._place(ascii(key)[:80]), "the key is not a DID")
+        if text is None:
+            raise RecordError(self._place(did), "too large, or empty", did=did)
+        return decode_record(text, place=self._place(did), did=did).did
+
     def _place(self, did: str) -> str:
         return place_of(self._file.path, did)
 
@@ -170,14 +183,4 @@ def _did_of(key: Any) -> str | None:
     try:
         return None if text is None else parse_did(text.decode("ascii", "replace"))
     except DidError:
-        return None
-
-
-def _readable_did(key: Any, body: Any) -> str | None:
-    did, text = _did_of(key), text_of(body)
-    if did is None or text is None:
-        return None
-    try:
-        return decode_record(text, place="", did=did).did
-    except RecordError:
         return None

@@ -18,7 +18,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread, is_asyncio
-from idiolectd.ports import FULL_BATCH, Committed, Due, Entry
+from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
@@ -42,6 +42,10 @@ Ts = TypeVarTuple("Ts")
 
 # A look at the data version costs microseconds; a login should be noticed within a second.
 _POLL = 0.3
+
+
+# What a read-only connection says of a journal, or a WAL, that first has to be recovered.
+_HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 
 
 class SqliteOAuthTokenStore:
@@ -119,10 +123,14 @@ class SqliteOAuthTokenStore:
 
     async def list_dids(self) -> list[str]:
         """See `OAuthTokenStore.list_dids`."""
-        with self._reading("all sessions"):
-            return await self._run(self._reader.dids)
+        return (await self.survey()).dids
 
     # SharedStore -----------------------------------------------------------------------------
+
+    async def survey(self) -> Survey:
+        """See `SharedStore.survey`."""
+        with self._reading("all sessions"):
+            return await self._run(self._reader.survey)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""
@@ -178,7 +186,14 @@ class SqliteOAuthTokenStore:
 
     async def _start(self) -> None:
         with self._reading("the database"):
-            await finish(self._run, self._reader.open)
+            try:
+                await finish(self._run, self._reader.open)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in _HALF_WRITTEN:
+                    raise
+                # A writer died in the middle: whoever may write rolls that back, a reader can't.
+                await self._see_to_tables()
+                await self._run(self._reader.touch)
             is_ready = await self._run(self._reader.has_table, "sessions")
         if not is_ready:
             await self._see_to_tables()

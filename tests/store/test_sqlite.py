@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -656,3 +657,22 @@ async def test_fields_survive_unusual_text(path: Path) -> None:
     async with opened(path) as store:
         await store.save(saved)
         assert await store.load(ALICE) == saved
+
+
+async def test_a_journal_left_by_a_writer_that_died_is_rolled_back(tmp_path: Path) -> None:
+    """A database whose last writer was killed in a transaction opens as it was before that."""
+    path = tmp_path / "sessions.sqlite"
+    program = (
+        "import os, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('CREATE TABLE sessions (did TEXT PRIMARY KEY NOT NULL, body_json TEXT NOT NULL)')\n"
+        "c.execute('PRAGMA cache_size=1')\n"
+        "c.execute('BEGIN')\n"
+        "for n in range(200):\n"
+        "    c.execute('INSERT INTO sessions VALUES (?, ?)', (f'did:plc:{n}', 'x' * 3000))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    await anyio.run_process([sys.executable, "-c", program, str(path)], check=False)
+    assert path.with_name("sessions.sqlite-journal").stat().st_size > 0
+    async with SqliteOAuthTokenStore.open(path) as store:
+        assert await store.count() == 0
