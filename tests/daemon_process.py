@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 
 def environment(store_url: str, **more: str) -> dict[str, str]:
@@ -19,6 +20,7 @@ def environment(store_url: str, **more: str) -> dict[str, str]:
         **kept,
         "IDIOLECTD_CONFIG": os.devnull,
         "IDIOLECTD_STORE__URL": store_url,
+        "IDIOLECTD_STORE__SPILL_DIR": f"{urlsplit(store_url).path.rstrip('/')}.spill",
         "IDIOLECTD_NETWORK__ALLOW_LOOPBACK_HTTP": "true",
         "IDIOLECTD_LOG__FORMAT": "json",
         **more,

@@ -13,12 +13,14 @@ The way: claim → read again → decide → prepare → note → send → persi
 It knows no HTTP and no files: servers are `SplitRefresher`, the store is `SharedStore`.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from idiolectd import events
 from idiolectd.clock import Clock
+from idiolectd.errors import StoreError
 from idiolectd.events import EventSink
 from idiolectd.finish import finish
 from idiolectd.outcome import (
@@ -176,6 +178,9 @@ class RefreshEngine:
             await self._store.save(work.session)  # the whole record was an earlier login's
         elif await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
             return None  # logged out, or in again, at this very moment: it will be looked at anew
+        if self._spill is not None:
+            with contextlib.suppress(StoreError):  # what it may keep is for a token that is stored no more
+                await self._spill.remove(work.session.did)
         # A save of ours has compared record and state already, and left the planning to us.
         self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
         return work
@@ -191,10 +196,7 @@ class RefreshEngine:
         spilled = await self._spill.find(adopted.session.did)
         if spilled is None:
             return None
-        if spilled.predecessor == adopted.session.refresh_token_hash:
-            return spilled.session
-        await self._spill.remove(adopted.session.did)  # for a token that is stored no more
-        return None
+        return spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None
 
     async def _adopt_spill(self, work: Work, arrived: OAuthSession) -> Work | None:
         assert self._spill is not None  # noqa: S101 - it is where they come from
@@ -204,7 +206,8 @@ class RefreshEngine:
         done = replace(work, session=session, state=state)
         if await self._ledger.commit(work.session, done, tokens=tokens_of(session)) is not Committed.DONE:
             return None
-        await self._spill.remove(session.did)
+        with contextlib.suppress(StoreError):
+            await self._spill.remove(session.did)
         planned = shown(state.next_attempt_at)
         self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
         return done

@@ -9,6 +9,7 @@ Rules: lock files are never unlinked, or two processes could lock two files of o
 are close-on-exec, and a forked child closes them: it would keep the lock when its parent dies.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -47,11 +48,13 @@ class HeldLock:
             if self not in _held:
                 return
             _held.discard(self)
-            try:
+            # A disk that fails now must not hide what was done under the lock; and Linux frees the
+            # descriptor, and with it the lock, whatever close(2) answers.
+            with contextlib.suppress(OSError):
                 # Unlocked by name first: a copy of the descriptor that somebody made in C code
                 # (fork without Python's handlers) would keep the lock alive.
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, 0, 0))
-            finally:
+            with contextlib.suppress(OSError):
                 os.close(self._fd)
 
 

@@ -1,0 +1,166 @@
+"""Tokens that the store would not take: spilled, held, adopted by whoever has the claim next."""
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from idiolectd.errors import StoreError
+from idiolectd.outcome import Refreshed, Unpersisted
+from idiolectd.ports import Spilled
+from idiolectd.refresh import RefreshEngine
+from idiolectd.state import State
+from idiolectd.store import SpillFolder
+from tests.refresh.test_engine import DID, House, WatchedStore
+from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, planner, without_ours
+
+pytestmark = pytest.mark.anyio
+
+
+class Host:
+    """A store that can refuse tokens, a spill folder, and one process' engine after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.events = SetClock(), Recorder()
+        self.store, self.server = WatchedStore(self.clock), FakeServer(self.clock.now)
+        self.spill = SpillFolder(folder)
+        self.start()
+
+    def start(self) -> None:
+        """Another process."""
+        self.engine = RefreshEngine(
+            self.store,
+            {"dpop": self.server},
+            planner=planner(),
+            clock=self.clock,
+            events=self.events,
+            spill=self.spill,
+        )
+        self.house = House(self.store, self.server, self.clock, self.events, self.engine)
+
+    async def fail_to_save(self) -> None:
+        """One refresh whose tokens the store does not take, and the end of that process."""
+        if await self.store.load(DID) is None:
+            await self.store.save(self.server.login(DID))
+        await self.house.make_due()
+        self.store.broken = 1000
+        self.engine.patience.end_in(0.05)
+        assert isinstance((await self.engine.refresh(DID)).outcome, Unpersisted)
+        self.store.broken = 0
+        self.start()
+
+
+async def test_tokens_survive_the_process_that_could_not_save_them(tmp_path: Path) -> None:
+    """The next process adopts them at its first look, without asking the server anything."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    assert await host.engine.spilled() == [DID]
+    await host.engine.look(DID)
+    assert (await host.house.load()).refresh_jwt == "refresh-1"
+    assert (await host.house.state()).state is State.FRESH
+    assert await host.engine.spilled() == []
+    assert "session.spill_adopted" in host.events.names
+    assert (host.server.sent, host.server.probes) == (["refresh-0"], 0)
+
+
+async def test_a_forced_refresh_adopts_before_it_sends(tmp_path: Path) -> None:
+    """Whoever gets the claim next finds the tokens, also a command."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    assert isinstance((await host.engine.refresh(DID, force=True)).outcome, Refreshed)
+    assert host.server.sent == ["refresh-0", "refresh-1"]
+    assert host.server.replays == []
+
+
+async def test_a_spill_is_no_clock(tmp_path: Path) -> None:
+    """Only the predecessor's hash counts: a spill for another token is not adopted, and goes."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    login = host.server.login(DID, key=OTHER_KEY)
+    await host.store.save(login)
+    await host.engine.look(DID)
+    assert await host.house.load() == login
+    assert await host.engine.spilled() == []
+
+
+async def test_a_lost_state_does_not_lose_the_spill(tmp_path: Path) -> None:
+    """Without note and state the stored token still names its spill."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    host.store._states.clear()
+    await host.engine.look(DID)
+    assert (await host.house.load()).refresh_jwt == "refresh-1"
+
+
+async def test_a_foreign_put_back_does_not_lose_the_spill(tmp_path: Path) -> None:
+    """A spent token that somebody puts back meanwhile is undone, and the spill is adopted then."""
+    host = Host(tmp_path / "spill")
+    await host.store.save(host.server.login(DID))
+    await host.house.make_due()
+    oldest = await host.house.load()
+    await host.engine.refresh(DID)
+    await host.fail_to_save()
+    host.store.put_record(DID, without_ours(oldest).to_json().encode())
+    await host.engine.look(DID)
+    assert host.server.is_current(await host.house.load())
+
+
+async def test_a_save_that_works_after_all_leaves_nothing(tmp_path: Path) -> None:
+    """A short trouble leaves no copy of the tokens behind."""
+    host = Host(tmp_path / "spill")
+    await host.store.save(host.server.login(DID))
+    await host.house.make_due()
+    host.store.broken = 2
+    assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
+    assert await host.engine.spilled() == []
+    (first, _) = host.events.of("session.unpersisted")
+    assert first.spilled is not None  # type: ignore[attr-defined]
+
+
+async def test_the_folder_is_private(tmp_path: Path) -> None:
+    """Folder 0700, file 0600, whatever the umask; nothing of a DID in the name but its hash."""
+    before = os.umask(0)
+    try:
+        host = Host(tmp_path / "deep" / "spill")
+        await host.fail_to_save()
+    finally:
+        os.umask(before)
+    folder = tmp_path / "deep" / "spill"
+    (file,) = folder.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "plc" not in file.name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"version":2}', '{"version":1,"predecessor":"x","session":{}}', "[]"]
+)
+async def test_what_is_no_spill_is_none(tmp_path: Path, text: str) -> None:
+    """A file that can't be read as a spill is ignored."""
+    spill = SpillFolder(tmp_path)
+    session = FakeServer(lambda: 0.0).login(DID)
+    place = Path(await spill.put(Spilled("hash", session)))
+    place.write_text(text)
+    assert await spill.find(DID) is None
+    assert await spill.dids() == []
+
+
+async def test_a_spill_that_can_not_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
+    """The second place can fail too, and says so."""
+    (tmp_path / "file").write_text("")
+    spill = SpillFolder(tmp_path / "file" / "spill")
+    with pytest.raises(StoreError):
+        await spill.put(Spilled("hash", FakeServer(lambda: 0.0).login(DID)))
+
+
+async def test_both_places_can_fail_and_the_tokens_are_still_held(tmp_path: Path) -> None:
+    """With a broken store and a broken spill folder the tokens stay in memory until one works."""
+    (tmp_path / "file").write_text("")
+    host = Host(tmp_path / "file" / "spill")
+    await host.store.save(replace(host.server.login(DID), handle="a.test"))
+    await host.house.make_due()
+    host.store.broken = 2
+    assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
+    assert (await host.house.load()).refresh_jwt == "refresh-1"
