@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -79,8 +80,9 @@ def number(text: str) -> float | None:
 
 
 def http_date(text: str) -> float | None:
-    """An HTTP-date as seconds since the epoch, or None."""
+    """An HTTP-date as seconds since the epoch, or None. It is always in UTC (RFC 9110, section 5.6.7)."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        found = parsedate_to_datetime(text)
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

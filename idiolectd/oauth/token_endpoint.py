@@ -74,11 +74,9 @@ def _misfit(body: dict[str, Any], session: OAuthSession) -> str | None:
 
 
 def _life(expires_in: object, access_token: str) -> float:
-    """Seconds that the access token lives: what the server says, else the JWT, else a guess."""
-    life = _number(expires_in)
-    if life is None:
-        life = claimed_life(access_token)
-    return min(max(life if life is not None else _CAUTIOUS_LIFE, _SHORTEST), _LONGEST)
+    """Seconds that the access token lives: the shorter of what server and JWT say, else a guess."""
+    said = [life for life in (_number(expires_in), claimed_life(access_token)) if life is not None]
+    return min(max(min(said, default=_CAUTIOUS_LIFE), _SHORTEST), _LONGEST)
 
 
 def _number(value: object) -> float | None:

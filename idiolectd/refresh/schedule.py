@@ -60,12 +60,14 @@ class Planner:
     def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
         """The plan while an answer is missing: not before the request can't be in flight any more.
 
-        Later, when it has settled and nobody could tell what became of it: as after a failure.
+        After several such answers, or when nobody could tell what became of one, no sooner than after
+        any other failure.
         """
         settled_at = state.note.at + self.policy.settle if state.note is not None else now
-        if settled_at > now:
+        if settled_at > now and state.attempts <= 1:
             return replace(state, next_attempt_at=settled_at)
-        return self.retry(session, state, now)
+        planned = self.retry(session, state, now)
+        return replace(planned, next_attempt_at=max(settled_at, planned.next_attempt_at or now))
 
     @staticmethod
     def never(state: RefreshState) -> RefreshState:

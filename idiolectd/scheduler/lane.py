@@ -55,7 +55,8 @@ class Lane:
         self.troubled = False
         self._failures = 0
         self._next_start = 0.0
-        self._queue: list[tuple[float, str, Due]] = []
+        self._strikes: dict[str, int] = {}
+        self._queue: list[tuple[int, float, str, Due]] = []
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -68,11 +69,15 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether it can be forgotten: nothing to do, nobody at work, no failure to remember."""
-        return not (self._queue or self.workers or self._failures)
+        return not (self._queue or self.workers or self._failures or self._strikes)
 
     def push(self, due: Due) -> None:
-        """Queues a session; the one whose token ends first goes first."""
-        heapq.heappush(self._queue, (due.expires_at, due.did, due))
+        """Queues a session; the one whose token ends first goes first.
+
+        Those that ran into trouble go behind those that did not: a session that always does would
+        else be the one that is tried in every pause, and the others behind it never.
+        """
+        heapq.heappush(self._queue, (self._strikes.get(due.did, 0), due.expires_at, due.did, due))
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next session may start; None if none is queued."""
@@ -84,22 +89,25 @@ class Lane:
     def pop(self, now: float) -> Due:
         """Takes the next session out; the caller starts it now."""
         self._next_start = max(self._next_start, now) + 1.0 / self.limits.rate
-        return heapq.heappop(self._queue)[2]
+        return heapq.heappop(self._queue)[-1]
 
-    def succeeded(self) -> bool:
-        """The server answered; returns whether that ends a trouble."""
+    def succeeded(self, did: str) -> bool:
+        """The server answered this session; returns whether that ends a trouble."""
+        self._strikes.pop(did, None)
         was_troubled, self.troubled = self.troubled, False
         self._failures, self.paused_until = 0, 0.0
         return was_troubled
 
-    def failed(self, now: float, *, luck: float, retry_after: float | None = None) -> bool:
+    def failed(self, did: str, now: float, *, luck: float, retry_after: float | None = None) -> bool:
         """The server is not well, or asked for a pause; returns whether that starts a trouble.
 
         Args:
+            did: the session that found out.
             now: monotonic time.
             luck: uniform in [0, 1).
             retry_after: the seconds it asked for.
         """
+        self._strikes[did] = self._strikes.get(did, 0) + 1
         self._failures = min(self._failures + 1, _TRIP + 16)
         if retry_after is None and self._failures < _TRIP:
             return False

@@ -307,28 +307,28 @@ class Scheduler:
                 self._suspended.add(did)
             else:
                 self._suspended.discard(did)
-            self._learn(attempt, lane)
+            self._learn(did, attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):
                 self._put_off(did, _STORE_PAUSE)
             else:
                 self._plan(did, attempt.due)
 
-    def _learn(self, attempt: Attempt, lane: Lane) -> None:
+    def _learn(self, did: str, attempt: Attempt, lane: Lane) -> None:
         """What an outcome says of the server."""
         match attempt.outcome:
             case Current() | Gone() | Suspended() | Unpersisted():
                 return  # nothing may have been sent
             case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
-                self._troubled(lane, code, retry_after)
+                self._troubled(did, lane, code, retry_after)
             case Ambiguous(code):
-                self._troubled(lane, code, None)
+                self._troubled(did, lane, code, None)
             case _:
-                if lane.succeeded():
+                if lane.succeeded(did):
                     self._emit(events.IssuerResumed(issuer=lane.name))
 
-    def _troubled(self, lane: Lane, code: str, retry_after: float | None) -> None:
+    def _troubled(self, did: str, lane: Lane, code: str, retry_after: float | None) -> None:
         now = anyio.current_time()
-        if lane.failed(now, luck=self._luck(), retry_after=retry_after):
+        if lane.failed(did, now, luck=self._luck(), retry_after=retry_after):
             self._emit(
                 events.IssuerPaused(
                     issuer=lane.name,

@@ -13,7 +13,7 @@ import pytest
 
 from idiolectd.errors import StoreError
 from idiolectd.events import IssuerPaused, SessionCrashed, SessionQuarantined
-from idiolectd.outcome import Retry
+from idiolectd.outcome import Ambiguous, Retry
 from idiolectd.ports import Answer, Entry
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import LaneLimits, Scheduler
@@ -159,6 +159,30 @@ async def test_a_server_in_trouble_is_asked_seldom() -> None:
         assert session is not None
         assert server.is_current(session)
         assert not session.is_expired(_utc(world.clock.now()))
+
+
+async def test_poisoned_sessions_do_not_starve_the_others() -> None:
+    """Sessions whose answers are always lost, and whose tokens end first, do not block their issuer's others."""
+    world = World()
+    server = world.server("shared", life=3600)
+    for number in range(20):
+        server.life = 3000 if number < 5 else 3600
+        await world.store.save(server.login(did(number)))
+    server.life = 3600
+
+    async def poison(session: OAuthSession) -> Answer | None:
+        return Ambiguous("http_502", "bad gateway") if session.did < did(5) else None
+
+    server.before = poison
+    async with world.running():
+        await anyio.sleep(DAY)
+    for number in range(5, 20):
+        session = await world.store.load(did(number))
+        assert session is not None
+        assert not session.is_expired(_utc(world.clock.now()))
+    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+    assert max(late) < 600
+    assert len(server.sent) < 20 * 40 + 5 * DAY / 100, "a lost answer backs off too"
 
 
 async def test_retry_after_is_obeyed() -> None:
