@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from idiolectd.cli.accounts import normal_handle
+from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
-from idiolectd.cli.login import Credentials, log_in
 from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.config import Config

@@ -6,14 +6,13 @@ upstream CLI has it. It goes to the account's own PDS only, and is forgotten aft
 
 import os
 import sys
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from idiolectd.cli.accounts import normal_handle, one_account
+from idiolectd.cli.credentials import Credentials, log_in, outcome_of
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
@@ -22,26 +21,8 @@ from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.session import OAuthSession
 
-if TYPE_CHECKING:
-    from idiolectd.daemon import Parts
-
 # The upstream CLI's names, in its order.
 PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """What a login needs.
-
-    Attributes:
-        account: a handle or a DID.
-        password: an app password.
-        pds_url: where to log in; None: where the account lives.
-    """
-
-    account: str
-    password: str = field(repr=False)
-    pds_url: str | None = None
 
 
 @click.command(
@@ -111,43 +92,6 @@ def login_command(
     else:
         put(f"logged in: {session.handle or session.did} ({session.did}) at {session.pds_url}")
     return ExitCode.DONE
-
-
-async def log_in(parts: "Parts", credentials: Credentials) -> OAuthSession:
-    """Logs one account in and stores its session durably.
-
-    Raises:
-        IdentityError: the account does not resolve.
-        LoginError: the PDS refuses; its message says why.
-        CommandFailed: the PDS logged somebody else in; nothing is stored then.
-        TransportError: the PDS can't be reached.
-        StoreError: the session can't be stored.
-    """
-    from idiolectd.xrpc import create_session
-
-    account, pds_url = credentials.account, credentials.pds_url
-    if pds_url is None:
-        found = await parts.identity.resolve_account(account)
-        # By the DID: a handle could move to somebody else between the two questions.
-        account, pds_url = found.did, found.pds_url
-    session = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
-    if account.startswith("did:") and session.did != account:
-        raise CommandFailed(
-            ExitCode.FAILED, f"{pds_url} logged in {session.did} instead of {account}; nothing was stored"
-        )
-    await parts.store.save(session)
-    return session
-
-
-def outcome_of(session: OAuthSession) -> dict[str, str | None]:
-    """A login for programs."""
-    return {
-        "did": session.did,
-        "handle": session.handle,
-        "pds_url": session.pds_url,
-        "expires_at": session.expires_at or None,
-        "refresh_expires_at": session.refresh_expires_at,
-    }
 
 
 async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:

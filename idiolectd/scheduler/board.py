@@ -11,9 +11,7 @@ from anyio.abc import TaskGroup
 
 from idiolectd.ports import Due
 from idiolectd.scheduler.lane import Lane, LaneLimits
-
-# A pause is slept in pieces: what ends it early (a success, other limits) is noticed at the latest then.
-_LONGEST_SLEEP = 30.0
+from idiolectd.scheduler.plan import LONGEST_SLEEP
 
 Work = Callable[[Due, Lane], Awaitable[None]]
 
@@ -33,7 +31,7 @@ class Board:
         self._lanes: dict[str, Lane] = {}
         self._queued: set[str] = set()
 
-    def __contains__(self, did: str) -> bool:
+    def __contains__(self, did: object) -> bool:
         """Whether a session waits or is being worked on."""
         return did in self._queued or did in self.in_flight
 
@@ -76,8 +74,8 @@ class Board:
             wait = lane.wait(anyio.current_time())
             if wait is None:
                 break
-            if wait > 0:
-                await anyio.sleep(min(wait, _LONGEST_SLEEP))
+            if wait > 0:  # in pieces: what ends a pause early is noticed at the latest then
+                await anyio.sleep(min(wait, LONGEST_SLEEP))
                 continue
             due = lane.pop(anyio.current_time())
             self._queued.discard(due.did)

@@ -24,22 +24,13 @@ from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
 from idiolectd.ports import FULL_BATCH, Due, SharedStore
 from idiolectd.refresh import Attempt, RefreshEngine
-from idiolectd.scheduler.agenda import Agenda
 from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.scheduler.plan import NOWHERE, Plan
 from idiolectd.scheduler.troubles import Troubles
 from idiolectd.state import shown
 
-# Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
-LONGEST_SLEEP = 30.0
-
-# Nor shorter: what becomes due at nearly the same time is started together.
-_SHORTEST_SLEEP = 0.001
-
-# How much of the future is held in memory, and how many lines of it at most.
-_HORIZON = 600.0
-_MOST_LINES = 100_000
-
+# Every line of a store: only after its clock was set back.
 _ALL_LINES = 10_000_000
 
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
@@ -51,10 +42,6 @@ _SECOND_LOOK = 1.0
 # How long to leave alone what somebody else holds, and a store that can't answer.
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
-
-# The lane of what is only to be looked at: unreadable, held by somebody else, or put off. Nothing is
-# sent from it, so that one issuer's trouble stays in that issuer's lane.
-_NOWHERE = ""
 
 
 @dataclass(frozen=True)
@@ -100,21 +87,18 @@ class Scheduler:
         self._clock = clock
         self._emit = emit
         self._luck = luck
-        self._agenda = Agenda()
-        self._horizon = -math.inf
-        self._refill_at = -math.inf
+        self._plan = Plan(store, clock)
         self._board = Board(limits, self._work)
         self._troubles = Troubles(emit)
         self._changed_in_flight: set[str] = set()
         self._suspended: set[str] = set()
         self._forced: set[str] = set()
         self._crashes: dict[str, int] = {}
-        self._wake = anyio.Event()
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
         return Statistics(
-            planned=len(self._agenda),
+            planned=len(self._plan),
             queued=self._board.queued,
             in_flight=len(self._board.in_flight),
             quarantined=self._troubles.quarantined,
@@ -130,7 +114,7 @@ class Scheduler:
         """Tries the suspended sessions at once: somebody may have mended what they wait for."""
         self._forced |= self._suspended
         for did in self._suspended:
-            self._put_off(did, 0.0)
+            self._plan.put_off(did, 0.0)
 
     async def run(
         self, *, behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -142,7 +126,6 @@ class Scheduler:
                 was made by.
             task_status: anyio's.
         """
-        self._horizon = self._clock.now() + _HORIZON
         async with anyio.create_task_group() as tg:
             await tg.start(self._watch)
             await self._refill()
@@ -156,7 +139,7 @@ class Scheduler:
         """What an earlier process could not save is looked at first of all."""
         try:
             for did in await self._engine.spilled():
-                self._put_off(did, 0.0)
+                self._plan.put_off(did, 0.0)
         except StoreError as error:
             self._troubles.store_failed(error)
 
@@ -192,12 +175,12 @@ class Scheduler:
             if again:
                 self._troubles.record_is_broken(did, error)
             else:
-                self._put_off(did, _SECOND_LOOK)
+                self._plan.put_off(did, _SECOND_LOOK)
         except LockBusy:
-            self._put_off(did, _BUSY_PAUSE)
+            self._plan.put_off(did, _BUSY_PAUSE)
         except StoreError as error:
             self._troubles.store_failed(error)
-            self._put_off(did, _STORE_PAUSE)
+            self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             self._crashed(did, error)
         else:
@@ -205,21 +188,7 @@ class Scheduler:
             self._troubles.record_is_readable(did)
             if due is not None and did in self._forced:
                 due = replace(due, at=self._clock.now())
-            self._plan(did, due)
-
-    def _put_off(self, did: str, pause: float) -> None:
-        """Looks again later; what is to be done then, and in which lane, the record will say."""
-        now = self._clock.now()
-        self._plan(did, Due(at=now + pause, did=did, expires_at=now, lane=_NOWHERE))
-
-    def _plan(self, did: str, due: Due | None) -> None:
-        if due is None or due.at > self._horizon:
-            self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
-            return
-        earlier = self._agenda.next_at
-        self._agenda.put(due)
-        if earlier is None or due.at < earlier:
-            self._wake.set()
+            self._plan.put(did, due)
 
     # Starting what is due --------------------------------------------------------------------
 
@@ -231,34 +200,21 @@ class Scheduler:
             wall, mono = self._clock.now(), self.alive_at
             if abs(jumped) > _JUMP:
                 self._emit(events.ClockJumped(seconds=round(jumped, 3)))
-                self._refill_at = -math.inf
+                self._plan.refill_in(0.0)
                 if jumped < 0:
                     tg.start_soon(self._clock_was_set_back, -jumped)
-            if wall >= self._refill_at:
+            if self._plan.needs_refill():
                 await self._refill()
-            for due in self._agenda.pop_due(wall):
+            for due in self._plan.pop_due():
                 self._board.add(due, tg)
-            self._wake = anyio.Event()
-            next_at = min(self._agenda.next_at or math.inf, self._refill_at)
-            with anyio.move_on_after(min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))):
-                await self._wake.wait()
+            await self._plan.wait_due()
 
     async def _refill(self) -> None:
-        """Moves the horizon on, and takes what lies before it from the store's index."""
-        now = self._clock.now()
         try:
-            lines = await self._store.due(now + _HORIZON, limit=_MOST_LINES)
+            await self._plan.refill(self._board)
         except StoreError as error:
             self._troubles.store_failed(error)
-            self._refill_at = now + _STORE_PAUSE
-            return
-        full = len(lines) == _MOST_LINES
-        self._horizon = lines[-1].at if full else now + _HORIZON
-        # Half-way to the horizon, or as soon as a crowd that didn't fit has been worked off a bit.
-        self._refill_at = now + (LONGEST_SLEEP if full else _HORIZON / 2)
-        for due in lines:
-            if due.did not in self._agenda and due.did not in self._board:
-                self._agenda.put(due)
+            self._plan.refill_in(_STORE_PAUSE)
 
     async def _clock_was_set_back(self, by: float) -> None:
         """Brings every plan forward, soonest first: tokens go on ageing whatever the clock says.
@@ -273,14 +229,14 @@ class Scheduler:
             return
         for line in lines:
             try:
-                self._plan(line.did, await self._engine.shift(line.did, by))
+                self._plan.put(line.did, await self._engine.shift(line.did, by))
             except StoreError:  # being worked on, unreadable, or out of reach: a later look finds it
-                self._put_off(line.did, _BUSY_PAUSE)
+                self._plan.put_off(line.did, _BUSY_PAUSE)
 
     # One session's work ----------------------------------------------------------------------
 
     async def _work(self, due: Due, lane: Lane) -> None:
-        if due.lane == _NOWHERE:
+        if due.lane == NOWHERE:
             await self._look(due.did, again=True)
         else:
             await self._refresh(due.did, lane)
@@ -292,12 +248,12 @@ class Scheduler:
         try:
             attempt = await self._engine.refresh(did, force=did in self._forced)
         except RecordError:
-            self._put_off(did, _SECOND_LOOK)
+            self._plan.put_off(did, _SECOND_LOOK)
         except LockBusy:
-            self._put_off(did, _BUSY_PAUSE)
+            self._plan.put_off(did, _BUSY_PAUSE)
         except StoreError as error:
             self._troubles.store_failed(error)
-            self._put_off(did, _STORE_PAUSE)
+            self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
             self._crashed(did, error)
         else:
@@ -309,9 +265,9 @@ class Scheduler:
                 self._suspended.discard(did)
             self._learn(did, attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):
-                self._put_off(did, _STORE_PAUSE)
+                self._plan.put_off(did, _STORE_PAUSE)
             else:
-                self._plan(did, attempt.due)
+                self._plan.put(did, attempt.due)
 
     def _learn(self, did: str, attempt: Attempt, lane: Lane) -> None:
         """What an outcome says of the server."""
@@ -349,4 +305,4 @@ class Scheduler:
                 next_attempt_at=shown(self._clock.now() + pause),
             )
         )
-        self._put_off(did, pause)
+        self._plan.put_off(did, pause)

@@ -8,12 +8,11 @@ with the tokens it speaks of; nobody else changes a field.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import Any, Self
 
-from idiolectd.clock import parse_rfc3339, rfc3339
 from idiolectd.errors import SessionError
-from idiolectd.session import OAuthSession, Tokens
+from idiolectd.session import OAuthSession
 
 # A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
 _SPENT_KEPT = 16
@@ -182,7 +181,7 @@ class RefreshState:
         """`after` holds the tokens that came for those of `before`."""
         spent = self.spent
         if after.refresh_token_hash != before.refresh_token_hash:
-            spent = _with(spent, before.refresh_token_hash)
+            spent = with_spent(spent, before.refresh_token_hash)
         return replace(
             self,
             state=State.FRESH,
@@ -209,97 +208,8 @@ class RefreshState:
         )
 
 
-class Change(Enum):
-    """What happened to a record since it was last looked at."""
-
-    NONE = auto()
-    LOGIN = auto()  # first seen, or another DPoP key: a new session
-    ROTATED = auto()  # the same session with a token that we did not bring
-    SPENT = auto()  # somebody put back a token that is known to be used up
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """A stored record as it should be, the state that goes with it, and how they differ from before."""
-
-    session: OAuthSession
-    state: RefreshState
-    change: Change
-
-
-def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
-    """Compares a record with what is known of it.
-
-    A foreign writer may have dropped our fields (pins are put back), rotated the tokens (theirs
-    count), put a spent token back (the last good record counts), or stored a new login.
-    """
-    good = last_good(state)
-    same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
-    if good is not None and same_key and good.refresh_token_hash == stored.refresh_token_hash:
-        session = state.pins.restored_to(stored)
-        return Adopted(session, replace(state, pins=state.pins.filled_from(session)), Change.NONE)
-    is_spent = stored.refresh_token_hash in state.spent
-    if good is not None and is_spent and good.refresh_token_hash not in state.spent:
-        # With another key it is an earlier login's record: none of its fields is this session's.
-        session = state.pins.restored_to(stored.with_tokens(tokens_of(good))) if same_key else good
-        return Adopted(session, state, Change.SPENT)
-    pins = state.pins if same_key else Pins()
-    session = pins.restored_to(stored)
-    started = RefreshState(
-        spent=_with(state.spent, good.refresh_token_hash) if good else state.spent,
-        last_good=session.to_json(),
-        pins=pins.filled_from(session),
-        token_seen_at=now,
-        last_success_at=state.last_success_at if same_key else None,
-        identity_checked_at=state.identity_checked_at if same_key else None,
-    )
-    return Adopted(session, started, Change.ROTATED if same_key else Change.LOGIN)
-
-
-def last_good(state: RefreshState) -> OAuthSession | None:
-    """The last record known to be right, if one is kept."""
-    try:
-        return OAuthSession.from_json(state.last_good) if state.last_good else None
-    except SessionError:
-        return None
-
-
-def tokens_of(session: OAuthSession) -> Tokens:
-    """The part of a session that a rotation changes."""
-    return Tokens(**{f.name: getattr(session, f.name) for f in fields(Tokens)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenTimes:
-    """When the stored access token was issued and ends, as well as can be told."""
-
-    issued_at: float
-    expires_at: float
-
-    @classmethod
-    def of(cls, session: OAuthSession, state: RefreshState, now: float) -> Self:
-        """From the record, else from first sight. Without a readable end the token ends now."""
-        expires_at = parse_rfc3339(session.expires_at)
-        if expires_at is None:
-            return cls(issued_at=now, expires_at=now)
-        issued_at = parse_rfc3339(session.issued_at)
-        if issued_at is None or issued_at >= expires_at:
-            issued_at = state.token_seen_at if state.token_seen_at is not None else now
-        return cls(issued_at=min(issued_at, expires_at), expires_at=expires_at)
-
-
-def session_deadline(session: OAuthSession, session_life: float) -> float | None:
-    """The absolute end of a session: no refresh reaches beyond it. None if its start is unknown."""
-    started_at = parse_rfc3339(session.session_started_at)
-    return None if started_at is None else started_at + session_life
-
-
-def shown(timestamp: float | None) -> str | None:
-    """A point in time as `status` and logs print it."""
-    return None if timestamp is None else rfc3339(timestamp)
-
-
-def _with(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
+def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
+    """A list of spent tokens with one more, bounded."""
     return (*(kept for kept in spent if kept != token_hash), token_hash)[-_SPENT_KEPT:]
 
 

@@ -1,8 +1,7 @@
-"""What the rooms above and below agree on: the protocols of a store and of a refresher.
+"""What a store must offer.
 
-`OAuthTokenStore` and `Refresher` are idiolect-oauth's. `SharedStore` is what a store must offer
-beyond that to be shared by a daemon and its clients; `SplitRefresher` is how our own refreshers are
-built, so that the durable note can stand between preparing and sending.
+`OAuthTokenStore` is idiolect-oauth's. `SharedStore` is what a store must offer beyond that to be
+shared by a daemon and its clients; `Spill` is the second place for what it would not take.
 """
 
 from collections.abc import Collection
@@ -10,11 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from idiolectd.errors import RecordError
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.session import Kind, OAuthSession, Tokens
+from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 
 
@@ -215,122 +213,4 @@ class Spill(Protocol):
 
     async def dids(self) -> list[str]:
         """Whose tokens are kept."""
-        ...
-
-
-class Refresher(Protocol):
-    """Somebody who can refresh a session (idiolect-oauth's callback)."""
-
-    async def refresh(self, session: OAuthSession) -> OAuthSession:
-        """Returns the session with new tokens, or raises."""
-        ...
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """The server answered with tokens; whether they fit is judged after they are durable.
-
-    Attributes:
-        tokens: what came.
-        misfit: why they must not be published (another `sub`, a wrong `token_type`); None: they fit.
-    """
-
-    tokens: Tokens
-    misfit: str | None = None
-
-
-@dataclass(frozen=True)
-class Doubtful:
-    """A refusal that looks final in words that the table doesn't know (`Verdict.CONFIRM`).
-
-    Attributes: as of `Suspended`.
-    """
-
-    cause: str
-    code: str
-    message: str
-
-
-Answer = Arrived | Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
-
-RequestT = TypeVar("RequestT")
-
-
-class Taken(Enum):
-    """Whether a PDS takes an access token."""
-
-    YES = auto()
-    NO = auto()  # 401 invalid_token
-    UNKNOWN = auto()  # anything else is no verdict
-    NOBODY_TO_ASK = auto()  # sending the refresh token again is harmless, or the only way to know
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a PDS said of an access token.
-
-    Attributes:
-        taken: the verdict.
-        server_time: the answer's own `Date`, seconds since the epoch.
-    """
-
-    taken: Taken
-    server_time: float | None = None
-
-
-@dataclass(frozen=True)
-class NotRevoked:
-    """Why it can't be said that the server ended a session.
-
-    Attributes:
-        message: for a person.
-        passing: trying again later may help.
-    """
-
-    message: str
-    passing: bool
-
-
-@dataclass(frozen=True)
-class Prepared(Generic[RequestT]):
-    """All that is needed to send, checked.
-
-    Attributes:
-        request: the refresher's own, opaque to others.
-        session: the session with what was learnt on the way: the issuer and client it had not
-            named yet, or the PDS it moved to. What is new in it gets pinned and stored.
-        identity_checked: the account's PDS was asked for and is the session's.
-    """
-
-    request: RequestT
-    session: OAuthSession
-    identity_checked: bool = False
-
-
-class SplitRefresher(Protocol[RequestT]):
-    """A refresher in two steps, with the durable note between them."""
-
-    kind: Kind
-
-    async def prepare(
-        self, session: OAuthSession, *, check_identity: bool = False
-    ) -> Prepared[RequestT] | Retry | Suspended:
-        """Discovery, nonce, local checks. May be cancelled; sends no refresh token.
-
-        Args:
-            session: what will be sent, pins restored.
-            check_identity: also ask where the account lives now (DID → PDS → issuer).
-        """
-        ...
-
-    async def send(self, session: OAuthSession, prepared: Prepared[RequestT]) -> Answer:
-        """Sends the refresh token, once or, after `use_dpop_nonce`, twice. Never raises for I/O."""
-        ...
-
-    async def probe(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whether it still takes the access token. Sends no refresh token."""
-        ...
-
-    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
-        """Ends the session at the server, and checks that it ended: None once it refuses the token."""
         ...

@@ -1,0 +1,116 @@
+"""Taking notice of a record: what somebody made of it since it was last looked at.
+
+Under the claim, because it writes the state; it sends nothing. What is found is compared by
+`idiolectd.state.adopt`, written down, planned and reported here.
+"""
+
+import contextlib
+from dataclasses import replace
+
+from idiolectd import events
+from idiolectd.errors import StoreError
+from idiolectd.ports import Committed, Entry, SharedStore, Spill
+from idiolectd.refresh import report
+from idiolectd.refresh.ledger import Ledger, Work
+from idiolectd.session import OAuthSession
+from idiolectd.state import Adopted, Change, RefreshState, State, adopt, last_good, shown, tokens_of
+
+
+class Notice:
+    """Brings record, state and schedule together.
+
+    Args:
+        store: where the records are.
+        ledger: where the findings are written down.
+        spill: a second place for tokens that the store would not take.
+    """
+
+    def __init__(self, store: SharedStore, ledger: Ledger, spill: Spill | None) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._spill = spill
+
+    async def adopt(self, entry: Entry) -> Work | None:
+        """Compares a record with its state, writes down what changed, plans what is new."""
+        if entry.session is None:
+            await self._forget(entry.state)
+            return None
+        now = self._ledger.clock.now()
+        adopted = adopt(entry.session, entry.state, now)
+        work = Work(adopted.session, adopted.state, now)
+        spilled = await self.spilled(adopted)
+        if spilled is not None:
+            return await self._adopt_spill(work, spilled)
+        if is_known(adopted):
+            return work
+        if adopted.change is not Change.SPENT:
+            work = replace(work, state=self._ledger.planner.fresh(work.session, work.state, now))
+        put_back = tokens_of(work.session) if adopted.change is Change.SPENT else None
+        if work.session.dpop_thumbprint != entry.session.dpop_thumbprint:
+            await self._store.save(work.session)  # the whole record was an earlier login's
+        elif await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
+            return None  # logged out, or in again, at this very moment: it will be looked at anew
+        if self._spill is not None:
+            with contextlib.suppress(StoreError):  # what it may keep is for a token that is stored no more
+                await self._spill.remove(work.session.did)
+        # A save of ours has compared record and state already, and left the planning to us.
+        self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
+        return work
+
+    async def spilled(self, adopted: Adopted) -> OAuthSession | None:
+        """The tokens that came for the stored one and could not be saved then.
+
+        Among sessions that are known, they can only be there if the stored token was sent and its
+        answer was never written down: the others are spared the look.
+        """
+        if self._spill is None or (is_known(adopted) and adopted.state.note_on(adopted.session) is None):
+            return None
+        spilled = await self._spill.find(adopted.session.did)
+        if spilled is None:
+            return None
+        return spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None
+
+    async def _adopt_spill(self, work: Work, arrived: OAuthSession) -> Work | None:
+        assert self._spill is not None  # noqa: S101 - it is where they come from
+        now, planner = self._ledger.clock.now(), self._ledger.planner
+        session = work.session.with_tokens(tokens_of(arrived))
+        state = planner.fresh(session, work.state.rotated(work.session, session, now), now)
+        done = replace(work, session=session, state=state)
+        if await self._ledger.commit(work.session, done, tokens=tokens_of(session)) is not Committed.DONE:
+            return None
+        with contextlib.suppress(StoreError):
+            await self._spill.remove(session.did)
+        planned = shown(state.next_attempt_at)
+        self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
+        return done
+
+    async def _forget(self, state: RefreshState) -> None:
+        """The record is gone: so is, if nobody logged in meanwhile, what the state keeps of it."""
+        good = last_good(state)
+        if good is not None and await self._store.commit(good, state) is Committed.GONE:
+            self._ledger.emit(events.SessionRemoved(did=good.did))
+
+    def _report(self, change: Change, work: Work) -> None:
+        session, state = work.session, work.state
+        match change:
+            case Change.NONE:
+                return
+            case Change.LOGIN:
+                planned = shown(state.next_attempt_at)
+                self._ledger.emit(
+                    events.SessionFound(
+                        did=session.did, kind=session.kind, issuer=session.issuer, next_attempt_at=planned
+                    )
+                )
+            case Change.ROTATED:
+                self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
+            case Change.SPENT:
+                self._ledger.emit(events.SessionSpentTokenUndone(did=session.did))
+        if state.ending:
+            self._ledger.emit(report.ending(session, self._ledger.planner.deadline(session)))
+
+
+def is_known(adopted: Adopted) -> bool:
+    """Whether nothing happened to the record since its session was planned."""
+    planned = adopted.state.next_attempt_at is not None or adopted.state.state is State.RELOGIN_REQUIRED
+    return planned and adopted.change is Change.NONE

@@ -1,0 +1,101 @@
+"""The plan: what lies before the horizon, in memory; the rest is in the store's index.
+
+Knows when, not what: it holds lines of the schedule and a bell that rings when one comes sooner.
+"""
+
+import math
+from collections.abc import Container
+
+import anyio
+
+from idiolectd.clock import Clock
+from idiolectd.ports import Due, SharedStore
+from idiolectd.scheduler.agenda import Agenda
+
+# Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
+LONGEST_SLEEP = 30.0
+
+# Nor shorter: what becomes due at nearly the same time is started together.
+_SHORTEST_SLEEP = 0.001
+
+# How much of the future is held in memory, and how many lines of it at most.
+_HORIZON = 600.0
+_MOST_LINES = 100_000
+
+# The lane of what is only to be looked at: unreadable, held by somebody else, or put off. Nothing is
+# sent from it, so that one issuer's trouble stays in that issuer's lane.
+NOWHERE = ""
+
+
+class Plan:
+    """The near future of a store.
+
+    Args:
+        store: has the far future.
+        clock: wall-clock time: deadlines are wall-clock, so that a suspended machine catches up.
+    """
+
+    def __init__(self, store: SharedStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._agenda = Agenda()
+        self._horizon = clock.now() + _HORIZON
+        self._refill_at = -math.inf
+        self._bell = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._agenda)
+
+    def put(self, did: str, due: Due | None) -> None:
+        """Plans a session anew; None: it has no next attempt."""
+        if due is None or due.at > self._horizon:
+            self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
+            return
+        earlier = self._agenda.next_at
+        self._agenda.put(due)
+        if earlier is None or due.at < earlier:
+            self._bell.set()
+
+    def put_off(self, did: str, pause: float) -> None:
+        """Looks again later; what is to be done then, and in which lane, the record will say."""
+        now = self._clock.now()
+        self.put(did, Due(at=now + pause, did=did, expires_at=now, lane=NOWHERE))
+
+    def pop_due(self) -> list[Due]:
+        """Takes out every line whose time has come."""
+        return self._agenda.pop_due(self._clock.now())
+
+    async def wait_due(self) -> None:
+        """Waits until a line may be due, or the horizon has to be moved; never long."""
+        self._bell = anyio.Event()
+        next_at = min(self._agenda.next_at or math.inf, self._refill_at)
+        sleep = min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))
+        with anyio.move_on_after(sleep):
+            await self._bell.wait()
+
+    def needs_refill(self) -> bool:
+        """Whether the horizon has to be moved on."""
+        return self._clock.now() >= self._refill_at
+
+    def refill_in(self, seconds: float) -> None:
+        """Moves the horizon no later than that: the clock was set, or the store did not answer."""
+        self._refill_at = self._clock.now() + seconds
+
+    async def refill(self, busy: Container[str]) -> None:
+        """Moves the horizon on, and takes what lies before it from the store's index.
+
+        Args:
+            busy: the sessions that are being worked on, and will be planned after that.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        now = self._clock.now()
+        lines = await self._store.due(now + _HORIZON, limit=_MOST_LINES)
+        full = len(lines) == _MOST_LINES
+        self._horizon = lines[-1].at if full else now + _HORIZON
+        # Half-way to the horizon, or as soon as a crowd that didn't fit has been worked off a bit.
+        self._refill_at = now + (LONGEST_SLEEP if full else _HORIZON / 2)
+        for due in lines:
+            if due.did not in self._agenda and due.did not in busy:
+                self._agenda.put(due)

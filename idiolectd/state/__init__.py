@@ -1,0 +1,21 @@
+"""The durable state of a session, what a changed record means beside it, and the session's times."""
+
+from idiolectd.state.adopt import Adopted, Change, adopt, last_good, tokens_of
+from idiolectd.state.refresh_state import LastError, Note, Pins, RefreshState, State
+from idiolectd.state.times import TokenTimes, session_deadline, shown
+
+__all__ = [
+    "Adopted",
+    "Change",
+    "LastError",
+    "Note",
+    "Pins",
+    "RefreshState",
+    "State",
+    "TokenTimes",
+    "adopt",
+    "last_good",
+    "session_deadline",
+    "shown",
+    "tokens_of",
+]

@@ -1,0 +1,38 @@
+"""The times of a session, as well as they can be told. Pure."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from idiolectd.clock import parse_rfc3339, rfc3339
+from idiolectd.session import OAuthSession
+from idiolectd.state.refresh_state import RefreshState
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTimes:
+    """When the stored access token was issued and ends, as well as can be told."""
+
+    issued_at: float
+    expires_at: float
+
+    @classmethod
+    def of(cls, session: OAuthSession, state: RefreshState, now: float) -> Self:
+        """From the record, else from first sight. Without a readable end the token ends now."""
+        expires_at = parse_rfc3339(session.expires_at)
+        if expires_at is None:
+            return cls(issued_at=now, expires_at=now)
+        issued_at = parse_rfc3339(session.issued_at)
+        if issued_at is None or issued_at >= expires_at:
+            issued_at = state.token_seen_at if state.token_seen_at is not None else now
+        return cls(issued_at=min(issued_at, expires_at), expires_at=expires_at)
+
+
+def session_deadline(session: OAuthSession, session_life: float) -> float | None:
+    """The absolute end of a session: no refresh reaches beyond it. None if its start is unknown."""
+    started_at = parse_rfc3339(session.session_started_at)
+    return None if started_at is None else started_at + session_life
+
+
+def shown(timestamp: float | None) -> str | None:
+    """A point in time as `status` and logs print it."""
+    return None if timestamp is None else rfc3339(timestamp)
