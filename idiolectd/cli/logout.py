@@ -15,6 +15,7 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
+from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import RecordError
@@ -51,6 +52,7 @@ def logout_command(options: Options, account: str | None, did: str | None, local
     did not end the session (exit 1), nothing is deleted; repeat it later, or use --local.
     """
     config = options.load_as_owner()
+    require_store(config)
     gone, revoked = run_async(partial(_log_out, config, account, did, local=local))
     if options.json:
         put_json({"did": gone, "revoked": revoked, "deleted": True})

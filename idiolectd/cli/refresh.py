@@ -12,6 +12,7 @@ from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
 from idiolectd.cli.running import run_async
+from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError
@@ -79,6 +80,7 @@ def refresh_command(
     if everybody == bool(named):
         raise CommandFailed(ExitCode.USAGE, "name accounts, or --all; not both and not neither")
     config = options.load_as_owner()
+    require_store(config)
     lines = run_async(partial(_refresh, config, named, force=force, json=options.json))
     return worst(code for _, code in lines)
 

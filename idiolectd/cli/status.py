@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from idiolectd.cli.accounts import one_account, stored_did
-from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.rows import Row, session_row, unreadable_row
@@ -93,6 +93,15 @@ async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
         url = "memory:"
     async with open_store(url, group=config.store.group) as store:
         yield store
+
+
+def require_store(config: Config) -> None:
+    """Raises `CommandFailed` if nothing is where the store should be: a misspelt path makes none."""
+    if is_missing(config.store.url):
+        raise CommandFailed(
+            ExitCode.FAILED,
+            f"there is no store at {config.store.url}; idiolectd login makes one, or name another: --store",
+        )
 
 
 def is_missing(url: str) -> bool:

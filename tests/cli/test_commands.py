@@ -501,3 +501,13 @@ def test_wrong_usage(run: Run) -> None:
 def test_memory_store(run: Run) -> None:
     """The URL memory: works, and is empty."""
     assert run("list", "--json", "--store", "memory:").json == []
+
+
+def test_a_misspelt_store_is_not_made(run: Run, tmp_path: Path) -> None:
+    """`refresh` and `logout` say that there is no store, and make none."""
+    place = tmp_path / "no" / "such.sqlite"
+    for command in ("refresh", "logout"):
+        done = run(command, "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "--store", str(place))
+        assert done.code == 1
+        assert f"there is no store at {place}" in done.err
+    assert not place.parent.exists()
