@@ -83,7 +83,9 @@ async def request(
     access_token: str | None = None,
     form: Callable[[], Mapping[str, str]] | None = None,
 ) -> Response:
-    """Sends a request with a proof, and once more if the server asks for another nonce.
+    """Sends a request with a proof, and once more if the server asks for another nonce or time.
+
+    Both refusals come before anything is consumed; the first answer brought what was missing.
 
     Args:
         http: sends it.
@@ -97,9 +99,13 @@ async def request(
         NotSent: nothing was sent, or only what was refused for its nonce.
         Unclear: as `HttpClient.request`.
     """
-    known = http.nonces.get(nonce_key(url, access_token))
+    nonce, skew = http.nonces.get(nonce_key(url, access_token)), http.skew(origin(url))
     response = await _send(http, key, method, url, access_token, form)
-    if asks_for_nonce(response) and http.nonces.get(nonce_key(url, access_token)) not in (None, known):
+    brought_nonce = http.nonces.get(nonce_key(url, access_token)) not in (None, nonce)
+    brought_time = http.skew(origin(url)) != skew
+    if (asks_for_nonce(response) and brought_nonce) or (
+        error_of(response) == "invalid_dpop_proof" and brought_time
+    ):
         response = await _send(http, key, method, url, access_token, form)
     return response
 

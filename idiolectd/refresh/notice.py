@@ -13,7 +13,16 @@ from idiolectd.ports import Committed, Entry, SharedStore, Spill
 from idiolectd.refresh import report
 from idiolectd.refresh.ledger import Ledger, Work
 from idiolectd.session import OAuthSession
-from idiolectd.state import Adopted, Change, RefreshState, State, adopt, last_good, shown, tokens_of
+from idiolectd.state import (
+    Adopted,
+    Change,
+    RefreshState,
+    State,
+    adopt,
+    last_good,
+    shown,
+    tokens_of,
+)
 
 
 class Notice:
@@ -63,7 +72,9 @@ class Notice:
         Among sessions that are known, they can only be there if the stored token was sent and its
         answer was never written down: the others are spared the look.
         """
-        if self._spill is None or (is_known(adopted) and adopted.state.note_on(adopted.session) is None):
+        if self._spill is None or (
+            adopted.change is Change.NONE and adopted.state.note_on(adopted.session) is None
+        ):
             return None
         spilled = await self._spill.find(adopted.session.did)
         if spilled is None:

@@ -94,6 +94,8 @@ class Scheduler:
         self._suspended: set[str] = set()
         self._forced: set[str] = set()
         self._crashes: dict[str, int] = {}
+        # Until when a lost request may be in flight, by a clock that nobody sets.
+        self._settled_at: dict[str, float] = {}
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
@@ -236,7 +238,11 @@ class Scheduler:
     # One session's work ----------------------------------------------------------------------
 
     async def _work(self, due: Due, lane: Lane) -> None:
-        if due.lane == NOWHERE:
+        left = self._settled_at.pop(due.did, -math.inf) - anyio.current_time()
+        if left > 0:  # the wall clock was set forward meanwhile
+            self._settled_at[due.did] = anyio.current_time() + left
+            self._plan.put_off(due.did, left)
+        elif due.lane == NOWHERE:
             await self._look(due.did, again=True)
         else:
             await self._refresh(due.did, lane)
@@ -264,6 +270,8 @@ class Scheduler:
             else:
                 self._suspended.discard(did)
             self._learn(did, attempt, lane)
+            if isinstance(attempt.outcome, Ambiguous) and attempt.due is not None:
+                self._settled_at[did] = anyio.current_time() + attempt.due.at - self._clock.now()
             if isinstance(attempt.outcome, Unpersisted):
                 self._plan.put_off(did, _STORE_PAUSE)
             else:

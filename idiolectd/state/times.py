@@ -7,10 +7,20 @@ from idiolectd.clock import parse_rfc3339, rfc3339
 from idiolectd.session import OAuthSession
 from idiolectd.state.refresh_state import RefreshState
 
+# Two clocks of one host may differ by so much; what was stamped further ahead, a wrong clock stamped.
+_AHEAD = 60.0
+
+# The age, in its life, of a token of which only this is known. It makes the token due within a tenth
+# of its life: soon enough if it is old, and spread if there are many.
+_UNKNOWN_AGE = 0.75
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTimes:
-    """When the stored access token was issued and ends, as well as can be told."""
+    """When the stored access token was issued and ends, as well as can be told.
+
+    A token from the future was stamped by a clock that was set back since: only its life can be told.
+    """
 
     issued_at: float
     expires_at: float
@@ -24,6 +34,9 @@ class TokenTimes:
         issued_at = parse_rfc3339(session.issued_at)
         if issued_at is None or issued_at >= expires_at:
             issued_at = state.token_seen_at if state.token_seen_at is not None else now
+        if issued_at > now + _AHEAD:
+            life = max(0.0, expires_at - issued_at)
+            return cls(issued_at=now - _UNKNOWN_AGE * life, expires_at=now + (1 - _UNKNOWN_AGE) * life)
         return cls(issued_at=min(issued_at, expires_at), expires_at=expires_at)
 
 

@@ -11,8 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from idiolectd.cli.batch import LOGINS, PERIOD, Line, Pace, login_all, read_batch
-from idiolectd.cli.exits import CommandFailed
 from idiolectd.cli.credentials import Credentials
+from idiolectd.cli.exits import CommandFailed
 from idiolectd.daemon import Parts
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
