@@ -1,0 +1,1 @@
+"""Benchmarks: each beside a peer or the physical limit, in one run."""
