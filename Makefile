@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick check format lock clean real-pds
+.PHONY: help demo test test-quick torture check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -21,14 +21,19 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 	$(BIN)/python -m tests.demo
 
-test: $(STAMP)  ## everything, the real PDS included
-	@echo "make test: about 6 minutes. It downloads the packages of requirements-dev.lock (60 MB) and, once,"
-	@echo "the real PDS from npm (560 MB unpacked). It talks to nobody else; servers listen on loopback."
+test:           ## everything, the real PDS included
+	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
+	@echo "(60 MB) and, once, the real PDS from npm (560 MB unpacked). Servers listen on loopback only."
+	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-quick: $(STAMP) ## the daily part, less than a minute, no npm
-	$(BIN)/pytest -n auto -m "not slow and not real_pds"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not real_pds"
+
+torture: $(STAMP) ## everything that tries to lose a session, long version; FULL=--full for the longest
+	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
+	$(BIN)/python -m tests.torture $(FULL)
 
 real-pds: $(PDS) ## install the real PDS (npm, 560 MB) for `make test`
 
