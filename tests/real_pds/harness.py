@@ -77,7 +77,7 @@ def why_not() -> str | None:
 class RealPds:
     """One real PDS with its PLC directory, in a data folder of the caller's.
 
-    A context manager: entering starts it, leaving stops it. `url`, `plc_url`, `pid`
+    A context manager: entering starts it, leaving stops it. `url`, `port`, `plc_url`, `pid`
     and `accounts` are known while it runs, and all but `pid` stay as they are over a `restart()`.
 
     Args:
@@ -91,6 +91,8 @@ class RealPds:
         legacy_refresh_exp: life of a refreshJwt (90 days).
         client_docs: client metadata by client_id, for clients with an https client_id.
         rate_limits: whether the server limits rates.
+        public_port: the port in the server's own URL: a proxy's in front of it, which the caller runs
+            (its own port, `port`).
         log: whether the server writes its own log, to `pds.log` in the folder.
     """
 
@@ -107,10 +109,12 @@ class RealPds:
         legacy_refresh_exp: str | None = None,
         client_docs: Mapping[str, Mapping[str, Any]] | None = None,
         rate_limits: bool = False,
+        public_port: int | None = None,
         log: bool = False,
     ) -> None:
         self.folder = folder
         self.url = ""
+        self.port = 0
         self.plc_url = ""
         self.accounts: tuple[Account, ...] = ()
         self._admin_password = ""
@@ -129,6 +133,7 @@ class RealPds:
             "LEGACY_ACCESS_EXP": legacy_access_exp,
             "LEGACY_REFRESH_EXP": legacy_refresh_exp,
             "RATE_LIMITS": "1" if rate_limits else None,
+            "PUBLIC_PORT": str(public_port) if public_port else None,
             "LOG_FILE": str(folder / "pds.log") if log else None,
         }
         self._options = {name: value for name, value in options.items() if value is not None}
@@ -182,7 +187,7 @@ class RealPds:
         except BaseException:
             self.kill()
             raise
-        self.url, self.plc_url = said["pds"], said["plc"]
+        self.url, self.port, self.plc_url = said["pds"], said["port"], said["plc"]
         self._ports = {"PORT": str(said["port"]), "PLC_PORT": str(said["plcPort"])}
         self._admin_password = said["adminPassword"]
         self.accounts = tuple(Account(a["did"], a["handle"], a["password"]) for a in said["accounts"])

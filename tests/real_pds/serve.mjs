@@ -13,6 +13,7 @@
 //   DATA_DIR                 the data folder (required)
 //   ACCOUNTS                 how many accounts to have (1)
 //   PORT, PLC_PORT           0 = any free port
+//   PUBLIC_PORT              the port in the PDS's own URL, for a proxy in front of it (PORT)
 //   OAUTH_TOKEN_MAX_AGE_MS   life of an OAuth access token (the server's own: 3600000)
 //   DPOP_ROTATION_MS         how often the DPoP nonce changes (60000; 1000 to 60000)
 //   SESSION_LIFETIME_MS      total life of an OAuth session (the server's own: by kind of client)
@@ -102,12 +103,13 @@ const plc = PlcServer.create({ db: plcDb, port: plcPort })
 await plc.start()
 
 const port = Number(env.PORT) || (await freePort())
-const url = `http://localhost:${port}`
+const publicPort = Number(env.PUBLIC_PORT) || port
+const url = `http://localhost:${publicPort}`
 const keyFile = inData('plc-key.hex')
 if (!fs.existsSync(keyFile)) fs.writeFileSync(keyFile, crypto.randomBytes(32).toString('hex'))
 const adminPassword = 'admin-pass'
 const cfg = envToCfg({
-  port,
+  port: publicPort,
   hostname: 'localhost',
   devMode: true,
   dataDirectory: data,
@@ -121,6 +123,7 @@ const cfg = envToCfg({
   bskyAppViewUrl: 'http://appview.invalid',
   bskyAppViewDid: 'did:example:invalid',
 })
+cfg.service.port = port // where it listens; everything it says of itself names the public one
 const secrets = envToSecrets({
   jwtSecret: 'test-jwt-secret',
   adminPassword,
@@ -149,7 +152,7 @@ const accountsFile = inData('accounts.json')
 const accounts = fs.existsSync(accountsFile) ? JSON.parse(fs.readFileSync(accountsFile, 'utf8')) : []
 for (let i = accounts.length; i < Number(env.ACCOUNTS ?? 1); i++) {
   const account = { handle: `user${i}.test`, email: `user${i}@example.com`, password: `password-${i}-xyz` }
-  const response = await realFetch(`${url}/xrpc/com.atproto.server.createAccount`, {
+  const response = await realFetch(`http://localhost:${port}/xrpc/com.atproto.server.createAccount`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(account),

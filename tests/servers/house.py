@@ -1,0 +1,217 @@
+"""The whole house on virtual time: simulator, real refreshers and HTTP client, engine, scheduler, store.
+
+Everything is the daemon's own but three things: the transport below the HTTP client (a simulator
+in the same process, watched), the clock, and the store's place (memory). No threads, no sockets, so
+trio's `MockClock` runs days in milliseconds.
+
+There are two clocks: the servers follow the true one, and this machine's own can be wrong. It shows
+nothing about the disk, TLS or real sockets: other tests do.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+
+from idiolectd.http import HttpClient, NetworkPolicy
+from idiolectd.identity import Identity
+from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
+from idiolectd.policy import Policy
+from idiolectd.ports import Entry, SharedStore, SplitRefresher
+from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.session import Kind, OAuthSession
+from idiolectd.store import InMemoryOAuthTokenStore
+from idiolectd.xrpc import LegacyRefresher
+from tests.servers.traffic import Watched
+from tests.simulator import Account, DpopClient, Simulator, SimulatorTransport
+from tests.support import START, Recorder
+
+PDS = "https://pds.test"
+ISSUER = "https://entryway.test"
+
+# Session lives and idle times are beyond every test's horizon: whatever ends is an accident.
+NEVER = 400 * 86_400.0
+
+
+class Clocks:
+    """The true time, which the servers follow, and this machine's own, which can be wrong."""
+
+    def __init__(self) -> None:
+        self._slept = 0.0
+        self.error = 0.0
+
+    def true(self) -> float:
+        """What time it is."""
+        return START + self._slept + anyio.current_time()
+
+    def now(self) -> float:
+        """What time this machine believes it is; the product's `Clock`."""
+        return self.true() + self.error
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: the world goes on, the monotonic clock stands."""
+        self._slept += seconds
+
+    def step(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self.error += seconds
+
+
+async def no_txt(_name: str) -> list[str]:
+    """A DNS without TXT records."""
+    return []
+
+
+@dataclass
+class House:
+    """Everything; `running` is the daemon's scheduler at work.
+
+    Attributes:
+        sim: the servers.
+        clocks: see there.
+        store: the sessions.
+        traffic: every request, watched.
+        events: what was reported.
+        limits: of every lane.
+        luck: for the jitter of retries.
+        scheduler: the running one, or the last one.
+    """
+
+    sim: Simulator
+    clocks: Clocks
+    store: InMemoryOAuthTokenStore
+    traffic: Watched
+    events: Recorder = field(default_factory=Recorder)
+    limits: LaneLimits = field(default_factory=LaneLimits)
+    luck: Callable[[], float] = lambda: 0.5
+    settle: float = 30.0
+    scheduler: Scheduler | None = None
+
+    @asynccontextmanager
+    async def engine(
+        self, *, store: SharedStore | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> AsyncIterator[RefreshEngine]:
+        """A new process's engine: it knows what the store knows, and nothing else."""
+        http = HttpClient(
+            policy=NetworkPolicy(),
+            clock=self.clocks,
+            events=self.events,
+            transport=transport if transport is not None else self.traffic,
+        )
+        async with http:
+            oauth = OAuthRefresher(
+                http,
+                self.clocks,
+                ClientRegistry(),
+                Discovery(http, self.clocks),
+                Identity(http, PDS, txt=no_txt),
+            )
+            refreshers: dict[Kind, SplitRefresher[Any]] = {
+                "dpop": oauth,
+                "bearer": LegacyRefresher(http, self.clocks),
+            }
+            yield RefreshEngine(
+                store if store is not None else self.store,
+                refreshers,
+                planner=Planner(
+                    Policy(settle=self.settle), session_life=lambda _session: NEVER, luck=self.luck
+                ),
+                clock=self.clocks,
+                events=self.events,
+            )
+
+    def scheduler_over(self, engine: RefreshEngine, *, store: SharedStore | None = None) -> Scheduler:
+        """A scheduler that is not running yet."""
+        self.scheduler = Scheduler(
+            store if store is not None else self.store,
+            engine,
+            clock=self.clocks,
+            emit=self.events,
+            limits=self.limits,
+            luck=self.luck,
+        )
+        return self.scheduler
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Scheduler]:
+        """A daemon from its start to its orderly end."""
+        async with self.engine() as engine, anyio.create_task_group() as tasks:
+            scheduler = self.scheduler_over(engine)
+            await tasks.start(scheduler.run)
+            yield scheduler
+            tasks.cancel_scope.cancel()
+
+    # Sessions --------------------------------------------------------------------------------
+
+    async def login(self, *, kind: Kind = "dpop", account: Account | None = None) -> OAuthSession:
+        """A new session, stored as a login stores it; by this machine's clock."""
+        account = account or self.sim.add_account(f"user{len(self.sim.state.accounts)}.test")
+        seeded = self.sim.seed_oauth(account) if kind == "dpop" else self.sim.seed_legacy(account)
+        session = OAuthSession.from_json(json.dumps(seeded))
+        await self.store.save(session)
+        return session
+
+    async def entry(self, did: str) -> Entry:
+        """What is stored, as it is."""
+        return await self.store.read(did)
+
+    def works(self, session: OAuthSession) -> bool:
+        """Whether the PDS takes the access token now."""
+        client = DpopClient(json.loads(session.to_json()), self.clocks.true)
+        for _ in range(2):  # the first one may only bring the nonce
+            request = client.api_request("com.atproto.server.getSession")
+            answer = client.learn(request, self.sim.handle(request))
+            if answer.status == 200:
+                return True
+        return False
+
+    def honoured(self, session: OAuthSession) -> bool:
+        """Whether the server would take the refresh token now, and give new tokens for it."""
+        info = self.sim.session_of(session.refresh_jwt)
+        if info is None or not info.consumable:
+            return False
+        legacy = self.sim.state.legacy_tokens.get(session.refresh_jwt)
+        if legacy is not None:
+            usable = legacy.grace_until is None or self.clocks.true() < legacy.grace_until
+            return usable and not legacy.deleted
+        return self.sim.state.refresh_tokens[session.refresh_jwt].refresh_token == session.refresh_jwt
+
+
+@asynccontextmanager
+async def house(
+    wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
+    *,
+    clocks: Clocks | None = None,
+    store: Callable[[Clocks], InMemoryOAuthTokenStore] | None = None,
+    seed: int = 7,
+    **options: Any,
+) -> AsyncIterator[House]:
+    """A house whose servers live as long as the block.
+
+    Args:
+        wrap: what stands between the watched transport and the servers.
+        clocks: the two clocks, if somebody else holds them too.
+        store: makes the store, if not the plain one.
+        seed: DIDs and tokens, and with them all due times, are the same in every run.
+        options: of the simulator.
+    """
+    clocks = clocks or Clocks()
+    life = dict.fromkeys(
+        (
+            "session_life",
+            "refresh_idle_life",
+            "confidential_session_life",
+            "confidential_refresh_idle_life",
+            "legacy_refresh_life",
+        ),
+        NEVER,
+    )
+    sim = Simulator(PDS, issuer=ISSUER, now=clocks.true, seed=seed, **(life | options))
+    traffic = Watched(wrap(SimulatorTransport(sim)), clocks.true)
+    made = store(clocks) if store is not None else InMemoryOAuthTokenStore(clock=clocks)
+    yield House(sim, clocks, made, traffic)

@@ -1,0 +1,90 @@
+"""One of many processes on one store: refreshes every session when it is told the time.
+
+Reads lines ``NOW`` (the time it shall believe in) and answers each with the outcomes, counted, as
+JSON. The clock is given, so that the sessions can be due again at once; everything else is real.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter
+
+import anyio
+import anyio.to_thread
+
+from idiolectd.clock import SystemClock
+from idiolectd.errors import StoreError
+from idiolectd.events import Event
+from idiolectd.http import HttpClient, NetworkPolicy
+from idiolectd.identity import Identity
+from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
+from idiolectd.policy import Policy
+from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.store import open_store
+from idiolectd.xrpc import LegacyRefresher
+from tests.support import SetClock
+
+# Longer than a whole generation takes: nobody may come away without an answer.
+_PATIENCE = 240.0
+
+# So many sessions at a time: the queues within the process are part of what is tried.
+_AT_ONCE = 8
+
+
+async def main(store_url: str, seed: int) -> None:
+    """Works until standard input closes."""
+    clock, real, chance = SetClock(), SystemClock(), random.Random(seed)
+    network = NetworkPolicy(allow_loopback_http=True)
+    async with (
+        open_store(store_url) as store,
+        HttpClient(policy=network, clock=real, events=_silent) as http,
+    ):
+        identity = Identity(http, plc_directory_url="http://127.0.0.1:9", handle_resolver_url=None)
+        oauth = OAuthRefresher(http, clock, ClientRegistry(), Discovery(http, real), identity)
+        engine = RefreshEngine(
+            store,
+            {"dpop": oauth, "bearer": LegacyRefresher(http, clock)},
+            planner=Planner(Policy(), session_life=lambda _: 1e12, luck=random.random),
+            clock=clock,
+            events=_silent,
+        )
+        print("ready", flush=True)
+        while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+            clock.time = float(line)
+            dids = await store.list_dids()
+            if chance.random() < 0.5:  # else all processes go the same way, and meet at each session
+                chance.shuffle(dids)
+            print(json.dumps(await _refresh_all(engine, dids)), flush=True)
+
+
+async def _refresh_all(engine: RefreshEngine, dids: list[str]) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    limit = anyio.Semaphore(_AT_ONCE)
+
+    async def refresh(did: str) -> None:
+        async with limit:
+            try:
+                attempt = await engine.refresh(did, patience=_PATIENCE)
+            except StoreError as error:
+                outcomes[f"{type(error).__name__}: {error}"] += 1
+            else:
+                outcomes[type(attempt.outcome).__name__] += 1
+
+    async with anyio.create_task_group() as tg:
+        for did in dids:
+            tg.start_soon(refresh, did)
+    return outcomes
+
+
+def _silent(_event: Event) -> None:
+    """The answer is all that counts."""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("store_url")
+    parser.add_argument("--backend", choices=("trio", "asyncio"), required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    arguments = parser.parse_args()
+    anyio.run(main, arguments.store_url, arguments.seed, backend=arguments.backend)

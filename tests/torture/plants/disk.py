@@ -1,0 +1,278 @@
+"""Bugs in what reaches the disk, and in who may write there at a time."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_DURABLE = "tests/store/test_durable.py::"
+_CONTRACT = "tests/store/test_contract.py::"
+_CLAIMS = "tests/store/test_claims.py::"
+_FOLDER = "tests/store/test_folder.py::"
+_SQLITE = "tests/store/test_sqlite.py::"
+_ORDER = (_DURABLE + "test_content_is_synced_before_the_rename_and_the_folder_after",)
+
+PLANTS = (
+    Plant(
+        "file not synced",
+        3,
+        "a rename may overtake its content at a power cut",
+        (Edit("store", "            os.fsync(fd)\n            written", "            written"),),
+        _ORDER,
+        short=True,
+    ),
+    Plant(
+        "folder not synced",
+        3,
+        "a power cut brings the old file back",
+        (
+            Edit(
+                "store",
+                "        raise\n    sync_folder(path.parent)\n\n\ndef remove",
+                "        raise\n\n\ndef remove",
+            ),
+        ),
+        _ORDER,
+    ),
+    Plant(
+        "database synced now and then",
+        3,
+        "a power cut rolls commits back",
+        (Edit("store", "synchronous = FULL", "synchronous = NORMAL"),),
+        (_DURABLE + "test_a_transaction_is_synced_when_it_is_committed",),
+    ),
+    Plant(
+        "file rewritten in place",
+        8,
+        "a reader finds half a record",
+        (
+            Edit(
+                "store",
+                "        temporary.rename(path)\n",
+                "        with path.open('wb') as target:\n"
+                "            for byte in data:\n"
+                "                target.write(bytes([byte]))\n"
+                "                target.flush()\n"
+                "        temporary.unlink()\n",
+            ),
+        ),
+        (_FOLDER + "test_readers_see_whole_records_while_another_process_rewrites[trio-files]",),
+    ),
+    Plant(
+        "record written before its state",
+        3,
+        "a crash between the two destroys the only copy of the new tokens",
+        (
+            Edit(
+                "store",
+                "        self._write_state(read.did, state)\n        if tokens",
+                "        if tokens",
+            ),
+            Edit(
+                "store/folder",
+                "        return Committed.DONE\n",
+                "        self._write_state(read.did, state)\n        return Committed.DONE\n",
+            ),
+        ),
+        (_FOLDER + "test_the_order_of_record_and_state[trio]",),
+    ),
+    Plant(
+        "comparing and swapping dropped",
+        4,
+        "a refresh overwrites a login that landed meanwhile",
+        (
+            Edit(
+                "store",
+                "    if stored.refresh_jwt not in ours and stored.refresh_token_hash not in state.spent:\n"
+                "        return Committed.SUPERSEDED\n",
+                "",
+            ),
+            Edit(
+                "store",
+                "    ours = {read.refresh_jwt} | ({tokens.refresh_jwt} if tokens else set())\n",
+                "",
+            ),
+        ),
+        (_CONTRACT + "test_a_commit_after_a_login_writes_nothing",),
+        short=True,
+    ),
+    Plant(
+        "logout undone",
+        4,
+        "a refresh recreates the record that a logout removed",
+        (
+            Edit(
+                "store",
+                "    if stored is None:\n        return Committed.GONE\n",
+                "    stored = stored or read\n",
+            ),
+        ),
+        (_CONTRACT + "test_a_commit_to_a_deleted_session_writes_nothing",),
+        short=True,
+    ),
+    Plant(
+        "whole record written",
+        4,
+        "what others changed meanwhile is lost",
+        (
+            Edit(
+                "store",
+                "restored_to(stored.with_tokens(tokens))",
+                "restored_to(read.with_tokens(tokens))",
+            ),
+        ),
+        (_CONTRACT + "test_a_field_that_changed_meanwhile_is_kept",),
+    ),
+    Plant(
+        "spent token saved",
+        4,
+        "a foreign save of a used token replaces the newer one",
+        (
+            Edit(
+                "state",
+                "    if good is not None and is_spent and good.refresh_token_hash not in state.spent:\n",
+                "    if good is not None and is_spent and good.refresh_jwt == '':\n",
+            ),
+        ),
+        (_CONTRACT + "test_a_spent_token_never_replaces_a_newer_one",),
+    ),
+    Plant(
+        "write lock not taken",
+        4,
+        "two writers read, and both write",
+        (
+            Edit(
+                "store",
+                '        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE):\n            yield\n',
+                "        yield\n",
+            ),
+        ),
+        (_CLAIMS + "test_the_write_lock_has_a_deadline",),
+    ),
+    Plant(
+        "claim within the process only",
+        1,
+        "two processes send one token",
+        (
+            Edit(
+                "store",
+                "            held = await self._take(what, byte, deadline)\n"
+                "            try:\n"
+                "                yield\n"
+                "            finally:\n"
+                "                held.release()\n",
+                "            yield\n",
+            ),
+        ),
+        (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),
+        short=True,
+    ),
+    Plant(
+        "claim by the path as given",
+        1,
+        "a symbolic link makes a second claim",
+        (
+            Edit(
+                "store/filesystem",
+                "    root = Path(os.path.realpath(path))\n",
+                "    root = Path(path).absolute()\n",
+            ),
+            Edit(
+                "store/filesystem",
+                "        self._locks = Locks(self.runtime_dir)\n",
+                "        self._locks = Locks(root.with_name(root.name + '.locks'))\n",
+            ),
+        ),
+        (_CLAIMS + "test_a_symbolic_link_makes_no_second_claim[trio-files]",),
+    ),
+    Plant(
+        "forked child keeps the claim",
+        1,
+        "a session is stuck when the daemon dies before its child",
+        (
+            Edit(
+                "store",
+                "    for lock in _held:\n        os.close(lock._fd)  # noqa: SLF001 (this module's own class)\n",
+                "",
+            ),
+        ),
+        (_CLAIMS + "test_a_forked_child_does_not_keep_the_claim[trio-files]",),
+    ),
+    Plant(
+        "lost disk is an empty store",
+        6,
+        "an unmounted folder reads as: no session",
+        (
+            Edit(
+                "store",
+                "        if _identity(self.root) != self._identity:\n",
+                "        if _identity(self.root) == (0, 0):\n",
+            ),
+        ),
+        (_FOLDER + "test_a_folder_that_is_gone_is_no_empty_store[trio]",),
+    ),
+    Plant(
+        "lost database is an empty store",
+        6,
+        "a replaced file reads as: no session",
+        (
+            Edit(
+                "store",
+                "        if self._found() != self._identity:\n",
+                "        if self._found() == (0, 0):\n",
+            ),
+        ),
+        (_SQLITE + "test_a_database_that_was_replaced_is_no_empty_one[trio]",),
+    ),
+    Plant(
+        "unreadable record is missing",
+        6,
+        "a store error reads as: no session",
+        (
+            Edit(
+                "store",
+                "        if self.damage is not None:\n            raise self.damage\n        return self.session\n",
+                "        return self.session\n",
+            ),
+        ),
+        (_CONTRACT + "test_an_unreadable_record_is_an_error_of_its_own",),
+        short=True,
+    ),
+    Plant(
+        "file open to all",
+        9,
+        "other users read the tokens",
+        (Edit("store", "    mode: int = 0o600\n", "    mode: int = 0o644\n"),),
+        (_DURABLE + "test_the_umask_has_no_say[0]",),
+    ),
+    Plant(
+        "two DIDs share a file",
+        7,
+        "saving one account destroys another's session",
+        (Edit("did", "{rest.replace(':', '~3A').replace('_', '~5F')}", "{rest.replace(':', '_')}"),),
+        ("tests/store/test_names.py::test_no_two_dids_share_a_file",),
+    ),
+    Plant(
+        "triggers that read JSON",
+        7,
+        "a foreign program's own save fails because of us",
+        (
+            Edit(
+                "store",
+                '    "VALUES ({row}.did, ',
+                "    \"VALUES (json_extract({row}.body_json, '$.did'), ",
+            ),
+        ),
+        (_SQLITE + "test_foreign_writers_never_fail_and_are_noticed",),
+    ),
+    Plant(
+        "daemon lock not taken",
+        1,
+        "two daemons run on one store",
+        (
+            Edit(
+                "daemon",
+                "        lock = try_exclusive(folder / _LOCK)\n",
+                "        lock = contextlib.nullcontext()\n",
+            ),
+        ),
+        ("tests/cli/test_process.py::test_run",),
+    ),
+)

@@ -1,0 +1,129 @@
+"""Bugs in what an answer is taken to mean."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_SEND = "tests/oauth/test_send.py::test_what_an_answer_means"
+_LEGACY = "tests/xrpc/test_legacy.py::test_what_an_answer_means"
+_OUTCOME = "tests/core/test_outcome.py::"
+_LOST_TOKEN = 'ReloginRequired("lost", "lost", "'
+
+PLANTS = (
+    Plant(
+        "invalid_grant always final",
+        6,
+        "refusals that consume nothing end sessions",
+        (
+            Edit(
+                "outcome",
+                '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n',
+                '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n'
+                '    Row(Verdict.FINAL, "refused", "invalid_grant"),\n',
+            ),
+        ),
+        (_OUTCOME + "test_each_row",),
+        short=True,
+    ),
+    Plant(
+        "unknown words final at once",
+        6,
+        "a server's new error text ends every session",
+        (Edit("outcome", "CONFIRMATIONS = 3\n", "CONFIRMATIONS = 1\n"),),
+        ("tests/refresh/test_engine.py::test_unknown_words_are_believed_at_the_third_time[trio]",),
+    ),
+    Plant(
+        "an error page is a verdict",
+        6,
+        "a captive portal's 403 ends sessions",
+        (
+            Edit(
+                "outcome",
+                '        return Row(Verdict.RETRY, "unreadable_refusal")\n',
+                '        return Row(Verdict.FINAL, "unreadable_refusal")\n',
+            ),
+        ),
+        (_OUTCOME + "test_what_is_no_protocol_error_is_never_final",),
+    ),
+    Plant(
+        "200 with HTML final (OAuth)",
+        6,
+        "a captive portal's page ends sessions",
+        (
+            Edit("oauth", "import Ambiguous\n", "import ReloginRequired\n"),
+            Edit("oauth", 'Ambiguous("unreadable_answer", f"', _LOST_TOKEN + '" f"'),
+        ),
+        (_SEND + "[trio-200 html]",),
+    ),
+    Plant(
+        "200 with HTML final (legacy)",
+        6,
+        "a captive portal's page ends sessions",
+        (Edit("xrpc", 'Ambiguous("unreadable_answer", f"', _LOST_TOKEN + '" f"'),),
+        (_LEGACY,),
+    ),
+    Plant(
+        "a gateway's 502 consumes nothing",
+        6,
+        "a token that may be rotated is sent again at once",
+        (Edit("http", "_SERVER_ITSELF = (500, 503)\n", "_SERVER_ITSELF = (500, 502, 503, 504)\n"),),
+        (_SEND + "[trio-502]",),
+    ),
+    Plant(
+        "half an answer was not sent",
+        6,
+        "a token that may be rotated is sent again at once",
+        (
+            Edit(
+                "http",
+                "    made = NotSent if unsent or not sending.possible else Unclear\n",
+                "    made = NotSent if sending else Unclear\n",
+            ),
+        ),
+        ("tests/http/test_client.py::test_half_an_answer_is_unclear",),
+    ),
+    Plant(
+        "a whole answer given up at the end",
+        6,
+        "a connection that breaks after the answer costs the session",
+        (
+            Edit(
+                "http",
+                "                    with suppress(*_FOREIGN):\n                        await answer.aclose()\n",
+                "                    await answer.aclose()\n",
+            ),
+        ),
+        ("tests/http/test_client.py::test_failing_to_close_does_not_take_the_answer_away",),
+    ),
+    Plant(
+        "a takedown taken for a rotation",
+        6,
+        "any refusal of the access token ends the session",
+        (
+            Edit(
+                "oauth",
+                '        elif response.status == 401 and dpop.error_of(response) == "invalid_token":\n',
+                "        elif 400 <= response.status < 500:\n",
+            ),
+        ),
+        ("tests/oauth/test_probe_revoke.py::test_only_two_answers_are_a_verdict",),
+    ),
+    Plant(
+        "a revocation believed",
+        4,
+        "a logout that the server did not take passes for done",
+        (
+            Edit(
+                "oauth",
+                "            answer = await self._refresh(session, request)\n            match answer:\n",
+                '            answer: Answer = Doubtful("", "", "")\n            match answer:\n',
+            ),
+        ),
+        ("tests/oauth/test_probe_revoke.py::test_a_server_that_never_revokes_is_said_so[trio]",),
+    ),
+    Plant(
+        "the life of a token guessed",
+        7,
+        "clients hold expired tokens",
+        (Edit("oauth", "rfc3339(sent_at + life)", "rfc3339(sent_at + 1e6 + life)"),),
+        ("tests/oauth/test_send.py::test_a_refresh_brings_tokens_that_work[trio]",),
+    ),
+)

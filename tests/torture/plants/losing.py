@@ -1,0 +1,143 @@
+"""Bugs in what happens when tokens can't be saved, or their answer was lost."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_ENGINE = "tests/refresh/test_engine.py::"
+_SPILL = "tests/refresh/test_spill.py::"
+_LOST = _ENGINE + "TestALostAnswer::"
+
+PLANTS = (
+    Plant(
+        "unsaved tokens dropped",
+        5,
+        "a full disk ends sessions",
+        (
+            Edit(
+                "refresh",
+                "                if not self._patience.lasts(since, pause):\n",
+                "                if since >= 0.0:\n",
+            ),
+        ),
+        (_ENGINE + "test_tokens_that_can_not_be_saved_are_held[trio]",),
+        short=True,
+    ),
+    Plant(
+        "spill not written",
+        5,
+        "tokens that can't be saved end with the process",
+        (
+            Edit(
+                "refresh",
+                "                place = place or await self._spill_over(sent.session, arrived)\n",
+                "",
+            ),
+        ),
+        (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
+    ),
+    Plant(
+        "spill not adopted",
+        5,
+        "the next process does not find what the last one kept",
+        (
+            Edit(
+                "refresh",
+                "spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None",
+                "None",
+            ),
+        ),
+        (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
+    ),
+    Plant(
+        "spill adopted whatever is stored",
+        4,
+        "an old spill replaces a newer login",
+        (
+            Edit(
+                "refresh",
+                "spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None",
+                "spilled.session",
+            ),
+        ),
+        (_SPILL + "test_a_spill_is_no_clock[trio]",),
+    ),
+    Plant(
+        "no look at the room",
+        5,
+        "a token is sent although its successor can't be saved",
+        (Edit("refresh", "        await self._ledger.store.ensure_room()\n", ""),),
+        ("tests/torture/test_gaps.py::test_nothing_is_sent_without_room",),
+    ),
+    Plant(
+        "a full disk has room",
+        5,
+        "a token is sent although its successor can't be saved",
+        (Edit("store", "    if free < ROOM:\n", "    if free < 0:\n"),),
+        ("tests/torture/test_gaps.py::test_a_full_file_system_has_no_room",),
+    ),
+    Plant(
+        "settling time dropped",
+        6,
+        "a request that is still served is taken for lost",
+        (Edit("refresh", "state.note.at + self.policy.settle", "state.note.at"),),
+        (_LOST + "test_a_crash_after_the_note_is_found_out_later[trio]",),
+        short=True,
+    ),
+    Plant(
+        "settling time is no matter for force",
+        6,
+        "an impatient operator ends the session",
+        (
+            Edit(
+                "refresh",
+                "        if state.state is State.AMBIGUOUS:  # the settling time is not a matter of opinion\n"
+                "            return Ambiguous(*_last_words(state))\n"
+                "        if force:\n"
+                "            return None\n",
+                "        if force:\n"
+                "            return None\n"
+                "        if state.state is State.AMBIGUOUS:\n"
+                "            return Ambiguous(*_last_words(state))\n",
+            ),
+        ),
+        (_LOST + "test_a_crash_after_the_note_is_found_out_later[trio]",),
+    ),
+    Plant(
+        "nobody asked before a repetition",
+        6,
+        "a rotated token is sent again although the PDS could tell",
+        (
+            Edit(
+                "refresh",
+                "    if note is None or note.unclear == 0:\n",
+                "    if note is None or note.unclear >= 0:\n",
+            ),
+        ),
+        (_LOST + "test_a_refused_access_token_means_that_it_was_rotated[trio]",),
+    ),
+    Plant(
+        "an expired token's refusal believed",
+        6,
+        "a session that was never rotated is given up",
+        (
+            Edit(
+                "refresh",
+                "    return expires_at - probe.server_time > _EXPIRY_DOUBT\n",
+                "    return expires_at is not None\n",
+            ),
+        ),
+        (_LOST + "test_an_expired_access_token_proves_nothing[trio]",),
+    ),
+    Plant(
+        "dead session tried again",
+        6,
+        "sessions that the server has ended are sent for ever",
+        (
+            Edit(
+                "refresh",
+                "        if state.state is State.RELOGIN_REQUIRED:\n",
+                "        if state.state is State.QUARANTINED:\n",
+            ),
+        ),
+        (_ENGINE + "test_a_dead_session_is_left_alone[trio]",),
+    ),
+)

@@ -1,0 +1,258 @@
+"""Bugs in where tokens go, in whose name, and how they are proven."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_SEND = "tests/oauth/test_send.py::"
+_PREPARE = "tests/oauth/test_prepare.py::"
+_GUARD = "tests/http/test_guard.py::"
+_ENGINE = "tests/refresh/test_engine.py::"
+
+PLANTS = (
+    Plant(
+        "pins not compared",
+        10,
+        "a changed record sends the token to another issuer",
+        (
+            Edit(
+                "state",
+                '            if f.name != "session_started_at" and pinned and found and pinned != found:\n',
+                '            if f.name == "" and pinned and found and pinned != found:\n',
+            ),
+        ),
+        (_ENGINE + "test_a_record_that_contradicts_its_pins_is_not_sent",),
+        short=True,
+    ),
+    Plant(
+        "moved account followed to another issuer",
+        10,
+        "a migrated account's tokens go to a stranger",
+        (
+            Edit(
+                "oauth",
+                "        if session.issuer is not None and found != session.issuer:\n",
+                "        if session.issuer == found == '':\n",
+            ),
+        ),
+        (_PREPARE + "test_identity_does_not_follow_to_another_issuer[trio]",),
+    ),
+    Plant(
+        "token's own issuer ignored",
+        10,
+        "an unpinned session's token goes where the PDS says today",
+        (
+            Edit(
+                "oauth",
+                "        if isinstance(found, str) and hint not in (None, found):\n",
+                "        if isinstance(found, str) and hint == '':\n",
+            ),
+        ),
+        (_PREPARE + "test_a_pds_that_names_another_issuer_than_the_token_suspends[trio]",),
+    ),
+    Plant(
+        "metadata of another issuer believed",
+        10,
+        "tokens go to an endpoint that a stranger names",
+        (
+            Edit(
+                "oauth",
+                '        if document.get("issuer") != issuer:  # RFC 8414, section 3.3\n',
+                '        if document.get("issuer") is None:\n',
+            ),
+        ),
+        (_PREPARE + "test_metadata_of_another_issuer_is_not_believed[trio]",),
+    ),
+    Plant(
+        "key not compared with the token",
+        6,
+        "a proof by the wrong key ends the session",
+        (
+            Edit(
+                "oauth",
+                "    if thumbprint_hint(session) not in (None, key.thumbprint):\n",
+                "    if thumbprint_hint(session) == '':\n",
+            ),
+        ),
+        (_PREPARE + "test_another_key_than_the_tokens_is_not_sent[trio]",),
+    ),
+    Plant(
+        "client guessed",
+        6,
+        "a request in another client's name ends the session",
+        (
+            Edit(
+                "oauth",
+                "        if self._default not in (None, hint) and hint not in self._clients:\n",
+                "        if self._default is not None:\n            return self._default\n        if hint == '':\n",
+            ),
+        ),
+        (_PREPARE + "test_a_configured_client_that_the_token_contradicts_is_not_used[trio]",),
+    ),
+    Plant(
+        "client's key guessed",
+        6,
+        "another valid key of the same client ends the session",
+        (
+            Edit(
+                "oauth",
+                "    if key_id is None and len(keys) == 1:\n",
+                "    if key_id not in keys and keys:\n",
+            ),
+        ),
+        (_PREPARE + "test_only_the_key_that_the_session_was_started_with_is_used",),
+    ),
+    Plant(
+        "skew ignored",
+        6,
+        "with a wrong clock every proof is refused",
+        (
+            Edit(
+                "http",
+                "        return self._clock.now() + self._skews.of(origin(url))\n",
+                "        return self._clock.now()\n",
+            ),
+        ),
+        (_SEND + "test_proofs_and_assertions_are_dated_by_the_servers_clock",),
+    ),
+    Plant(
+        "nonce asked for without end",
+        7,
+        "a server that always wants another nonce is asked for ever",
+        (
+            Edit(
+                "oauth",
+                '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n    return response\n',
+                '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n'
+                "    if asks_for_nonce(response):\n"
+                "        return await _send(http, key, method, url, access_token, form)\n"
+                "    return response\n",
+            ),
+        ),
+        (_SEND + "test_a_server_that_always_asks_for_a_nonce_is_asked_twice[trio]",),
+    ),
+    Plant(
+        "assertion used twice",
+        6,
+        "the repetition for a nonce is refused for its assertion",
+        (
+            Edit(
+                "oauth",
+                "form=lambda: request.form(parameters, self._http, url)",
+                "form=lambda made=request.form(parameters, self._http, url): made",
+            ),
+        ),
+        (_SEND + "test_a_confidential_client_refreshes[trio]",),
+    ),
+    Plant(
+        "nonce thrown away",
+        7,
+        "every refresh takes two requests",
+        (Edit("oauth", '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n', ""),),
+        (_SEND + "test_a_nonce_is_asked_for_once_and_shared[trio]",),
+    ),
+    Plant(
+        "idle connection trusted",
+        6,
+        "a server that closes just then makes an unclear answer",
+        (Edit("http", "KEEPALIVE_SECONDS = 1.0\n", "KEEPALIVE_SECONDS = 60.0\n"),),
+        ("tests/http/test_lanes.py::test_a_connection_is_used_again_at_once_and_not_later[trio]",),
+    ),
+    Plant(
+        "redirects followed",
+        10,
+        "a token goes where an answer says",
+        (
+            Edit(
+                "http",
+                "        if response is None:\n            kind",
+                "        if response is not None and 300 <= response.status < 400:\n"
+                '            url = response.headers.get("location", url)\n'
+                "            return await self.request(method, url, headers=headers, form=form)\n"
+                "        if response is None:\n            kind",
+            ),
+        ),
+        ("tests/http/test_client.py::test_a_redirect_is_an_answer[trio]",),
+    ),
+    Plant(
+        "guard looks at the first address only",
+        10,
+        "a name with a public and a private address leads inside",
+        (Edit("http", "        for number in numbers:\n", "        for number in numbers[:1]:\n"),),
+        ("tests/torture/test_gaps.py::test_every_address_of_a_name_is_checked",),
+    ),
+    Plant(
+        "name dialled instead of the number",
+        10,
+        "a name that resolves differently the second time leads inside",
+        (
+            Edit(
+                "http",
+                "                numbers = await self._resolve(host, port)\n",
+                "                numbers = [host for _ in await self._resolve(host, port)]\n",
+            ),
+        ),
+        (_GUARD + "test_the_checked_number_is_dialled_and_not_the_name[trio]",),
+    ),
+    Plant(
+        "loopback always allowed",
+        10,
+        "a foreign name leads to this host's own services",
+        (
+            Edit(
+                "http",
+                "    if inner.is_loopback:\n        if not policy.allow_loopback_http:\n",
+                "    if inner.is_loopback:\n        if inner.is_multicast:\n",
+            ),
+        ),
+        (_GUARD + "test_a_name_that_leads_to_loopback_is_not_dialled[trio]",),
+    ),
+    Plant(
+        "mapped addresses not looked into",
+        10,
+        "an IPv6 spelling of a private address is dialled",
+        (Edit("http", "    inner = _embedded(address)\n", "    inner = address\n"),),
+        (
+            _GUARD + "test_other_addresses_are_refused[64:ff9b::7f00:1]",
+            _GUARD + "test_other_addresses_are_refused[64:ff9b::a00:1]",
+        ),
+    ),
+    Plant(
+        "plain http to anybody",
+        10,
+        "tokens travel in the clear",
+        (
+            Edit(
+                "http",
+                '    if parsed.scheme == "http":\n        if not is_loopback_host',
+                '    if parsed.scheme == "":\n        if not is_loopback_host',
+            ),
+        ),
+        (_GUARD + "test_urls_that_no_request_goes_to",),
+    ),
+    Plant(
+        "endless answers read",
+        7,
+        "a server fills the memory",
+        (
+            Edit(
+                "http",
+                "            if len(body) > MAX_BODY:\n",
+                "            if len(body) > 1 << 40:\n",
+            ),
+            Edit("http", " or len(unpacked) > MAX_BODY:", ":"),
+        ),
+        ("tests/http/test_client.py::test_one_byte_above_the_cap_is_too_large[trio]",),
+    ),
+    Plant(
+        "no deadline for an answer",
+        7,
+        "a slow drip holds a session for ever",
+        (
+            Edit(
+                "http",
+                "        with anyio.move_on_after(deadline):\n",
+                "        with anyio.move_on_after(3600):\n",
+            ),
+        ),
+        ("tests/http/test_client.py::test_a_slow_drip_meets_the_deadline[trio]",),
+    ),
+)

@@ -1,0 +1,229 @@
+"""Bugs in when something is done, and in who has to wait for whom."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_POLICY = "tests/core/test_policy.py::"
+_ENGINE = "tests/refresh/test_engine.py::"
+_GAPS = "tests/torture/test_gaps.py::"
+_SCHEDULER = "tests/scheduler/test_scheduler.py::"
+
+PLANTS = (
+    Plant(
+        "backoff computed and thrown away",
+        7,
+        "a failing session is tried in a hot loop",
+        (Edit("refresh", "next_attempt_at=now + delay)", "next_attempt_at=now + 0.0 * delay)"),),
+        (_ENGINE + "test_a_retry_waits_and_keeps_the_session[trio]",),
+        short=True,
+    ),
+    Plant(
+        "no pause after a failure",
+        7,
+        "a failing session is tried in a hot loop",
+        (
+            Edit(
+                "policy",
+                "    return max(1.0, retry_after or 0.0, luck * cap)\n",
+                "    return 0.0 * max(1.0, retry_after or 0.0, luck * cap)\n",
+            ),
+        ),
+        (_POLICY + "test_a_retry_waits_as_long_as_it_should",),
+    ),
+    Plant(
+        "pause longer than what is left",
+        7,
+        "the backoff sleeps through the token's end",
+        (Edit("policy", "        cap = min(cap, left / 4)\n", "        cap = min(cap, left * 4)\n"),),
+        (_POLICY + "test_a_retry_waits_as_long_as_it_should",),
+    ),
+    Plant(
+        "jitter drawn anew each time",
+        7,
+        "after every restart all is due at another time",
+        (
+            Edit("policy", "import hashlib\n", "import hashlib\nimport random\n"),
+            Edit(
+                "policy",
+                '    return int.from_bytes(digest[:8], "big") / 2**64\n',
+                "    return random.random() if digest else 0.0\n",
+            ),
+        ),
+        (_POLICY + "test_due_is_the_same_everywhere",),
+    ),
+    Plant(
+        "refreshed at once",
+        7,
+        "every rotation is a risk, and there are many more",
+        (Edit("policy", "WINDOW = (0.70, 0.85)\n", "WINDOW = (0.10, 0.85)\n"),),
+        (_POLICY + "test_due_lies_in_the_window",),
+    ),
+    Plant(
+        "clients' requests pass the backoff",
+        7,
+        "the more clients ask, the more is sent to a server in trouble",
+        (
+            Edit(
+                "refresh",
+                "        if state.state is State.RETRYING:  #",
+                "        if state.state is State.QUARANTINED:  #",
+            ),
+        ),
+        (_ENGINE + "test_the_backoff_holds_for_everybody_but_force[trio]",),
+    ),
+    Plant(
+        "breaker dropped",
+        7,
+        "a server that is down gets every session's attempts",
+        (
+            Edit(
+                "scheduler",
+                "        if retry_after is None and self._failures < _TRIP:\n",
+                "        if retry_after is None:\n",
+            ),
+        ),
+        (_GAPS + "test_ten_sessions_of_a_dead_server_ask_it_seldom",),
+    ),
+    Plant(
+        "poisoned sessions first",
+        7,
+        "sessions that always trip the breaker starve the others of their issuer",
+        (Edit("scheduler", "self._strikes.get(did, 0) + 1\n", "0 * self._strikes.get(did, 0)\n"),),
+        (_GAPS + "test_sessions_without_answers_go_behind_the_others",),
+    ),
+    Plant(
+        "one lane for all issuers",
+        7,
+        "a dead issuer delays everybody",
+        (
+            Edit(
+                "scheduler",
+                "        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self._limits))\n",
+                '        lane = self._lanes.setdefault("all", Lane("all", self._limits))\n',
+            ),
+        ),
+        (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
+    ),
+    Plant(
+        "Retry-After ignored by the lane",
+        7,
+        "a server that asks for a pause gets none",
+        (
+            Edit(
+                "scheduler",
+                "        wish = min(retry_after or 0.0, _LONGEST_WISH)\n",
+                "        wish = 0.0\n",
+            ),
+        ),
+        (_SCHEDULER + "test_retry_after_is_obeyed",),
+    ),
+    Plant(
+        "Retry-After not read",
+        7,
+        "a server that asks for a pause gets none",
+        (
+            Edit(
+                "http",
+                "    pause = retry_after(response, now)\n",
+                "    pause = retry_after(response, now) and None\n",
+            ),
+        ),
+        ("tests/oauth/test_send.py::test_what_an_answer_means[trio-429]",),
+    ),
+    Plant(
+        "overdue by name",
+        7,
+        "after a long stop the tokens that end first wait",
+        (
+            Edit(
+                "scheduler",
+                "due.expires_at, due.did, due))\n",
+                "due.did, due.did, due))\n",
+            ),
+        ),
+        (_SCHEDULER + "test_overdue_sessions_go_by_their_end",),
+    ),
+    Plant(
+        "clock set back, not noticed",
+        7,
+        "everything is refreshed an hour too late",
+        (Edit("scheduler", "                if jumped < 0:\n", "                if jumped == 0:\n"),),
+        (_SCHEDULER + "test_a_clock_that_is_set_back_delays_nothing[3600.0]",),
+    ),
+    Plant(
+        "clock behind at the start, not noticed",
+        7,
+        "a machine that boots in 1970 refreshes nothing",
+        (Edit("scheduler", "            if behind > _JUMP:\n", "            if behind < 0:\n"),),
+        (_SCHEDULER + "test_a_clock_found_behind_at_the_start_delays_nothing",),
+    ),
+    Plant(
+        "sleeps as long as it can",
+        7,
+        "a resumed machine notices hours later that its clock went on",
+        (Edit("scheduler", "LONGEST_SLEEP = 30.0\n", "LONGEST_SLEEP = 1e9\n"),),
+        (_SCHEDULER + "test_after_a_suspend_due_work_starts_within_half_a_minute[3600.0]",),
+    ),
+    Plant(
+        "quarantine at first sight",
+        7,
+        "a record caught in the middle of a write is called broken",
+        (Edit("scheduler", "            if again:\n", "            if again is not None:\n"),),
+        (_SCHEDULER + "test_a_record_caught_in_the_middle_of_a_write_is_no_fault",),
+    ),
+    Plant(
+        "quarantine reported every time",
+        7,
+        "the log says the same for ever",
+        (
+            Edit(
+                "scheduler",
+                "        if self._quarantined.get(did) != error.reason:\n",
+                "        if self._quarantined.get(did) != did:\n",
+            ),
+        ),
+        (_GAPS + "test_a_broken_record_that_is_rewritten_is_reported_once",),
+    ),
+    Plant(
+        "a broken record ends the look-out",
+        7,
+        "one bad record stops everything",
+        (
+            Edit(
+                "scheduler",
+                "        except RecordError as error:\n            if again:\n                self._troubles.record_is_broken(did, error)\n",
+                "        except RecordError as error:\n            if again:\n                raise\n",
+            ),
+        ),
+        (_SCHEDULER + "test_a_broken_record_is_reported_once_and_hurts_nobody",),
+    ),
+    Plant(
+        "one session's exception is everybody's",
+        7,
+        "our own bug on one session ends the scheduler",
+        (
+            Edit(
+                "scheduler",
+                "        crashes = self._crashes[did] = self._crashes.get(did, 0) + 1\n",
+                "        if error:\n            raise error\n"
+                "        crashes = self._crashes[did] = self._crashes.get(did, 0) + 1\n",
+            ),
+        ),
+        (_GAPS + "test_one_sessions_exception_ends_nobody_elses_work",),
+    ),
+    Plant(
+        "a store error drops the session",
+        6,
+        "a session whose record could not be read once is never refreshed again",
+        (
+            Edit(
+                "scheduler",
+                "            attempt = await self._engine.refresh(did, force=did in self._forced)\n",
+                "            try:\n"
+                "                attempt = await self._engine.refresh(did, force=did in self._forced)\n"
+                "            except StoreError:\n"
+                "                return await self._store.delete(did)\n",
+            ),
+        ),
+        (_SCHEDULER + "test_a_store_that_fails_for_a_while_delays_only",),
+    ),
+)

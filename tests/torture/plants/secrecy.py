@@ -1,0 +1,60 @@
+"""Bugs that show secrets to whoever reads logs, errors and files."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+PLANTS = (
+    Plant(
+        "tokens in the repr of a session",
+        9,
+        "one log line with a session in it gives it away",
+        (
+            Edit(
+                "session",
+                "    return field(default=default, repr=False)\n",
+                "    return field(default=default)\n",
+            ),
+        ),
+        ("tests/core/test_session.py::test_no_secret_in_repr",),
+        short=True,
+    ),
+    Plant(
+        "tokens in the repr of a state",
+        9,
+        "one log line with a state in it gives the session away",
+        (
+            Edit(
+                "state",
+                "    last_good: str | None = field(default=None, repr=False)\n",
+                "    last_good: str | None = None\n",
+            ),
+        ),
+        ("tests/core/test_state.py::test_no_token_in_repr",),
+    ),
+    Plant(
+        "JWTs not masked in logs",
+        9,
+        "a server that quotes what it refuses puts tokens into the log",
+        (Edit("log", '    (re.compile(r"\\beyJ[\\w-]{8,}(?:\\.[\\w-]*)*", re.ASCII), _MASK),\n', ""),),
+        ("tests/log/test_redact.py::test_masked",),
+    ),
+    Plant(
+        "server's text repeated as it is",
+        9,
+        "a server that quotes what it refuses puts tokens into errors and states",
+        (Edit("http", '        text = text.replace(secret, "…")\n', "        text = text[:]\n"),),
+        ("tests/http/test_memory.py::test_a_refusal_never_repeats_what_was_sent",),
+    ),
+    Plant(
+        "broken record's text in its error",
+        9,
+        "what can't be parsed is shown, tokens and all",
+        (
+            Edit(
+                "session",
+                '        raise SessionError("not JSON") from None\n',
+                '        raise SessionError(f"not JSON: {text!r}") from None\n',
+            ),
+        ),
+        ("tests/core/test_session.py::test_what_is_not_a_session_is_said_without_its_secrets",),
+    ),
+)

@@ -1,0 +1,197 @@
+"""Bugs on the way of one session: claim, note, send, persist, judge."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_ENGINE = "tests/refresh/test_engine.py::"
+
+PLANTS = (
+    Plant(
+        "claim not taken",
+        1,
+        "two programs send one token",
+        (
+            Edit(
+                "refresh",
+                "        async with self._store.claim(did, patience=patience):\n",
+                "        if did:\n",
+            ),
+        ),
+        (_ENGINE + "test_no_claim_no_refresh[trio]",),
+        short=True,
+    ),
+    Plant(
+        "not read again under the claim",
+        1,
+        "whoever waited decides by what has changed",
+        (
+            Edit(
+                "refresh",
+                "        seen = (await self._store.read(did)).session\n",
+                "        entry = await self._store.read(did)\n        seen = entry.session\n",
+            ),
+            Edit(
+                "refresh",
+                "            entry = await self._store.read(did)\n            work = await",
+                "            work = await",
+            ),
+        ),
+        (
+            "tests/refresh/test_needed.py::test_it_saves_what_it_got_and_asks_once_for_many[trio]",
+            "tests/torture/test_gaps.py::test_whoever_waited_gets_what_the_other_brought",
+        ),
+        short=True,
+    ),
+    Plant(
+        "read again and not compared",
+        1,
+        "whoever forces while another refreshes rotates once more",
+        (
+            Edit(
+                "refresh",
+                "            if entry.session.refresh_token_hash != seen.refresh_token_hash:\n",
+                "            if entry.session.refresh_token_hash == '':\n",
+            ),
+        ),
+        (_ENGINE + "test_whoever_waited_finds_it_done[trio]",),
+    ),
+    Plant(
+        "shield dropped from the refresh",
+        2,
+        "a shutdown throws the new tokens away",
+        (
+            Edit(
+                "refresh",
+                "await finish(sending.send, work, prepared)",
+                "await sending.send(work, prepared)",
+            ),
+        ),
+        (_ENGINE + "test_nothing_cancels_it_past_the_note[trio]",),
+        short=True,
+    ),
+    Plant(
+        "shield dropped from finish",
+        2,
+        "a cancelled task leaves work half done",
+        (
+            Edit(
+                "finish",
+                "    running = _finish_task(work(*args)) if is_asyncio() else work(*args)\n"
+                "    with anyio.CancelScope(shield=True):\n"
+                "        return await running\n",
+                "    return await work(*args)\n",
+            ),
+        ),
+        ("tests/core/test_finish.py::test_a_cancelled_scope_waits_for_the_work",),
+    ),
+    Plant(
+        "native cancellation not shielded",
+        2,
+        "asyncio's own cancel and time-outs go through the shield",
+        (Edit("finish", "_finish_task(work(*args)) if is_asyncio() else work(*args)", "work(*args)"),),
+        ("tests/core/test_finish.py::test_a_native_cancellation_waits_for_the_work",),
+    ),
+    Plant(
+        "note not written",
+        3,
+        "after a crash nobody knows that the token was sent",
+        (
+            Edit(
+                "refresh",
+                "        match await self._ledger.commit(work.session, noted):\n",
+                "        match Committed.DONE if noted else Committed.GONE:\n",
+            ),
+        ),
+        (_ENGINE + "test_the_note_is_durable_before_the_first_byte[trio]",),
+        short=True,
+    ),
+    Plant(
+        "tokens judged before they are kept",
+        3,
+        "tokens that do not fit are thrown away, and the session with them",
+        (
+            Edit(
+                "refresh",
+                "        state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())\n",
+                "        state = replace(state, last_good=sent.state.last_good)\n",
+            ),
+        ),
+        (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
+    ),
+    Plant(
+        "misfit published",
+        3,
+        "another account's tokens in this one's record",
+        (
+            Edit(
+                "refresh",
+                "            case Arrived(tokens=tokens, misfit=None):\n",
+                "            case Arrived(tokens=tokens):\n",
+            ),
+        ),
+        (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
+    ),
+    Plant(
+        "spent token sent again",
+        4,
+        "a foreign program's old copy ends the session",
+        (
+            Edit(
+                "refresh",
+                "    if session.refresh_token_hash in state.spent:\n",
+                "    if state.spent == 'x':\n",
+            ),
+            Edit(
+                "state",
+                "        return Adopted(session, state, Change.SPENT)\n",
+                "        return Adopted(stored, state, Change.SPENT)\n",
+            ),
+        ),
+        (_ENGINE + "test_a_spent_token_put_back_is_undone[trio]",),
+    ),
+    Plant(
+        "used token of a misfit sent again",
+        4,
+        "a token that is known to be used up goes out",
+        (
+            Edit(
+                "refresh",
+                "    if session.refresh_token_hash in state.spent:\n",
+                "    if state.spent == 'x':\n",
+            ),
+        ),
+        (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
+    ),
+    Plant(
+        "pins not put back",
+        4,
+        "a foreign save unpins issuer and client",
+        (
+            Edit(
+                "state",
+                "        return replace(session, **dropped)\n",
+                "        return session if dropped is not None else session\n",
+            ),
+        ),
+        (_ENGINE + "test_dropped_pins_are_restored[trio]",),
+    ),
+    Plant(
+        "tokens outlive a logout",
+        4,
+        "whoever logged out during a refresh is still logged in at the server",
+        (Edit("refresh", "                await self._refresher.revoke(session)\n", ""),),
+        (_ENGINE + "test_a_logout_during_a_refresh_wins[trio]",),
+    ),
+    Plant(
+        "logout forgets the predecessor",
+        4,
+        "a legacy session lives on by its token of before",
+        (
+            Edit(
+                "cli",
+                "    if adopted.state.predecessor is not None:\n",
+                "    if adopted.state.predecessor == '':\n",
+            ),
+        ),
+        ("tests/cli/test_commands.py::test_logout[legacy]",),
+    ),
+)
