@@ -113,11 +113,9 @@ class MortalStore:
 
 
 class _MortalWatch:
-    def __init__(self, inner: Any, life: Life) -> None:
+    def __init__(self, inner: Watch, life: Life) -> None:
         self._inner, self._life = inner, life
 
     async def wait_changed(self) -> Collection[str]:
-        changed: Collection[str] = ()
         async with self._life.waiting():
-            changed = await self._inner.wait_changed()
-        return changed
+            return await self._inner.wait_changed()

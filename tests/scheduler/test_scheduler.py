@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -14,10 +15,10 @@ import pytest
 from idiolectd.errors import StoreError
 from idiolectd.events import IssuerPaused, SessionCrashed, SessionQuarantined
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Answer, Entry
+from idiolectd.ports import Answer, Entry, SplitRefresher
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import LaneLimits, Scheduler
-from idiolectd.session import OAuthSession
+from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.support import FakeServer, Recorder, VirtualClock, did, planner
 
@@ -53,8 +54,9 @@ class World:
 
     def new_scheduler(self) -> Scheduler:
         """Another process' scheduler over the same store and servers."""
+        refreshers: dict[Kind, SplitRefresher[Any]] = {"dpop": cast("SplitRefresher[Any]", self)}
         engine = RefreshEngine(
-            self.store, {"dpop": self}, planner=planner(), clock=self.clock, events=self.events
+            self.store, refreshers, planner=planner(), clock=self.clock, events=self.events
         )
         return Scheduler(
             self.store, engine, clock=self.clock, emit=self.events, limits=self.limits, luck=lambda: 0.5

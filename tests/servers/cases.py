@@ -159,6 +159,10 @@ def _strange_answers() -> list[Case]:
     ]
 
 
+# What no server should say of a token's life.
+_NONSENSE: tuple[object, ...] = (0, -1, -1e308, "900", "soon", True, [], {}, 1e400)
+
+
 def _bent_tokens() -> list[Case]:
     lives = [
         Case(
@@ -167,7 +171,7 @@ def _bent_tokens() -> list[Case]:
             kinds=OAUTH,
             states=frozenset({"fresh"}),
         )
-        for value in (0, -1, -1e308, "900", "soon", True, [], {}, 1e400)
+        for value in _NONSENSE
     ] + [
         Case(
             "expires_in: 0.001", m.bends(expires_in=0.001), kinds=OAUTH, states=frozenset({"fresh"}), life=10

@@ -62,7 +62,7 @@ class Clocks:
         self.error += seconds
 
 
-async def no_txt(_name: str) -> list[str]:
+async def no_txt(name: str) -> list[str]:
     """A DNS without TXT records."""
     return []
 

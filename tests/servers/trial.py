@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -111,7 +112,7 @@ async def _meanwhile(row: Row, h: House, sessions: list[OAuthSession]) -> None:
         row.problems.append("nothing was sent at all: the case shows nothing")
     if row.case.pause:
         times = [one.at for one in sent]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         # Those that were on their way when the first refusal came are not held against it.
         if any(1.0 < gap < row.case.pause - 1.0 for gap in gaps):
             row.problems.append(f"asked again after {min(g for g in gaps if g > 1.0):.0f} s")
@@ -129,6 +130,7 @@ async def _afterwards(row: Row, h: House, seen: OAuthSession) -> None:
     row.known += (state.state is State.FRESH and works) or _holds_newest(h, state)
     if state.state is State.RELOGIN_REQUIRED and honoured:
         row.problems.append("given up, and the server still honours it")
+    good = False
     match fate:
         case Fate.LIVES:
             good = honoured and (works or row.case.deaf) and state.state is State.FRESH

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
@@ -107,7 +108,7 @@ async def test_records_in_other_offsets_are_refreshed_in_time(hours: int) -> Non
     async with house(access_life=LIFE) as h:
         for _ in range(5):
             session = await h.login()
-            there = {
+            there: dict[str, Any] = {
                 name: datetime.fromtimestamp(parse_rfc3339(getattr(session, name)) or 0, offset).isoformat()
                 for name in ("issued_at", "expires_at", "refresh_expires_at", "session_started_at")
             }

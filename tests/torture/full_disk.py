@@ -3,7 +3,7 @@
 For both stores: a tmpfs of a few MiB in a mount namespace of its own, the daemon as a process, a simulator
 with tokens of a few seconds. The spill folder lies on another file system.
 
-* full: the disk is filled up. Nothing is sent without room, and the log says why.
+* full, and nearly so: the disk is filled up. Nothing is sent without room, and the log says why.
 * answers: it is filled up while requests are on their way. Their tokens are saved or spilled; the daemon is
   killed, and the next one goes on with them.
 * read-only: the mount is. Again nothing is sent that could not be saved. (Files that SQLite has open stay
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.daemon_process import DaemonProcess, environment
@@ -44,8 +45,11 @@ _SIZE = "3m"
 _LIFE = 4.0
 _SESSIONS = 4
 
+# A note before the request fits into that, and not much more.
+_NEARLY = 64 * 1024
+
 # Longer than a token lives, so that every session comes due.
-_LOOK = 6.0
+_LOOK = 5.0
 
 # A daemon that could not work looks again after a while; this is the longest that it may take.
 _PATIENCE = 60.0
@@ -156,8 +160,8 @@ class House:
         return wait("every session works", lambda: all(call_works(one) for one in self.records()))
 
     @contextmanager
-    def full(self) -> Iterator[None]:
-        """The disk is full inside the block."""
+    def full(self, *, but: int = 0) -> Iterator[None]:
+        """The disk is full inside the block, but for so many bytes."""
         filler = self.disk / "filler"
         try:
             with filler.open("wb", buffering=0) as file:
@@ -167,6 +171,7 @@ class House:
                             pass
                     except OSError:
                         continue
+                file.truncate(file.tell() - but)
             yield
         finally:
             filler.unlink()
@@ -200,6 +205,7 @@ def _live_through(kind: StoreKind) -> House:
         house = House(kind, folder, simulator)
         with house.daemon() as daemon:
             daemon.wait_event("daemon.ready")
+            _refuse(house, daemon, "nearly full", partial(house.full, but=_NEARLY))
             _refuse(house, daemon, "full", house.full)
             _refuse(house, daemon, "read-only", house.read_only)
             _answers_meet_a_full_disk(house, daemon)
@@ -265,7 +271,7 @@ def wait(what: str, is_so: Callable[[], bool]) -> float:
 def _judge(house: House, promises: Promises) -> None:
     kind, stats = house.place.kind, house.stats
     for phase in house.phases:
-        if phase.name == "full" or (phase.name, kind) == ("read-only", "files"):
+        if phase.name in ("full", "nearly full") or (phase.name, kind) == ("read-only", "files"):
             promises.expect(f"{kind}, {phase.name}: tokens sent without room", phase.sent, 0)
             promises.expect(f"{kind}, {phase.name}: the log says so", bool(phase.said), True)
     if kind == "files":  # SQLite may have had the room it needed in its log

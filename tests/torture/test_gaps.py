@@ -1,7 +1,6 @@
-"""Promises that a planted bug showed to be untested, and narrow versions of long tests; see `plants`."""
+"""Promises that a planted bug showed to be untested; see `tests.torture.plants`."""
 
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,18 @@ import anyio.lowlevel
 import httpcore
 import pytest
 import trio
-import trio.testing
 
-from idiolectd.errors import NotSent, StoreError
-from idiolectd.events import SessionRefreshed
+from idiolectd.daemon.presence import hold_daemonship
+from idiolectd.errors import LockBusy, NotSent, SessionError, StoreError
 from idiolectd.http import NetworkPolicy
 from idiolectd.http.guard import GuardedBackend
-from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry
-from idiolectd.ports import Answer
+from idiolectd.outcome import Current, Refreshed
 from idiolectd.refresh import RefreshEngine
-from idiolectd.scheduler import LaneLimits
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from idiolectd.store.room import ensure_room
-from tests.scheduler.test_scheduler import World
-from tests.support import FakeServer, Recorder, SetClock, did, planner
+from tests.refresh.test_spill import Host
+from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, did, planner
 
 DID = did(1)
 
@@ -97,6 +93,34 @@ async def test_whoever_waited_gets_what_the_other_brought() -> None:
     assert len(prepared) == 1
 
 
+@pytest.mark.anyio
+async def test_a_foreign_login_adopts_no_spill(tmp_path: Path) -> None:
+    """Tokens that could not be saved belong to the token before them, and to no login that came since."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    login = host.server.login(DID, key=OTHER_KEY)
+    host.store.put_record(DID, login.to_json().encode())
+    await host.engine.look(DID)
+    assert await host.house.load() == login
+
+
+@pytest.mark.parametrize("text", ['{"accessJwt": "secret-1', '{"accessJwt": "secret-1"} {', "secret-1"])
+def test_half_a_record_is_not_quoted(text: str) -> None:
+    """What can't be parsed may hold tokens all the same."""
+    with pytest.raises(SessionError) as caught:
+        OAuthSession.from_json(text)
+    assert "secret" not in repr(caught.value)
+
+
+def test_a_store_has_one_daemon(tmp_path: Path) -> None:
+    """Whoever comes second is refused, and may come when the first has gone."""
+    busy = pytest.raises(LockBusy, match="another idiolectd")
+    with hold_daemonship(tmp_path / "run"), busy, hold_daemonship(tmp_path / "run"):
+        pass
+    with hold_daemonship(tmp_path / "run"):
+        pass
+
+
 class Resolver(trio.abc.HostnameResolver):
     """Knows one name, with the addresses given."""
 
@@ -147,123 +171,3 @@ def test_every_address_of_a_name_is_checked(numbers: tuple[str, str]) -> None:
 
     trio.run(connect)
     assert dialler.hosts == []
-
-
-def in_virtual_time(run: Callable[[World], Awaitable[None]]) -> None:
-    """Runs a scheduler's test: an hour takes a moment."""
-
-    async def main() -> None:
-        await run(World(limits=LaneLimits(concurrency=2)))
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-def test_a_broken_record_that_is_rewritten_is_reported_once() -> None:
-    """Somebody who saves the same rubbish again and again makes no second report; other rubbish does."""
-
-    async def run(world: World) -> None:
-        async with world.running():
-            for expected, text in ((1, b"{"), (1, b"{"), (1, b"{"), (2, b"[]")):
-                world.store.put_record(DID, text)
-                await anyio.sleep(10)
-                assert len(world.events.of("session.quarantined")) == expected
-
-    in_virtual_time(run)
-
-
-# Narrow versions -----------------------------------------------------------------------------------
-
-
-def refreshed(world: World, server: FakeServer) -> list[SessionRefreshed]:
-    """The refreshes that one server granted."""
-    return [
-        event
-        for event in world.events.events
-        if isinstance(event, SessionRefreshed) and event.issuer == server.issuer
-    ]
-
-
-def test_ten_sessions_of_a_dead_server_ask_it_seldom() -> None:
-    """Half an hour of 503: about one request in each of the breaker's pauses, whoever sends it."""
-
-    async def run(world: World) -> None:
-        server = world.server("down", life=600)
-        for number in range(10):
-            await world.store.save(server.login(did(number)))
-
-        async def fail(_session: OAuthSession) -> Answer:
-            return Retry("http_503", "unavailable", issuer_wide=True)
-
-        server.before = fail
-        async with world.running():
-            await anyio.sleep(2000)
-        assert 10 < len(server.sent) < 70
-
-    in_virtual_time(run)
-
-
-def test_an_issuer_that_hangs_delays_nobody_else() -> None:
-    """While one issuer takes a minute for each answer, another's sessions are refreshed in time."""
-
-    async def run(world: World) -> None:
-        dead, alive = world.server("hangs"), world.server("works")
-        for number in range(20):
-            await world.store.save((dead, alive)[number % 2].login(did(number)))
-
-        async def hang(_session: OAuthSession) -> Answer:
-            await anyio.sleep(60)
-            return Retry("read_timeout", "no answer", issuer_wide=True)
-
-        dead.before = hang
-        async with world.running():
-            await anyio.sleep(3600)
-        granted = refreshed(world, alive)
-        assert len(granted) >= 10
-        assert max(event.lateness or 0.0 for event in granted) < 5
-
-    in_virtual_time(run)
-
-
-def test_sessions_without_answers_go_behind_the_others() -> None:
-    """Three sessions that always trip the breaker, and are always the most urgent, starve nobody."""
-
-    async def run(world: World) -> None:
-        server = world.server("shared", life=400)
-        for number in range(3):
-            await world.store.save(server.login(did(number)))
-        server.life = 500
-        for number in range(3, 10):
-            await world.store.save(server.login(did(number)))
-
-        async def poison(session: OAuthSession) -> Answer | None:
-            return Ambiguous("http_502", "bad gateway") if session.did < did(3) else None
-
-        server.before = poison
-        async with world.running():
-            await anyio.sleep(5000)
-        granted = refreshed(world, server)
-        assert len(granted) >= 7 * 10
-        assert max(event.lateness or 0.0 for event in granted) < 120
-
-    in_virtual_time(run)
-
-
-def test_one_sessions_exception_ends_nobody_elses_work() -> None:
-    """Our own bug on one session: the other goes on, and the bug is met seldom."""
-
-    async def run(world: World) -> None:
-        server = world.server("works", life=100)
-        for number in (1, 2):
-            await world.store.save(server.login(did(number)))
-
-        async def bug(session: OAuthSession) -> None:
-            if session.did == did(1):
-                raise ZeroDivisionError
-
-        server.before = bug
-        async with world.running():
-            await anyio.sleep(2000)
-        assert 1 <= len(world.events.of("session.crashed")) < 40
-        assert len(refreshed(world, server)) >= 20
-
-    in_virtual_time(run)

@@ -105,7 +105,6 @@ PLANTS = (
             ),
         ),
         (_CONTRACT + "test_a_commit_to_a_deleted_session_writes_nothing",),
-        short=True,
     ),
     Plant(
         "whole record written",
@@ -236,6 +235,19 @@ PLANTS = (
         short=True,
     ),
     Plant(
+        "left-over journal is an error",
+        6,
+        "a database whose writer was killed can't be opened any more",
+        (
+            Edit(
+                "store",
+                "                if error.sqlite_errorcode not in _HALF_WRITTEN:\n",
+                "                if _HALF_WRITTEN:\n",
+            ),
+        ),
+        (_SQLITE + "test_a_journal_left_by_a_writer_that_died_is_rolled_back[trio]",),
+    ),
+    Plant(
         "file open to all",
         9,
         "other users read the tokens",
@@ -247,7 +259,7 @@ PLANTS = (
         7,
         "saving one account destroys another's session",
         (Edit("did", "{rest.replace(':', '~3A').replace('_', '~5F')}", "{rest.replace(':', '_')}"),),
-        ("tests/store/test_names.py::test_no_two_dids_share_a_file",),
+        (_CONTRACT + "test_dids_that_upstream_confuses_are_two_sessions",),
     ),
     Plant(
         "triggers that read JSON",
@@ -273,6 +285,6 @@ PLANTS = (
                 "        lock = contextlib.nullcontext()\n",
             ),
         ),
-        ("tests/cli/test_process.py::test_run",),
+        ("tests/torture/test_gaps.py::test_a_store_has_one_daemon",),
     ),
 )

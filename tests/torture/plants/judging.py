@@ -120,6 +120,13 @@ PLANTS = (
         ("tests/oauth/test_probe_revoke.py::test_a_server_that_never_revokes_is_said_so[trio]",),
     ),
     Plant(
+        "HTTP dates in local time",
+        6,
+        "east of Greenwich every proof is hours off",
+        (Edit("http", "found.replace(tzinfo=found.tzinfo or UTC)", "found"),),
+        ("tests/times/test_spelling.py::test_http_dates_are_utc",),
+    ),
+    Plant(
         "the life of a token guessed",
         7,
         "clients hold expired tokens",

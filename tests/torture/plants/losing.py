@@ -58,7 +58,7 @@ PLANTS = (
                 "spilled.session",
             ),
         ),
-        (_SPILL + "test_a_spill_is_no_clock[trio]",),
+        ("tests/torture/test_gaps.py::test_a_foreign_login_adopts_no_spill[trio]",),
     ),
     Plant(
         "no look at the room",
@@ -79,8 +79,21 @@ PLANTS = (
         6,
         "a request that is still served is taken for lost",
         (Edit("refresh", "state.note.at + self.policy.settle", "state.note.at"),),
-        (_LOST + "test_a_crash_after_the_note_is_found_out_later[trio]",),
+        (_LOST + "test_nothing_happens_before_it_has_settled[trio]",),
         short=True,
+    ),
+    Plant(
+        "settling time by the wall clock only",
+        6,
+        "a clock that is set forward makes a request that is still served pass for lost",
+        (
+            Edit(
+                "scheduler",
+                "self._settled_at.pop(due.did, -math.inf) - anyio.current_time()",
+                "self._settled_at.pop(due.did, -math.inf) - math.inf",
+            ),
+        ),
+        ("tests/torture/test_gaps_in_time.py::test_a_clock_set_forward_shortens_no_settling",),
     ),
     Plant(
         "settling time is no matter for force",
@@ -99,7 +112,7 @@ PLANTS = (
                 "            return Ambiguous(*_last_words(state))\n",
             ),
         ),
-        (_LOST + "test_a_crash_after_the_note_is_found_out_later[trio]",),
+        (_LOST + "test_nothing_happens_before_it_has_settled[trio]",),
     ),
     Plant(
         "nobody asked before a repetition",

@@ -4,7 +4,7 @@ from tests.torture.plants.plant import Edit, Plant
 
 _POLICY = "tests/core/test_policy.py::"
 _ENGINE = "tests/refresh/test_engine.py::"
-_GAPS = "tests/torture/test_gaps.py::"
+_GAPS = "tests/torture/test_gaps_in_time.py::"
 _SCHEDULER = "tests/scheduler/test_scheduler.py::"
 
 PLANTS = (
@@ -84,6 +84,13 @@ PLANTS = (
         (_GAPS + "test_ten_sessions_of_a_dead_server_ask_it_seldom",),
     ),
     Plant(
+        "lost answers do not back off",
+        7,
+        "a gateway in trouble is asked every half minute for ever",
+        (Edit("refresh", "settled_at > now and state.attempts <= 1:", "settled_at > now:"),),
+        (_GAPS + "test_a_session_without_answers_is_sent_seldom",),
+    ),
+    Plant(
         "poisoned sessions first",
         7,
         "sessions that always trip the breaker starve the others of their issuer",
@@ -161,7 +168,7 @@ PLANTS = (
         7,
         "a resumed machine notices hours later that its clock went on",
         (Edit("scheduler", "LONGEST_SLEEP = 30.0\n", "LONGEST_SLEEP = 1e9\n"),),
-        (_SCHEDULER + "test_after_a_suspend_due_work_starts_within_half_a_minute[3600.0]",),
+        (_GAPS + "test_a_resume_is_noticed_between_two_refills",),
     ),
     Plant(
         "quarantine at first sight",

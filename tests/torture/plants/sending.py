@@ -39,7 +39,6 @@ PLANTS = (
             "tests/refresh/test_needed.py::test_it_saves_what_it_got_and_asks_once_for_many[trio]",
             "tests/torture/test_gaps.py::test_whoever_waited_gets_what_the_other_brought",
         ),
-        short=True,
     ),
     Plant(
         "read again and not compared",
