@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import httpx
 
+from idiolectd.ports import Watch
 from idiolectd.store import InMemoryOAuthTokenStore
 
 

@@ -122,7 +122,7 @@ PLANTS = (
     Plant(
         "HTTP dates in local time",
         6,
-        "east of Greenwich every proof is hours off",
+        "a date without a zone makes proofs hours wrong wherever clocks are not UTC's",
         (Edit("http", "found.replace(tzinfo=found.tzinfo or UTC)", "found"),),
         ("tests/times/test_spelling.py::test_http_dates_are_utc",),
     ),
