@@ -174,6 +174,8 @@ def _head(store: SharedStore, config: Config) -> list[str]:
         if daemon is not None
         else "daemon: not running",
     ]
+    if daemon is not None and daemon.unpersisted:
+        lines.append(f"NOT SAVED, look at the disk: {', '.join(daemon.unpersisted)}")
     if daemon is not None and daemon.paused:
         lines.append(f"paused: {', '.join(daemon.paused)}")
     return lines

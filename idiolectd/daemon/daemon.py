@@ -126,7 +126,7 @@ class _Daemon:
             self._is_ready = True
             sessions = await parts.store.count()
             self._log(events.DaemonReady(sessions=sessions))
-            self._notifier.ready(_status(sessions, scheduler))
+            self._notifier.ready(_status(sessions, scheduler, 0))
             tg.start_soon(self._report, parts, scheduler, daemonship, presence)
             self._start_watchdog(tg, parts, scheduler)
 
@@ -191,10 +191,11 @@ class _Daemon:
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
-            presence = replace(presence, paused=scheduler.statistics().troubled)
+            holding = parts.engine.patience.holding
+            presence = replace(presence, paused=scheduler.statistics().troubled, unpersisted=sorted(holding))
             daemonship.note(presence)
             try:
-                self._notifier.status(_status(await parts.store.count(), scheduler))
+                self._notifier.status(_status(await parts.store.count(), scheduler, len(holding)))
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
 
@@ -217,9 +218,10 @@ def _limits(config: Config) -> LaneLimits:
     return LaneLimits(concurrency=config.refresh.concurrency, rate=config.refresh.rate)
 
 
-def _status(sessions: int, scheduler: Scheduler) -> str:
+def _status(sessions: int, scheduler: Scheduler, unpersisted: int) -> str:
     now = scheduler.statistics()
-    parts = [f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
+    alarm = [f"{unpersisted} NOT SAVED: look at the disk"] if unpersisted else []
+    parts = [*alarm, f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
     if now.troubled:
         parts.append(f"{len(now.troubled)} issuers in trouble")
     if now.quarantined:

@@ -30,6 +30,7 @@ class Presence:
         version: which idiolectd it is.
         config: its configuration file, if it has one.
         paused: issuers that nothing is sent to now, as of the last note.
+        unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
     """
 
     pid: int
@@ -37,6 +38,7 @@ class Presence:
     version: str
     config: str | None = None
     paused: list[str] = field(default_factory=list)
+    unpersisted: list[str] = field(default_factory=list)
 
 
 class Daemonship:

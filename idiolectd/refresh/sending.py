@@ -36,9 +36,13 @@ class Patience:
 
     Args:
         longest: for this many seconds; a daemon: without end.
+
+    Attributes:
+        holding: the sessions whose tokens are held now. Any is an alarm: the disk.
     """
 
     def __init__(self, longest: float = math.inf) -> None:
+        self.holding: set[str] = set()
         self._longest = longest
         self._until = math.inf
 
@@ -155,6 +159,7 @@ class Sending:
             try:
                 committed = await self._ledger.commit(sent.session, done, tokens=tokens)
             except StoreError as error:
+                self._patience.holding.add(arrived.did)
                 place = place or await self._spill_over(sent.session, arrived)
                 self._ledger.emit(report.unpersisted(sent.session, sent.state, error, place))
                 if not self._patience.lasts(since, pause):
@@ -163,6 +168,7 @@ class Sending:
                 if place is not None and self._spill is not None:
                     with contextlib.suppress(StoreError):  # worthless now; the next claim removes it
                         await self._spill.remove(arrived.did)
+                self._patience.holding.discard(arrived.did)
                 return committed
             await anyio.sleep(pause)
             pause = min(longest, pause * 2)

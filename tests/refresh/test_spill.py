@@ -5,6 +5,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from idiolectd.errors import StoreError
@@ -105,6 +106,21 @@ async def test_a_foreign_put_back_does_not_lose_the_spill(tmp_path: Path) -> Non
     host.store.put_record(DID, without_ours(oldest).to_json().encode())
     await host.engine.look(DID)
     assert host.server.is_current(await host.house.load())
+
+
+async def test_what_is_held_is_known_while_it_is_held(tmp_path: Path) -> None:
+    """The daemon can raise the alarm for as long as tokens are held, and no longer."""
+    host = Host(tmp_path / "spill")
+    await host.store.save(host.server.login(DID))
+    await host.house.make_due()
+    host.store.broken = 1000
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(host.engine.refresh, DID)
+        with anyio.fail_after(5):
+            while host.engine.patience.holding != {DID}:
+                await anyio.sleep(0.01)
+        host.store.broken = 0
+    assert host.engine.patience.holding == set()
 
 
 async def test_a_save_that_works_after_all_leaves_nothing(tmp_path: Path) -> None:
