@@ -50,16 +50,22 @@ class Plan:
         """Plans a session anew; None: it has no next attempt."""
         if due is None or due.at > self._horizon:
             self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
-            return
+        else:
+            self._put(due)
+
+    def put_off(self, did: str, pause: float) -> None:
+        """Looks again later; what is to be done then, and in which lane, the record will say.
+
+        Wherever the horizon is: nobody else knows of this line.
+        """
+        now = self._clock.now()
+        self._put(Due(at=now + pause, did=did, expires_at=now, lane=NOWHERE))
+
+    def _put(self, due: Due) -> None:
         earlier = self._agenda.next_at
         self._agenda.put(due)
         if earlier is None or due.at < earlier:
             self._bell.set()
-
-    def put_off(self, did: str, pause: float) -> None:
-        """Looks again later; what is to be done then, and in which lane, the record will say."""
-        now = self._clock.now()
-        self.put(did, Due(at=now + pause, did=did, expires_at=now, lane=NOWHERE))
 
     def pop_due(self) -> list[Due]:
         """Takes out every line whose time has come."""

@@ -6,7 +6,8 @@ with the tokens it speaks of; nobody else changes a field.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -214,14 +215,52 @@ def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
 
 
 def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(RefreshState)}
-    values = {name: value for name, value in raw.items() if name in known}
-    nested: dict[str, Any] = {"last_error": LastError, "note": Note, "pins": Pins}
-    for name, made in nested.items():
-        if name in values:
-            values[name] = made(**values[name])
-    if "state" in values:
-        values["state"] = State(values["state"])
-    if "spent" in values:
-        values["spent"] = tuple(values["spent"])
+    """The known fields, each of its type.
+
+    Raises:
+        TypeError, ValueError: one is not.
+    """
+    values = {name: _FIELDS[name](value) for name, value in raw.items() if name in _FIELDS}
+    for name, made in (("last_error", _LAST_ERROR), ("note", _NOTE), ("pins", _PINS)):
+        if values.get(name) is not None:
+            kind, of = made
+            found = values[name]
+            values[name] = kind(**{key: check(found[key]) for key, check in of.items() if key in found})
     return values
+
+
+def _a(*kinds: type) -> Callable[[Any], Any]:
+    """Lets values of these types pass; a boolean is no number, and a number is finite."""
+
+    def check(value: Any) -> Any:
+        if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError
+        return value
+
+    return check
+
+
+_NONE = type(None)
+_TEXT = _a(str, _NONE)
+_TIME = _a(int, float, _NONE)
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "state": State,
+    "cause": _TEXT,
+    "attempts": _a(int),
+    "refusals": _a(int),
+    "last_success_at": _TIME,
+    "last_error": _a(dict, _NONE),
+    "next_attempt_at": _TIME,
+    "note": _a(dict, _NONE),
+    "spent": lambda value: tuple(_a(str)(spent) for spent in _a(list)(value)),
+    "last_good": _TEXT,
+    "withheld": _TEXT,
+    "predecessor": _TEXT,
+    "pins": _a(dict),
+    "token_seen_at": _TIME,
+    "identity_checked_at": _TIME,
+    "ending": _a(bool),
+}
+_LAST_ERROR = LastError, {"code": _a(str), "message": _a(str), "at": _a(int, float)}
+_NOTE = Note, {"token_hash": _a(str), "at": _a(int, float), "unclear": _a(int)}
+_PINS = Pins, {f.name: _TEXT for f in fields(Pins)}

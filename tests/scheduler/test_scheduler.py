@@ -357,6 +357,21 @@ async def test_a_store_that_fails_for_a_while_delays_only() -> None:
     assert len(server.sent) >= 1
 
 
+async def test_a_login_that_can_not_be_looked_at_is_not_forgotten() -> None:
+    """A first look that fails right after a suspend, before the horizon has moved on, is repeated."""
+    world = World()
+    server = world.server("works", life=600)
+    async with world.running():
+        await anyio.sleep(31)
+        world.clock.offset += 3000
+        world.store.is_down = True
+        await world.store.save(server.login(did(1)))
+        await anyio.sleep(1)
+        world.store.is_down = False
+        await anyio.sleep(600)
+    assert len(server.sent) == 1
+
+
 @pytest.mark.parametrize("jump", [3600.0, 5 * DAY])
 async def test_after_a_suspend_due_work_starts_within_half_a_minute(jump: float) -> None:
     """When the wall clock went on while everything slept, what is due starts within 30 seconds."""
