@@ -196,13 +196,23 @@ class Lane:
         return {"Refreshed": "saved", "Unpersisted": "spilled"}.get(outcome, "refused")
 
 
-def sample(plans: Sequence[Plan], size: int, seed: int) -> Iterator[Plan]:
-    """Some plans, spread evenly over the run; faults and modes as the lot falls."""
+def sample(plans: Sequence[Plan], size: int, seed: int) -> list[Plan]:
+    """Some plans: half spread over the run, half over its last part, where tokens have to be saved in spite of it."""
     lot = random.Random(seed)
     numbers = max(plan.number for plan in plans) + 1
+    late = [plan for plan in plans if plan.mode != "once"]
+    return [
+        *_spread(lot, plans, 0, numbers, size // 2),
+        *_spread(lot, late, int(0.6 * numbers), numbers, size - size // 2),
+    ]
+
+
+def _spread(lot: random.Random, plans: Sequence[Plan], start: int, end: int, size: int) -> Iterator[Plan]:
     for i in range(size):
-        first, end = i * numbers // size, (i + 1) * numbers // size
-        yield lot.choice([plan for plan in plans if first <= plan.number < max(end, first + 1)])
+        first, last = start + i * (end - start) // size, start + (i + 1) * (end - start) // size
+        found = [plan for plan in plans if first <= plan.number <= last]
+        if found:
+            yield lot.choice(found)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -210,7 +220,7 @@ def main(arguments: argparse.Namespace) -> None:
     lane = Lane(Server(arguments.server), arguments.store, arguments.folder)
     plans = lane.plans()
     if arguments.sample is not None:
-        plans = list(sample(plans, arguments.sample, arguments.seed))
+        plans = sample(plans, arguments.sample, arguments.seed)
     for plan in plans[arguments.first :: arguments.step]:
         print(json.dumps(asdict(lane.disturb(plan))), flush=True)
 

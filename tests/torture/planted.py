@@ -173,6 +173,7 @@ def main() -> int:
     plants = [
         plant for plant in PLANTS if arguments.only in plant.name and (plant.short or not arguments.short)
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the copies go
     # The order proves that no plant leans on the one before it.
     Random(arguments.seed).shuffle(plants)
     with tempfile.TemporaryDirectory(prefix="idiolectd-planted-", ignore_cleanup_errors=True) as folder:
@@ -195,27 +196,30 @@ def _made(folder: Path) -> Path:
 
 def _red_already(copies: Sequence[Copy], plants: Sequence[Plant]) -> dict[str, str]:
     """The tests that do not pass without any bug, and what is wrong with them."""
-    tests = {test for plant in plants for test in plant.caught_by}
+    red = _not_passing(copies, sorted({test for plant in plants for test in plant.caught_by}))
+    # A busy machine can make a test fail that depends on real time; once more, it passes.
+    return _not_passing(copies[:1], sorted(red)) if red else red
+
+
+def _not_passing(copies: Sequence[Copy], tests: Sequence[str]) -> dict[str, str]:
     # By file, so that what a module sets up is set up once.
     files: dict[str, list[str]] = {}
-    for test in sorted(tests):
+    for test in tests:
         files.setdefault(test.partition("::")[0], []).append(test)
     shares: list[list[str]] = [[] for _ in copies]
     for names in sorted(files.values(), key=len, reverse=True):
         min(shares, key=len).extend(names)
+    shares = [share for share in shares if share]
     with ThreadPoolExecutor(len(copies)) as pool:
-        runs = [
-            pool.submit(copy.unplanted, share) for copy, share in zip(copies, shares, strict=True) if share
-        ]
+        runs = list(pool.map(Copy.unplanted, copies, shares))
     red: dict[str, str] = {}
-    for run, share in zip(runs, filter(None, shares), strict=True):
-        done = run.result()
-        print(f"without any bug: {_last_line(done.stdout)}")
-        failed = [*_FAILED.findall(done.stdout), *_ERROR.findall(done.stdout)]
-        if done.returncode == 0:
+    for run, share in zip(runs, shares, strict=True):
+        print(f"without any bug: {_last_line(run.stdout)}", flush=True)
+        failed = [*_FAILED.findall(run.stdout), *_ERROR.findall(run.stdout)]
+        if run.returncode == 0:
             continue
-        if done.returncode != 1 or not failed:  # nothing was run: one name is not there, say
-            red |= dict.fromkeys(share, f"none can be run: {_last_line(done.stdout)}")
+        if run.returncode != 1 or not failed:  # nothing was run: one name is not there, say
+            red |= dict.fromkeys(share, f"none can be run: {_last_line(run.stdout)}")
         red |= {
             test: f"{name} fails" for name in failed for test in share if f"{name}[".startswith(f"{test}[")
         }
