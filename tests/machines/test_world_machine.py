@@ -276,4 +276,4 @@ def replace_body(sent: Any) -> Any:
 
 
 TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
-TestWorld.settings = runs(120, 20)
+TestWorld.settings = runs(40, 20)

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -37,6 +38,15 @@ from tests.torture.stores import STORE_KINDS, StoreKind, StorePlace, token_hash
 _LIFE = 3600.0
 
 
+# On a machine that has far fewer cores than the crowd has heads, one may wait too long for a lock.
+# Then it has done nothing, which is right; it has to be rare.
+_BUSY = "LockBusy"
+_MOST_BUSY = 0.02
+
+# For one store; who is not done by then hangs.
+_LIMIT = 1200.0
+
+
 @dataclass(frozen=True)
 class Size:
     """How large the crowd is."""
@@ -47,7 +57,7 @@ class Size:
 
 
 SHORT = Size(processes=8, sessions=40, generations=3)
-FULL = Size(processes=32, sessions=200, generations=5)
+FULL = Size(processes=32, sessions=200, generations=4)
 
 
 def run(size: Size, kind: StoreKind, folder: Path, promises: Promises, *, seed: int) -> list[object]:
@@ -68,6 +78,9 @@ def run(size: Size, kind: StoreKind, folder: Path, promises: Promises, *, seed: 
             )
             for number in range(size.processes)
         ]
+        hanging = threading.Timer(_LIMIT, _kill_all, [crowd])
+        hanging.start()
+        stack.callback(hanging.cancel)
         for process in crowd:
             assert _line(process) == "ready"
         started, now = time.monotonic(), time.time()
@@ -78,11 +91,14 @@ def run(size: Size, kind: StoreKind, folder: Path, promises: Promises, *, seed: 
                 _tell(process, str(now))
             found = sum((Counter(json.loads(_line(process))) for process in crowd), Counter[str]())
             outcomes += found
-            expected = {"Refreshed": size.sessions, "Current": size.sessions * (size.processes - 1)}
+            busy = found.pop(_BUSY, 0)
+            expected = {"Refreshed": size.sessions, "Current": size.sessions * (size.processes - 1) - busy}
             promises.expect(f"{kind}: outcomes of generation {generation}", dict(found), expected)
         seconds = time.monotonic() - started
         _judge(simulator, place, size, promises)
-    return [kind, outcomes["Refreshed"], outcomes["Current"], f"{seconds:.1f} s"]
+    rare = outcomes[_BUSY] <= _MOST_BUSY * outcomes.total()
+    promises.expect(f"{kind}: no lock in time, at most {_MOST_BUSY:.0%} of the time", rare, True)
+    return [kind, outcomes["Refreshed"], outcomes["Current"], outcomes[_BUSY], f"{seconds:.1f} s"]
 
 
 def _judge(simulator: Server, place: StorePlace, size: Size, promises: Promises) -> None:
@@ -103,9 +119,17 @@ def _same(left: list[str], right: list[str]) -> int:
     return sum(a == b for a, b in zip(left, right, strict=True))
 
 
+def _kill_all(crowd: list[subprocess.Popen[str]]) -> None:
+    for process in crowd:
+        process.kill()
+
+
 def _line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline().strip()
+    line = process.stdout.readline().strip()
+    if not line:
+        raise TimeoutError(f"one of the crowd ended early, or hung for {_LIMIT} s")
+    return line
 
 
 def _tell(process: subprocess.Popen[str], line: str) -> None:
@@ -119,7 +143,7 @@ def run_all(size: Size, folder: Path, *, seed: int) -> int:
     promises = Promises()
     rows = [run(size, kind, folder / kind, promises, seed=seed) for kind in STORE_KINDS]
     print(f"  {size.processes} processes, {size.sessions} sessions, {size.generations} generations")
-    print_table(["store", "refreshed", "found it done", "took"], rows)
+    print_table(["store", "refreshed", "found it done", "no lock in time", "took"], rows)
     return promises.conclude()
 
 

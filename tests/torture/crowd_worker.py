@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from idiolectd.clock import SystemClock
-from idiolectd.errors import StoreError
+from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
@@ -66,6 +66,8 @@ async def _refresh_all(engine: RefreshEngine, dids: list[str]) -> Counter[str]:
         async with limit:
             try:
                 attempt = await engine.refresh(did, patience=_PATIENCE)
+            except LockBusy:
+                outcomes["LockBusy"] += 1
             except StoreError as error:
                 outcomes[f"{type(error).__name__}: {error}"] += 1
             else:

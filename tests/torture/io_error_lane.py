@@ -145,7 +145,9 @@ class Lane:
 
     def disturb(self, plan: Plan) -> Failed:
         """Carries one plan out and judges what is left."""
-        place, record = self._fresh(SESSION_KINDS[next(self._serial) % len(SESSION_KINDS)])
+        place, record = self._fresh(
+            SESSION_KINDS[(plan.number + MODES.index(plan.mode)) % len(SESSION_KINDS)]
+        )
         try:
             outcome = self._judged(place, record, plan)
         except (TornError, TimeoutError, AssertionError) as error:

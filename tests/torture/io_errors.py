@@ -54,7 +54,7 @@ def main() -> int:
             for line in found
         ]
         _show(failed)
-        return _conclude(failed, simulator, least=2000 if arguments.full else 50)
+        return _conclude(failed, simulator, least=1500 if arguments.full else 50)
 
 
 def _show(failed: Sequence[tuple[str, Failed]]) -> None:
