@@ -10,4 +10,9 @@ The parts, by what they do to the machine or the program:
 * `io_errors`: an error, or half a write, from each file operation of a refresh.
 * `powercut`: what a disk may hold after the current failed, from a recording of one commit.
 * `full_disk`: a file system that is full, and one that becomes read-only, under the running daemon.
+* `kills`: the daemon killed, frozen and stopped at random moments, and started again.
+* `crowd`: many processes on the same sessions at the same moment.
+* `proxy`: answers that break off, come late, or never, at every byte.
+* `real_faults`: that proxy in front of the real PDS.
+* `planted`: bugs planted in a copy of the program, each of which a test must catch.
 """

@@ -16,6 +16,7 @@ PARTS = {
     "full_disk": ["tests.torture.full_disk"],
     "kills": ["tests.torture.kills"],
     "crowd": ["tests.torture.crowd"],
+    "proxy": ["tests.torture.proxy"],
     "real_faults": ["tests.torture.real_faults"],
     "machines": ["pytest", "-q", "tests/machines", "tests/servers", "tests/times"],
     "planted": ["tests.torture.planted"],
