@@ -352,5 +352,5 @@ def _case(machine: type[StoreMachine], examples: int) -> Any:
 
 
 TestMemory = _case(StoreMachine, 150)
-TestFiles = _case(FilesMachine, 40)
-TestSqlite = _case(SqliteMachine, 40)
+TestFiles = _case(FilesMachine, 15)
+TestSqlite = _case(SqliteMachine, 15)
