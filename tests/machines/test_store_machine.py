@@ -348,7 +348,8 @@ class SqliteMachine(StoreMachine):
 
 def _case(machine: type[StoreMachine], examples: int) -> Any:
     machine.TestCase.settings = runs(examples, 20)
-    return pytest.mark.slow(pytest.mark.timeout(7200 if TORTURE else 600)(machine.TestCase))
+    case = pytest.mark.slow(pytest.mark.timeout(7200 if TORTURE else 600)(machine.TestCase))
+    return pytest.mark.skipif(not TORTURE, reason="long: make torture runs it")(case)
 
 
 TestMemory = _case(StoreMachine, 150)

@@ -275,5 +275,7 @@ def replace_body(sent: Any) -> Any:
     return {name: value for name, value in vars(sent).items() if name != "body"}
 
 
-TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
+TestWorld = pytest.mark.skipif(not TORTURE, reason="long: make torture runs it")(
+    pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
+)
 TestWorld.settings = runs(40, 20)
