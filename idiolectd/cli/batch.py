@@ -29,7 +29,7 @@ from idiolectd.ports import SharedStore
 from idiolectd.state import State
 
 if TYPE_CHECKING:
-    from idiolectd.daemon import Parts
+    from idiolectd.parts import Parts
 
 # createSession's limit in the reference PDS: 30 in 5 minutes. Running into it costs a wait of
 # minutes and locks the person out as well who logs in by hand.
@@ -86,7 +86,7 @@ def read_batch(path: Path) -> list[Credentials]:
 
 async def login_many(config: Config, wanted: Sequence[Credentials], *, json: bool) -> ExitCode:
     """Logs all in that have no living session, and reports each on standard output."""
-    from idiolectd.daemon import open_parts
+    from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
         lines = await login_all(parts, wanted, show=not json)

@@ -7,7 +7,7 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.session import OAuthSession
 
 if TYPE_CHECKING:
-    from idiolectd.daemon import Parts
+    from idiolectd.parts import Parts
 
 
 @dataclass(frozen=True)

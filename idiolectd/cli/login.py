@@ -95,7 +95,7 @@ def login_command(
 
 
 async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
-    from idiolectd.daemon import open_parts
+    from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
         session = await log_in(parts, credentials)

@@ -23,7 +23,7 @@ from idiolectd.ports import NotRevoked
 from idiolectd.state import adopt
 
 if TYPE_CHECKING:
-    from idiolectd.daemon import Parts
+    from idiolectd.parts import Parts
 
 # Longer than one refresh may take: whoever holds the claim now is through by then.
 CLAIM_PATIENCE = 60.0
@@ -107,7 +107,7 @@ async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None
 
 
 async def _log_out(config: Config, account: str | None, did: str | None, *, local: bool) -> tuple[str, bool]:
-    from idiolectd.daemon import open_parts
+    from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
         found = await chosen_did(parts.store, account, did)

@@ -32,7 +32,7 @@ from idiolectd.refresh import report
 from idiolectd.state import State
 
 if TYPE_CHECKING:
-    from idiolectd.daemon import Parts
+    from idiolectd.parts import Parts
 
 # Longer than one refresh may take: if the daemon is at it, its result is ours too.
 _PATIENCE = 60.0
@@ -122,7 +122,7 @@ def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
 async def _refresh(
     config: Config, named: list[str], *, force: bool, json: bool
 ) -> list[tuple[Line, ExitCode]]:
-    from idiolectd.daemon import open_parts
+    from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
         if named:

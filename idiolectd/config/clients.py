@@ -67,10 +67,14 @@ class ClientConfig:
     Attributes:
         client_id: the URL of its metadata document.
         keys: its private keys; the first signs for new sessions.
+        redirect_uri: where the browser goes after a consent; None: nobody logs in with this client.
+        name: what the consent page calls it; None: it shows the client_id only.
     """
 
     client_id: str
     keys: tuple[ClientKeyConfig, ...]
+    redirect_uri: str | None = None
+    name: str | None = None
 
 
 def _read(path: Path, what: str) -> str:
@@ -107,7 +111,7 @@ def _make_client(values: dict[str, Any]) -> ClientConfig:
         if key.kid in seen:
             raise Refused((".keys", f"two keys have the kid {kinds.shown(key.kid)}"))
         seen.add(key.kid)
-    return ClientConfig(values["client_id"], values["keys"])
+    return ClientConfig(**values)
 
 
 def _absolute(value: object) -> str:
@@ -136,7 +140,12 @@ _KEYS = kinds.table_list(
 )
 
 CLIENTS = kinds.table_list(
-    "a list of tables { client_id, keys }",
-    {"client_id": urls.client_id(), "keys": _KEYS},
+    "a list of tables { client_id, keys }, and redirect_uri and name if one logs in with it",
+    {
+        "client_id": urls.client_id(),
+        "keys": _KEYS,
+        "redirect_uri": urls.redirect_uri(),
+        "name": kinds.text("a name for people"),
+    },
     _make_client,
 )

@@ -182,7 +182,14 @@ def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]
                 problems.append(
                     f"{source}: {name}: found {kinds.shown(url)}; plain http needs network.allow_loopback_http = true"
                 )
-    ids = [client.client_id for client in values.get("oauth.clients", ())]
+    clients = values.get("oauth.clients", ())
+    login_client = values.get("oauth.login_client_id")
+    if login_client and not any(c.client_id == login_client and c.redirect_uri for c in clients):
+        problems.append(
+            f"{settings['oauth.login_client_id'][0]}: oauth.login_client_id: found"
+            f" {kinds.shown(login_client)}; expected a client of oauth.clients that has a redirect_uri"
+        )
+    ids = [client.client_id for client in clients]
     source = settings["oauth.clients"][0] if ids else ""
     problems += [
         f"{source}: oauth.clients: {kinds.shown(twice)} is there {ids.count(twice)} times; give it one table with all keys"

@@ -50,6 +50,13 @@ class Key:
         return f"IDIOLECTD_{self.section}__{self.name}".upper()
 
 
+def _scope(value: object) -> str:
+    scopes = kinds.string(value).split()
+    if "atproto" not in scopes:  # https://atproto.com/specs/oauth: every session has it
+        raise ValueError
+    return " ".join(scopes)
+
+
 def _key(
     kind: Kind, default: Any, doc: str, *, example: str, reload: bool = True, secret: bool = False
 ) -> Any:
@@ -133,6 +140,19 @@ class OAuthConfig:
         ' it is used only if nothing contradicts it. "" = the client named by the session or its token.',
         example='"https://app.example/client-metadata.json"',
     )
+    login_client_id: str | None = _key(
+        kinds.optional(urls.client_id()),
+        None,
+        "The client to log in with, one of oauth.clients; it needs a redirect_uri there."
+        ' "" = the public client of every machine (http://localhost), whose sessions are short.',
+        example='"https://app.example/client-metadata.json"',
+    )
+    scope: str = _key(
+        kinds.made("scopes with atproto among them, separated by spaces", _scope, text=True),
+        "atproto transition:generic",
+        "What a login asks for.",
+        example='"atproto transition:generic"',
+    )
     session_life: float = _key(
         kinds.duration(60, 36_500 * _DAY),
         14 * _DAY,
@@ -156,8 +176,11 @@ class OAuthConfig:
         (),
         "Confidential clients, one table each: the client_id and its private keys (P-256; PEM or JWK)."
         " A key is read from a file, from a systemd credential of that name, or from an environment"
-        " variable. A session needs the key it was started with for all of its life.",
+        " variable. A session needs the key it was started with for all of its life; new ones get the"
+        " first. `idiolectd client metadata` prints what to host at the client_id, and `idiolectd client"
+        " page` what to host at the redirect_uri.",
         example='[{ client_id = "https://app.example/client-metadata.json",'
+        ' redirect_uri = "https://app.example/idiolectd", name = "Our bots",'
         ' keys = [{ kid = "2026-01", credential = "client-key-2026-01" }] }]',
     )
 

@@ -40,6 +40,18 @@ def client_id() -> Kind:
     return made(allowed, accept, text=True)
 
 
+def redirect_uri() -> Kind:
+    """Where a confidential client gets its answer: servers take no loopback address from one with keys."""
+
+    def accept(value: object) -> str:
+        url = _web_url(value)
+        if urlsplit(url).scheme != "https":
+            raise ValueError
+        return url
+
+    return made("an https URL that the client's metadata document lists in redirect_uris", accept, text=True)
+
+
 def proxy_url() -> Kind:
     """An HTTP proxy, with user and password if it wants them."""
 

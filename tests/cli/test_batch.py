@@ -13,9 +13,9 @@ from trio.testing import MockClock
 from idiolectd.cli.batch import LOGINS, PERIOD, Line, Pace, login_all, read_batch
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
-from idiolectd.daemon import Parts
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
+from idiolectd.parts import Parts
 from idiolectd.refresh import RefreshEngine
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.cli.conftest import Pds, Run

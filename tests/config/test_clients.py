@@ -68,6 +68,11 @@ def test_tables(tmp_path: Path) -> None:
             '[{ client_id = "https://a.example/c.json", keys = [{ kid = "1", env = "A" }, { kid = "1", env = "B" }] }]',
             "oauth.clients[0].keys:",
         ),
+        (
+            '[{ client_id = "https://a.example/c.json", redirect_uri = "http://127.0.0.1/",'
+            ' keys = [{ kid = "1", env = "A" }] }]',
+            "oauth.clients[0].redirect_uri:",
+        ),
         ("[3]", "oauth.clients[0]:"),
         ("3", "oauth.clients:"),
     ],
@@ -85,6 +90,29 @@ def test_one_table_for_one_client(tmp_path: Path) -> None:
     client = '{ client_id = "https://a.example/c.json", keys = [{ kid = "1", env = "A" }] }'
     with pytest.raises(ConfigError, match="there 2 times"):
         load_config(write(tmp_path, f"[oauth]\nclients = [{client}, {client}]\n"), {"HOME": "/"})
+
+
+@pytest.mark.parametrize("redirect", ["", 'redirect_uri = "https://a.example/back", '])
+def test_a_login_needs_a_client_that_can_be_answered(tmp_path: Path, redirect: str) -> None:
+    """The client to log in with is one of the clients, and has a redirect_uri."""
+    client = f'{{ client_id = "https://a.example/c.json", {redirect}name = "A", keys = [{{ kid = "1", env = "A" }}] }}'
+    text = f'[oauth]\nlogin_client_id = "https://a.example/c.json"\nclients = [{client}]\n'
+    if redirect:
+        config = load_config(write(tmp_path, text), {"HOME": "/"})
+        assert config.oauth.clients[0].redirect_uri == "https://a.example/back"
+    else:
+        with pytest.raises(ConfigError, match="login_client_id.*expected a client of oauth.clients"):
+            load_config(write(tmp_path, text), {"HOME": "/"})
+
+
+def test_a_scope_without_atproto_is_refused() -> None:
+    """No session is without the scope atproto."""
+    assert (
+        load_config(None, {"HOME": "/", "IDIOLECTD_OAUTH__SCOPE": "atproto  a:b"}).oauth.scope
+        == "atproto a:b"
+    )
+    with pytest.raises(ConfigError, match="scopes with atproto"):
+        load_config(None, {"HOME": "/", "IDIOLECTD_OAUTH__SCOPE": "transition:generic"})
 
 
 def test_reads_keys(tmp_path: Path) -> None:

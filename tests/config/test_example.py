@@ -47,6 +47,7 @@ def test_shown_defaults_are_the_defaults(tmp_path: Path) -> None:
         "store.group",
         "store.spill_dir",
         "oauth.client_id",
+        "oauth.login_client_id",
         "oauth.session_life_by_issuer",
         "oauth.clients",
         "network.proxy",

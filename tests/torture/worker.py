@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import anyio
 
 from idiolectd.config import Config, load_config
-from idiolectd.daemon import Parts, open_parts
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event
 from idiolectd.outcome import Ambiguous, RefreshOutcome, ReloginRequired, Retry
+from idiolectd.parts import Parts, open_parts
 from idiolectd.ports import Entry
 from idiolectd.session import OAuthSession
 from idiolectd.store import open_store
