@@ -236,11 +236,15 @@ class SessionCrashed(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEnding(SessionEvent):
-    """The absolute end of the session is near; only a login can extend it."""
+    """The absolute end of the session is `left` seconds away; only a login can extend it.
+
+    Three times: below 72 hours, below 24 hours, and when a refresh can't move the end any more.
+    """
 
     name = "session.ending"
     level = "warning"
     session_deadline: str
+    left: float
     action: str
 
 

@@ -31,6 +31,10 @@ _NEEDED_MARGIN = 60.0
 _NEEDED_SHARE = 0.15
 
 
+# When people are told that a session ends: in time to plan a login, and when it has to happen.
+_END_WARNINGS = (72 * 3600.0, 24 * 3600.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """The configured part of the timing.
@@ -85,3 +89,15 @@ def retry_delay(*, attempts: int, left: float, luck: float, retry_after: float |
 def is_ending(*, expires_at: float, deadline: float | None) -> bool:
     """Whether a refresh can't extend the session any more."""
     return deadline is not None and expires_at >= deadline - _ENDING_MARGIN
+
+
+def end_warning(*, left: float, life: float) -> float | None:
+    """Which warning of a session's absolute end is in order: how many seconds before it; None: none yet.
+
+    A session that never lives long is nothing to warn of before half of its life is over.
+
+    Args:
+        left: until the end.
+        life: of the session in all.
+    """
+    return min((at for at in _END_WARNINGS if left <= at <= life / 2), default=None)

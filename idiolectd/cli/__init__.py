@@ -18,6 +18,7 @@ from idiolectd.cli.login import login_command
 from idiolectd.cli.logout import logout_command
 from idiolectd.cli.options import common
 from idiolectd.cli.output import say
+from idiolectd.cli.pause import pause_command, resume_command
 from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
@@ -54,6 +55,8 @@ for _command in (
     list_command,
     logout_command,
     refresh_command,
+    pause_command,
+    resume_command,
     status_command,
     check_command,
 ):

@@ -88,8 +88,11 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         next_at = _due_at(session, state, config, now)
     shown_state = State.UNPERSISTED if spilled else _shown_state(state, next_at, now)
     error = state.last_error
-    todo = report.action(session.did, shown_state, state.cause)
-    if todo is None and state.ending:
+    cause = state.cause
+    if state.paused and shown_state not in (State.RELOGIN_REQUIRED, State.UNPERSISTED):
+        shown_state, cause, next_at = State.SUSPENDED, report.PAUSED, None
+    todo = report.action(session.did, shown_state, cause)
+    if todo is None and (state.ending or state.warned is not None):
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
     return Row(
         did=session.did,
@@ -98,7 +101,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         issuer=session.issuer,
         kind=session.kind,
         state=shown_state,
-        cause=state.cause,
+        cause=cause,
         action=todo,
         ending=state.ending,
         expires_at=shown(parse_rfc3339(session.expires_at)),

@@ -44,7 +44,7 @@ def print_status(rows: Sequence[Row], now: float) -> None:
         Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}")
     )
     if rows:
-        headers = ("ACCOUNT", "STATE", "EXPIRES", "NEXT", "LAST ERROR", "ACTION")
+        headers = ("ACCOUNT", "STATE", "EXPIRES", "NEXT", "ENDS", "LAST ERROR", "ACTION")
         print_table(headers, [_status_line(row, now) for row in rows])
 
 
@@ -58,6 +58,7 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         Text(printable(state), style=style),
         _when(row.expires_at, now),
         _when(row.next_attempt_at, now),
+        _when(row.session_deadline, now),
         _last_error(row, now),
         row.action or "",
     ]

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from idiolectd.clock import Clock
+from idiolectd.errors import LockBusy, NoSessionError
 from idiolectd.events import EventSink
 from idiolectd.finish import finish
 from idiolectd.outcome import (
@@ -30,19 +31,20 @@ from idiolectd.outcome import (
     Suspended,
 )
 from idiolectd.ports import (
+    Committed,
     Due,
     Prepared,
     SharedStore,
     Spill,
     SplitRefresher,
 )
-from idiolectd.refresh import unclear
+from idiolectd.refresh import report, unclear
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
 from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, adopt, last_good
+from idiolectd.state import RefreshState, State, adopt, last_good, tokens_of
 
 # How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
 _IDENTITY_INTERVAL = 7 * 86400.0
@@ -154,6 +156,33 @@ class RefreshEngine:
                 return self._ledger.attempt(standing, work)
             return await self._work(work)
 
+    async def pause(self, did: str, *, paused: bool, patience: float = 0.0) -> Due | None:
+        """Takes a session out of our hands, or back; nobody sends its refresh token in between.
+
+        What is under way is finished first. Returns the session's next line in the schedule.
+
+        Args:
+            did: whose session.
+            paused: whether it is to be paused from now on.
+            patience: as in `refresh`.
+
+        Raises:
+            NoSessionError: nothing is stored for the DID.
+            LockBusy, RecordError, StoreError: as `refresh`.
+        """
+        async with self._store.claim(did, patience=patience):
+            entry = await self._store.read(did)
+            if entry.session is None:
+                raise NoSessionError(did)
+            work = await self._notice.adopt(entry)
+            if work is not None:
+                work = replace(work, state=replace(work.state, paused=paused))
+                # With the record, unchanged as it is: what a running daemon looks out for is records.
+                same = tokens_of(work.session)
+                if await self._ledger.commit(work.session, work, tokens=same) is Committed.DONE:
+                    return self._ledger.line(work)
+        raise LockBusy(f"somebody logged {did} in or out at this very moment; try again")
+
     async def spilled(self) -> list[str]:
         """The sessions for which an earlier process has left tokens that it could not save.
 
@@ -169,6 +198,9 @@ class RefreshEngine:
         session, state, now = work.session, work.state, work.started
         if state.state is State.RELOGIN_REQUIRED:
             return ReloginRequired(state.cause or "", *_last_words(state))
+        if state.paused:
+            message = "somebody has paused the session; idiolectd resume gives it back"
+            return Suspended(report.PAUSED, report.PAUSED, message)
         if state.next_attempt_at is not None and now >= state.next_attempt_at:
             return None
         if state.state is State.AMBIGUOUS:  # the settling time is not a matter of opinion

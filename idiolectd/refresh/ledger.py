@@ -76,6 +76,12 @@ class Ledger:
         """The session's line of the schedule."""
         return line(work.session, work.state, self.clock.now())
 
+    def warn_of_end(self, work: Work, before: RefreshState) -> None:
+        """Tells that the session's absolute end has come nearer, if it was not told before."""
+        deadline = self.planner.deadline(work.session)
+        if deadline is not None and work.state.warned not in (None, before.warned):
+            self.emit(report.ending(work.session, deadline, self.clock.now()))
+
     def attempt(self, outcome: RefreshOutcome, work: Work) -> Attempt:
         """An end that needs no writing."""
         return Attempt(outcome, self.line(work))

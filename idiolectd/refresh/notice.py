@@ -10,7 +10,6 @@ from dataclasses import replace
 from idiolectd import events
 from idiolectd.errors import StoreError
 from idiolectd.ports import Committed, Entry, SharedStore, Spill
-from idiolectd.refresh import report
 from idiolectd.refresh.ledger import Ledger, Work
 from idiolectd.session import OAuthSession
 from idiolectd.state import (
@@ -64,6 +63,7 @@ class Notice:
                 await self._spill.remove(work.session.did)
         # A save of ours has compared record and state already, and left the planning to us.
         self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
+        self._ledger.warn_of_end(work, adopted.state)
         return work
 
     async def spilled(self, adopted: Adopted) -> OAuthSession | None:
@@ -117,8 +117,6 @@ class Notice:
                 self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
             case Change.SPENT:
                 self._ledger.emit(events.SessionSpentTokenUndone(did=session.did))
-        if state.ending:
-            self._ledger.emit(report.ending(session, self._ledger.planner.deadline(session)))
 
 
 def is_known(adopted: Adopted) -> bool:

@@ -20,6 +20,9 @@ from idiolectd.state import RefreshState, State, shown
 # the account or the server is mended.
 _LOST = {"dpop_key_unusable", "dpop_key_mismatch", "token_spent", "answer_misfit", "issuer_changed"}
 
+# The cause of a suspension that a person asked for.
+PAUSED = "paused"
+
 
 def action(did: str, state: State, cause: str | None) -> str | None:
     """The command to type, or None if nobody has to do anything."""
@@ -27,6 +30,8 @@ def action(did: str, state: State, cause: str | None) -> str | None:
         case State.RELOGIN_REQUIRED:
             return f"idiolectd login {did}"
         case State.SUSPENDED:
+            if cause == PAUSED:
+                return f"idiolectd resume {did}"
             return f"idiolectd login {did}" if cause in _LOST else f"idiolectd refresh --force {did}"
         case State.QUARANTINED:
             return "idiolectd check"
@@ -101,10 +106,11 @@ def unpersisted(session: OAuthSession, state: RefreshState, error: Exception, pl
     )
 
 
-def ending(session: OAuthSession, deadline: float | None) -> Event:
+def ending(session: OAuthSession, deadline: float, now: float) -> Event:
     """The absolute end is near."""
     return SessionEnding(
         did=session.did,
         session_deadline=shown(deadline) or "",
+        left=round(max(0.0, deadline - now), 3),
         action=f"idiolectd login {session.did}",
     )

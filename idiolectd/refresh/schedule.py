@@ -32,7 +32,8 @@ class Planner:
         ending = self.is_ending(session, times)
         # No refresh can extend it: one last attempt, so that the server says how it ended.
         at = times.expires_at if ending else self.due_at(session, times)
-        return replace(state, next_attempt_at=at, ending=ending)
+        warned = 0.0 if ending else self._warned(session, state, now)
+        return replace(state, next_attempt_at=at, ending=ending, warned=warned)
 
     def retry(
         self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
@@ -96,6 +97,14 @@ class Planner:
         times = TokenTimes.of(session, state, now)
         return policy.is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
 
+    def _warned(self, session: OAuthSession, state: RefreshState, now: float) -> float | None:
+        deadline = self.deadline(session)
+        if deadline is None:
+            return None
+        warning = policy.end_warning(left=deadline - now, life=self.session_life(session))
+        told = [at for at in (warning, state.warned) if at is not None]
+        return min(told, default=None)
+
     def _is_over(self, session: OAuthSession, now: float) -> bool:
         ends = (
             session_deadline(session, self.session_life(session)),
@@ -106,7 +115,7 @@ class Planner:
 
 def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:
     """The line of the schedule that belongs to a planned state; None: nothing is planned."""
-    if state.next_attempt_at is None or state.state is State.RELOGIN_REQUIRED:
+    if state.next_attempt_at is None or state.state is State.RELOGIN_REQUIRED or state.paused:
         return None
     return Due(
         at=state.next_attempt_at,

@@ -124,8 +124,7 @@ class Sending:
                         session, state, before, started=sent.started, now=self._ledger.clock.now()
                     )
                 )
-                if state.ending:
-                    self._ledger.emit(report.ending(session, self._ledger.planner.deadline(session)))
+                self._ledger.warn_of_end(done, before)
                 return self._ledger.attempt(Refreshed(session), done)
             case Committed.GONE:
                 # Logged out while we refreshed: the new tokens must not outlive that.

@@ -51,6 +51,8 @@ def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
         token_seen_at=now,
         last_success_at=state.last_success_at if same_key else None,
         identity_checked_at=state.identity_checked_at if same_key else None,
+        warned=state.warned if same_key else None,
+        paused=state.paused,
     )
     return Adopted(session, started, Change.ROTATED if same_key else Change.LOGIN)
 

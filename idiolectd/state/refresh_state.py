@@ -119,6 +119,9 @@ class RefreshState:
         token_seen_at: when the stored refresh token was first seen.
         identity_checked_at: when DID, PDS and issuer were last compared.
         ending: the session's absolute end is near; a refresh can't extend it.
+        warned: how near the end was, in seconds, when it was last warned of; see `policy.end_warning`.
+        paused: somebody took the session out of our hands (`idiolectd pause`). It belongs to the
+            account: a login and another program's rotation leave it as it is.
     """
 
     state: State = State.FRESH
@@ -137,6 +140,8 @@ class RefreshState:
     token_seen_at: float | None = None
     identity_checked_at: float | None = None
     ending: bool = False
+    warned: float | None = None
+    paused: bool = False
 
     def to_json(self) -> str:
         """What stores keep; the reverse of `from_json`."""
@@ -260,6 +265,8 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "token_seen_at": _TIME,
     "identity_checked_at": _TIME,
     "ending": _a(bool),
+    "warned": _TIME,
+    "paused": _a(bool),
 }
 _LAST_ERROR = LastError, {"code": _a(str), "message": _a(str), "at": _a(int, float)}
 _NOTE = Note, {"token_hash": _a(str), "at": _a(int, float), "unclear": _a(int)}

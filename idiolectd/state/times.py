@@ -41,7 +41,13 @@ class TokenTimes:
 
 
 def session_deadline(session: OAuthSession, session_life: float) -> float | None:
-    """The absolute end of a session: no refresh reaches beyond it. None if its start is unknown."""
+    """The absolute end of a session: no refresh reaches beyond it.
+
+    None if its start is unknown, and for a legacy session: each of its refresh tokens gets a life of
+    its own, so it ends only if nobody refreshes.
+    """
+    if session.kind == "bearer":
+        return None
     started_at = parse_rfc3339(session.session_started_at)
     return None if started_at is None else started_at + session_life
 

@@ -471,7 +471,9 @@ def test_configuration_file(run: Run, tmp_path: Path) -> None:
     assert f"configuration: {path}" in run("status", "--config", str(path)).out.splitlines()
 
 
-@pytest.mark.parametrize("command", ["run", "login", "list", "logout", "refresh", "status", "check"])
+@pytest.mark.parametrize(
+    "command", ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check"]
+)
 def test_help_teaches(run: Run, command: str) -> None:
     """Every command explains itself with examples."""
     done = run(command, "--help")
@@ -485,7 +487,7 @@ def test_help_and_version(run: Run) -> None:
     """The program's own help lists the commands in order, and the exit codes."""
     text = run("--help").out
     commands = re.findall(r"^  (\w+)  +\S", text.partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
-    assert commands == ["run", "login", "list", "logout", "refresh", "status", "check"]
+    assert commands == ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check"]
     assert "75" in text
     assert re.fullmatch(r"idiolectd \d+\.\d+\S*\n", run("--version").out)
 

@@ -121,6 +121,20 @@ def test_ending_asks_for_a_login() -> None:
     """A session near its absolute end works, and needs a login all the same."""
     row = row_of(known(ending=True))
     assert (row.state, row.ending, row.action) == (State.FRESH, True, "idiolectd login did:plc:a")
+    assert row_of(known(warned=72 * 3600.0)).action == "idiolectd login did:plc:a"
+
+
+def test_legacy_sessions_have_no_deadline() -> None:
+    """An app-password session ends only if nobody refreshes it."""
+    assert row_of(known(), replace(SESSION, dpop_private_key_jwk=None)).session_deadline is None
+
+
+def test_a_paused_session_says_how_to_resume() -> None:
+    """A paused session is suspended with that cause; what needs a person more is shown all the same."""
+    row = row_of(known(paused=True))
+    assert (row.state, row.cause, row.action) == (State.SUSPENDED, "paused", "idiolectd resume did:plc:a")
+    assert row.next_attempt_at is None
+    assert row_of(known(paused=True, state=State.RELOGIN_REQUIRED)).state is State.RELOGIN_REQUIRED
 
 
 def test_unreadable_times() -> None:

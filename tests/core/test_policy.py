@@ -73,3 +73,22 @@ def test_when_a_client_needs_a_refresh(life: float, left: float, needed: bool) -
 def test_when_a_session_is_ending(expires_at: float, deadline: float | None, ending: bool) -> None:
     """When the access token ends within a minute of the session's absolute end."""
     assert policy.is_ending(expires_at=expires_at, deadline=deadline) is ending
+
+
+@pytest.mark.parametrize(
+    ("left", "life", "warning"),
+    [
+        (72.1, 336, None),
+        (72.0, 336, 72),
+        (24.1, 336, 72),
+        (24.0, 336, 24),
+        (-1.0, 336, 24),
+        (60.0, 100, None),  # a life of four days: three of them are no time to warn
+        (24.0, 100, 24),
+        (1.0, 47, None),
+    ],
+)
+def test_when_people_are_told_that_a_session_ends(left: float, life: float, warning: float | None) -> None:
+    """Below 72 and below 24 hours, if that is not most of its life."""
+    told = policy.end_warning(left=left * 3600, life=life * 3600)
+    assert told == (None if warning is None else warning * 3600)

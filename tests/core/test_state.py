@@ -40,6 +40,8 @@ states = st.builds(
     pins=st.builds(Pins, issuer=st.none() | st.text(), client_id=st.none() | st.text()),
     token_seen_at=optional_times,
     ending=st.booleans(),
+    warned=optional_times,
+    paused=st.booleans(),
 )
 
 

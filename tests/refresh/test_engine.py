@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import anyio
 import pytest
 
-from idiolectd.errors import LockBusy, StoreError
+from idiolectd.clock import rfc3339
+from idiolectd.errors import LockBusy, NoSessionError, StoreError
+from idiolectd.events import SessionEnding
 from idiolectd.outcome import (
     Ambiguous,
     Current,
@@ -475,6 +477,73 @@ async def test_the_end_of_a_session_is_announced() -> None:
     assert due.at == START + 3600
     assert (await store.read(DID)).state.ending
     assert "session.ending" in events.names
+
+
+async def test_the_end_is_announced_three_times() -> None:
+    """Below 72 hours, below 24 hours, and when no refresh can move it: once each, however often it is refreshed."""
+    day, hour = 86_400.0, 3600.0
+    clock, events = SetClock(), Recorder()
+    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
+    engine = RefreshEngine(
+        store, {"dpop": server}, planner=planner(session_life=14 * day), clock=clock, events=events
+    )
+    await store.save(replace(server.login(DID), session_started_at=rfc3339(START)))
+    told = []
+    for at in (0.0, 10.9 * day, 11 * day, 12.9 * day, 13.1 * day, 13.5 * day, 14 * day - hour, 14 * day - 60):
+        clock.time = START + at
+        await engine.refresh(DID, force=True)
+        await engine.look(DID)
+        told += [(at, event) for event in events.of("session.ending")]
+        events.events.clear()
+    assert [at for at, _ in told] == [11 * day, 13.1 * day, 14 * day - hour]
+    assert told[0][1] == SessionEnding(
+        did=DID,
+        session_deadline=rfc3339(START + 14 * day),
+        left=3 * day,
+        action=f"idiolectd login {DID}",
+    )
+
+
+async def test_a_legacy_session_has_no_absolute_end() -> None:
+    """An app-password session of any age is refreshed in its window: each refresh brings a whole new life."""
+    clock, events = SetClock(), Recorder()
+    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now, kind="bearer")
+    engine = RefreshEngine(
+        store, {"bearer": server}, planner=planner(session_life=86_400), clock=clock, events=events
+    )
+    await store.save(replace(server.login(DID), session_started_at=rfc3339(START - 30 * 86_400)))
+    due = await engine.look(DID)
+    assert due is not None
+    assert due.at < START + 0.86 * server.life
+    assert "session.ending" not in events.names
+
+
+async def test_nobody_sends_a_paused_session(house: House) -> None:
+    """Paused, a session has no line and is not sent, forced or not, whoever rotates or logs in; resumed, it is."""
+    await house.make_due()
+    assert await house.engine.pause(DID, paused=True) is None
+    for login in (None, house.server.login(DID), house.server.login(DID, key=OTHER_KEY)):
+        if login is not None:
+            await house.store.save(login)
+        assert await house.engine.look(DID) is None
+        for force in (False, True):
+            attempt = await house.engine.refresh(DID, force=force)
+            assert isinstance(attempt.outcome, Suspended)
+            assert (attempt.outcome.cause, attempt.due) == ("paused", None)
+    assert house.server.sent == []
+    due = await house.engine.pause(DID, paused=False)
+    assert due is not None
+    house.clock.time = due.at
+    assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
+
+
+async def test_only_what_is_stored_can_be_paused(house: House) -> None:
+    """Pausing nobody is an error; a busy session is waited for, and then it is one too."""
+    with pytest.raises(NoSessionError):
+        await house.engine.pause(did(9), paused=True)
+    async with house.store.claim(DID, patience=0):
+        with pytest.raises(LockBusy):
+            await house.engine.pause(DID, paused=True, patience=0.01)
 
 
 async def test_identity_is_checked_after_a_refusal(house: House) -> None:

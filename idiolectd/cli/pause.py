@@ -1,0 +1,77 @@
+"""``idiolectd pause`` and ``resume``: takes a session out of the daemon's hands, and gives it back.
+
+For the time in which another program refreshes it, or nobody must: a migration, an investigation.
+"""
+
+from functools import partial
+
+import click
+
+from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.logout import CLAIM_PATIENCE
+from idiolectd.cli.options import Options, command_events, common
+from idiolectd.cli.output import put, put_json
+from idiolectd.cli.running import run_async
+from idiolectd.cli.status import require_store
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+
+
+@click.command(
+    "pause",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            ("idiolectd pause alice.example", "no refresh from now on"),
+            ("idiolectd resume alice.example", "as before"),
+            ("idiolectd status --state suspended", "shows it as suspended (paused)"),
+        ),
+    },
+)
+@click.argument("account", required=False, metavar="ACCOUNT")
+@click.option("--did", metavar="DID", help="The same as ACCOUNT.")
+@common
+@click.pass_obj
+def pause_command(options: Options, account: str | None, did: str | None) -> int:
+    """Take a session out of the daemon's hands.
+
+    A refresh that is under way is finished first. From then on neither the daemon nor `refresh` nor a
+    client's refresh_if_needed sends the refresh token, until `resume`; a restart or a login changes
+    nothing about it. What is stored can be read and used as before, until it ends.
+    """
+    return _command(options, account, did, paused=True)
+
+
+@click.command(
+    "resume",
+    cls=TeachingCommand,
+    sections={"Examples": (("idiolectd resume alice.example", "refreshed at once, if it is due"),)},
+)
+@click.argument("account", required=False, metavar="ACCOUNT")
+@click.option("--did", metavar="DID", help="The same as ACCOUNT.")
+@common
+@click.pass_obj
+def resume_command(options: Options, account: str | None, did: str | None) -> int:
+    """Give a paused session back to the daemon, which takes it over within a second."""
+    return _command(options, account, did, paused=False)
+
+
+def _command(options: Options, account: str | None, did: str | None, *, paused: bool) -> int:
+    config = options.load_as_owner()
+    require_store(config)
+    found = run_async(partial(_pause, config, account, did, paused=paused))
+    if options.json:
+        put_json({"did": found, "paused": paused})
+    else:
+        put(f"{'paused' if paused else 'resumed'}: {found}")
+    return ExitCode.DONE
+
+
+async def _pause(config: Config, account: str | None, did: str | None, *, paused: bool) -> str:
+    from idiolectd.parts import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        found = await chosen_did(parts.store, account, did)
+        await parts.engine.pause(found, paused=paused, patience=CLAIM_PATIENCE)
+    return found
