@@ -32,7 +32,7 @@ class Planner:
         ending = self.is_ending(session, times)
         # No refresh can extend it: one last attempt, so that the server says how it ended.
         at = times.expires_at if ending else self.due_at(session, times)
-        warned = 0.0 if ending else self._warned(session, state, now)
+        warned = 0.0 if ending else self._warning(session, now)
         return replace(state, next_attempt_at=at, ending=ending, warned=warned)
 
     def retry(
@@ -97,13 +97,11 @@ class Planner:
         times = TokenTimes.of(session, state, now)
         return policy.is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
 
-    def _warned(self, session: OAuthSession, state: RefreshState, now: float) -> float | None:
+    def _warning(self, session: OAuthSession, now: float) -> float | None:
         deadline = self.deadline(session)
         if deadline is None:
             return None
-        warning = policy.end_warning(left=deadline - now, life=self.session_life(session))
-        told = [at for at in (warning, state.warned) if at is not None]
-        return min(told, default=None)
+        return policy.end_warning(left=deadline - now, life=self.session_life(session))
 
     def _is_over(self, session: OAuthSession, now: float) -> bool:
         ends = (
