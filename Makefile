@@ -23,7 +23,8 @@ demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 
 test:           ## everything, the real PDS included
 	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
-	@echo "(60 MB) and, once, the real PDS from npm (560 MB unpacked). Servers listen on loopback only."
+	@echo "(120 MB) and, once, the real PDS from npm (560 MB unpacked). Servers listen on loopback only."
+	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
 	$(BIN)/pytest -n 2 --dist worksteal
