@@ -11,10 +11,13 @@
     ├── RefreshError          a refresh did not bring a usable session
     │   ├── NoSessionError    nothing is stored for the DID: log in first
     │   └── RefreshFailed     the refresher could not; ``state`` says what that means
+    ├── TokenWithheld         nothing was sent: the token does not belong to that host
+    ├── TokenRefused          the PDS takes no token that is stored
+    ├── BodyUsedUp            refused, and the body can't be sent again: make it anew
     ├── TransportError        an HTTP exchange without a whole answer
     │   ├── NotSent           not one byte of the request left: safe to repeat
     │   └── Unclear           the server may have acted on it: not safe to repeat
-    ├── LoginError            the PDS refused a login
+    ├── LoginError            a server, or the person, refused a login
     ├── IdentityError         a handle, DID or issuer could not be resolved or does not fit
     └── ConfigError           the configuration is wrong; the message names the key
 
@@ -88,6 +91,40 @@ class RefreshFailed(RefreshError):
         self.code = code
 
 
+class TokenWithheld(IdiolectError):
+    """A request was not sent, because its token does not belong to that host, or not over that scheme.
+
+    The message names both hosts. If the token is meant for the other one too, say so: ``also=``.
+    """
+
+
+class TokenRefused(IdiolectError):
+    """The PDS refused the stored access token, and no newer one was stored in time. Nothing was done.
+
+    Whoever refreshes this store has to be looked at; the message says what is known of it. Repeating
+    the request helps once the record holds another token.
+
+    Attributes:
+        did: whose session.
+        state: what the session is, in the words of `idiolectd.state.State`: ``relogin_required`` means
+            that a person must log in; None: it could not be told.
+        action: the command to type, if one is known to help.
+    """
+
+    def __init__(self, did: str, message: str, *, state: str | None, action: str | None) -> None:
+        super().__init__(message)
+        self.did = did
+        self.state = state
+        self.action = action
+
+
+class BodyUsedUp(IdiolectError):
+    """The PDS refused a request whose body could be sent only once. Nothing was done: send it again.
+
+    It happens to bodies of unknown or large size, when the token or the nonce changes just then.
+    """
+
+
 class TransportError(IdiolectError):
     """An HTTP exchange that brought no whole answer.
 
@@ -109,18 +146,22 @@ class Unclear(TransportError):
 
 
 class LoginError(IdiolectError):
-    """A PDS answered a login with something else than a session. Logins are rationed: never loop on it.
+    """A login was answered with something else than a session. Logins are rationed: never loop on it.
 
     Attributes:
         code: the server's error code (``AuthenticationRequired``, ``RateLimitExceeded``, ...), or a
             short name of ours.
         retry_after: how many seconds the server asked to be left alone, if it did.
+        passing: the server is in trouble; trying again later may help.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, retry_after: float | None = None, passing: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        self.passing = passing or retry_after is not None
 
 
 class IdentityError(IdiolectError):

@@ -35,6 +35,8 @@ class Parts:
         http: the only way out.
         identity: who lives where.
         refreshers: how to refresh, probe and revoke each kind of session.
+        discovery: which server issues a PDS's tokens, and its endpoints.
+        clients: the OAuth clients that this host may act as.
         engine: refreshes one session.
         clock: wall-clock time.
     """
@@ -43,6 +45,8 @@ class Parts:
     http: HttpClient
     identity: Identity
     refreshers: Mapping[Kind, SplitRefresher[Any]]
+    discovery: Discovery
+    clients: ClientRegistry
     engine: RefreshEngine
     clock: Clock
 
@@ -53,7 +57,8 @@ class Parts:
     def apply(self, config: Config) -> None:
         """Takes over what a changed configuration says about refreshing and clients."""
         identity = _identity(config, self.http)
-        refreshers = _refreshers(config, self.http, identity, self.clock)
+        discovery = Discovery(self.http, self.clock)
+        refreshers = _refreshers(self.http, self.clock, _clients(config), discovery, identity)
         self.engine.reconfigure(refreshers, _planner(config))
 
 
@@ -72,17 +77,13 @@ async def open_parts(
         StoreError: the store can't be opened; the message says what to do.
     """
     clock = SystemClock()
-    network = NetworkPolicy(
-        allow_loopback_http=config.network.allow_loopback_http,
-        allow_addresses=config.network.allow_addresses,
-        proxy=config.network.proxy,
-    )
     async with (
         open_store(config.store.url, group=config.store.group) as store,
-        HttpClient(policy=network, clock=clock, events=events) as http,
+        make_http(config, clock, events) as http,
     ):
         identity = _identity(config, http)
-        refreshers = _refreshers(config, http, identity, clock)
+        discovery, clients = Discovery(http, clock), _clients(config)
+        refreshers = _refreshers(http, clock, clients, discovery, identity)
         spill = SpillFolder(Path(config.store.spill_dir))
         engine = RefreshEngine(
             store,
@@ -93,7 +94,17 @@ async def open_parts(
             spill=spill,
             patience=patience or Patience(_COMMAND_PATIENCE),
         )
-        yield Parts(store, http, identity, refreshers, engine, clock)
+        yield Parts(store, http, identity, refreshers, discovery, clients, engine, clock)
+
+
+def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
+    """The only way out, as configured; for the few commands that need no store."""
+    network = NetworkPolicy(
+        allow_loopback_http=config.network.allow_loopback_http,
+        allow_addresses=config.network.allow_addresses,
+        proxy=config.network.proxy,
+    )
+    return HttpClient(policy=network, clock=clock, events=events)
 
 
 def _planner(config: Config) -> Planner:
@@ -110,19 +121,27 @@ def _identity(config: Config, http: HttpClient) -> Identity:
 
 
 def _refreshers(
-    config: Config, http: HttpClient, identity: Identity, clock: Clock
+    http: HttpClient, clock: Clock, clients: ClientRegistry, discovery: Discovery, identity: Identity
 ) -> dict[Kind, SplitRefresher[Any]]:
-    """Raises `ConfigError`: a client's key can't be read."""
-    clients = ClientRegistry(
-        [_client(client) for client in config.oauth.clients], default_client_id=config.oauth.client_id
-    )
     return {
-        "dpop": OAuthRefresher(http, clock, clients, Discovery(http, clock), identity),
+        "dpop": OAuthRefresher(http, clock, clients, discovery, identity),
         "bearer": LegacyRefresher(http, clock),
     }
 
 
-def _client(client: ClientConfig) -> OAuthClient:
+def _clients(config: Config) -> ClientRegistry:
+    """Raises `ConfigError`: a client's key can't be read."""
+    return ClientRegistry(
+        [read_client(client) for client in config.oauth.clients], default_client_id=config.oauth.client_id
+    )
+
+
+def read_client(client: ClientConfig) -> OAuthClient:
+    """A client with its keys.
+
+    Raises:
+        ConfigError: one of them can't be read.
+    """
     keys = {}
     for key in client.keys:
         try:

@@ -188,6 +188,11 @@ class OAuthSession:
         return expiry is not None and now.timestamp() >= expiry
 
 
+def normal_handle(text: str) -> str:
+    """A handle as it is compared: without ``@``, in lower case (https://atproto.com/specs/handle)."""
+    return text.removeprefix("@").lower()
+
+
 _NAMES = {
     "did": "did",
     "pdsUrl": "pds_url",

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import click
 
 from idiolectd.cli.check import check_command
+from idiolectd.cli.client import client_group
 from idiolectd.cli.exits import ExitCode, judged
+from idiolectd.cli.headers import headers_command
 from idiolectd.cli.login import login_command
 from idiolectd.cli.logout import logout_command
 from idiolectd.cli.options import common
@@ -59,6 +61,8 @@ for _command in (
     resume_command,
     status_command,
     check_command,
+    headers_command,
+    client_group,
 ):
     group.add_command(_command)
 

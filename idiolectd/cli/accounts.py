@@ -4,6 +4,7 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.did import parse_did
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.ports import OAuthTokenStore
+from idiolectd.session import normal_handle
 
 
 async def stored_did(store: OAuthTokenStore, account: str) -> str:
@@ -49,11 +50,6 @@ def one_account(account: str | None, alias: str | None) -> str:
         what = "name one account, not two" if named else "which account? name a DID or a handle"
         raise CommandFailed(ExitCode.USAGE, what)
     return named.pop()
-
-
-def normal_handle(text: str) -> str:
-    """A handle as it is compared: without ``@``, in lower case (https://atproto.com/specs/handle)."""
-    return text.removeprefix("@").lower()
 
 
 async def _handle_of(store: OAuthTokenStore, did: str) -> str | None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from idiolectd.cli.accounts import normal_handle
 from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
@@ -26,6 +25,7 @@ from idiolectd.config import Config
 from idiolectd.errors import IdiolectError, LoginError, RecordError
 from idiolectd.log import redact
 from idiolectd.ports import SharedStore
+from idiolectd.session import normal_handle
 from idiolectd.state import State
 
 if TYPE_CHECKING:

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.config import Config
 from idiolectd.session import OAuthSession
+from idiolectd.state import session_deadline, shown
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -51,12 +53,16 @@ async def log_in(parts: "Parts", credentials: Credentials) -> OAuthSession:
     return session
 
 
-def outcome_of(session: OAuthSession) -> dict[str, str | None]:
-    """A login for programs."""
+def outcome_of(session: OAuthSession, config: Config) -> dict[str, str | None]:
+    """A login for programs; `issuer`, `client_id` and `session_deadline` are None with an app password."""
+    deadline = session_deadline(session, config.oauth.session_life_of(session))
     return {
         "did": session.did,
         "handle": session.handle,
         "pds_url": session.pds_url,
         "expires_at": session.expires_at or None,
         "refresh_expires_at": session.refresh_expires_at,
+        "issuer": session.issuer,
+        "client_id": session.client_id,
+        "session_deadline": shown(deadline),
     }

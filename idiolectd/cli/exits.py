@@ -71,7 +71,7 @@ def code_of(error: IdiolectError) -> ExitCode:
         case NoSessionError():
             return ExitCode.LOGIN_REQUIRED
         case LoginError():
-            return ExitCode.TRY_LATER if error.retry_after is not None else ExitCode.FAILED
+            return ExitCode.TRY_LATER if error.passing else ExitCode.FAILED
         case NotSent(code="guard"):  # the address is forbidden, and will be so later
             return ExitCode.FAILED
         case LockBusy() | TransportError() | IdentityError(final=False):

@@ -1,17 +1,20 @@
-"""``idiolectd login``: an app password becomes a stored session.
+"""``idiolectd login``: an account becomes a stored session, in the browser or with an app password.
 
-The password comes from the environment, a prompt or standard input; an option exists because the
-upstream CLI has it. It goes to the account's own PDS only, and is forgotten afterwards.
+An app password comes from the environment or standard input; an option exists because the upstream CLI
+has it. It goes to the account's own PDS only, and is forgotten afterwards. In the browser, no password
+comes here at all.
 """
 
 import os
 import sys
+from collections.abc import Mapping
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 
 import click
 
-from idiolectd.cli.accounts import normal_handle, one_account
+from idiolectd.cli.accounts import one_account
 from idiolectd.cli.credentials import Credentials, log_in, outcome_of
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
@@ -19,10 +22,34 @@ from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
-from idiolectd.session import OAuthSession
+from idiolectd.session import OAuthSession, normal_handle
 
 # The upstream CLI's names, in its order.
 PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
+
+
+class Way(Enum):
+    """How to log in."""
+
+    APP_PASSWORD = auto()
+    BROWSER = auto()
+    PASTE = auto()  # OAuth too, with the browser on another machine
+
+
+def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) -> Way:
+    """How to log in: what was asked for, else with a password if there is one, else in the browser.
+
+    Args:
+        browser: ``--browser``.
+        paste: ``--paste``.
+        password: an app password is there, by option or environment.
+        terminal: standard input is one; else an app password is expected on it.
+    """
+    if paste:
+        return Way.PASTE
+    if browser:
+        return Way.BROWSER
+    return Way.APP_PASSWORD if password or not terminal else Way.BROWSER
 
 
 @click.command(
@@ -30,27 +57,42 @@ PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
     cls=TeachingCommand,
     sections={
         "Examples": (
-            ("idiolectd login alice.example", "asks for the app password"),
-            ("pass show alice | idiolectd login alice.example", "takes it from another program"),
-            ("idiolectd login --handle bot.example --pds-url https://pds.example", "resolves nothing"),
-            ("idiolectd login --batch accounts.txt", "logs in all who are not yet"),
+            ("idiolectd login alice.example", "in the browser"),
+            ("idiolectd login alice.example --paste", "the browser is on another machine"),
+            ("pass show alice | idiolectd login alice.example", "with an app password of another program's"),
+            ("idiolectd login --handle bot.example --pds-url https://pds.example", "looks nothing up"),
+            ("idiolectd login --batch accounts.txt", "app passwords; logs in all who are not yet"),
         ),
     },
 )
 @click.argument("account", required=False, metavar="ACCOUNT")
 @click.option("--handle", metavar="ACCOUNT", help="The same as ACCOUNT, as the upstream CLI spells it.")
 @click.option("--pds-url", metavar="URL", help="Log in there. [default: the PDS the account lives on]")
+@click.option("--browser", is_flag=True, help="In the browser, even if an app password is at hand.")
+@click.option(
+    "--paste",
+    is_flag=True,
+    help="In a browser on another machine: shows the address to open, and reads the one it ends at.",
+)
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(1024, 65535),
+    help="Wait for the browser on this port of 127.0.0.1, as forwarded by ssh -L N:127.0.0.1:N."
+    " [default: any that is free]",
+)
 @click.option(
     "--app-password",
     metavar="P",
     help="The app password. Other users can see it in the process list: prefer"
-    " $ATPROTO_APP_PASSWORD, or the prompt.",
+    " $ATPROTO_APP_PASSWORD, or standard input.",
 )
 @click.option(
     "--batch",
     metavar="FILE",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="Log many accounts in: lines ACCOUNT PASSWORD [PDS_URL], or JSON lines. - is standard input.",
+    help="Log many accounts in with app passwords: lines ACCOUNT PASSWORD [PDS_URL], or JSON lines."
+    " - is standard input.",
 )
 @common
 @click.pass_obj
@@ -59,15 +101,20 @@ def login_command(
     account: str | None,
     handle: str | None,
     pds_url: str | None,
+    browser: bool,
+    paste: bool,
+    port: int | None,
     app_password: str | None,
     batch: Path | None,
 ) -> int:
-    """Log in with an app password and store the session.
+    """Log in, in the browser, and store the session.
 
-    ACCOUNT is a handle or a DID. The app password (made in the account's settings, not the main
-    password) is taken from $ATPROTO_APP_PASSWORD or $ATPROTO_PASSWORD, else asked for; without a
-    terminal it is the first line of standard input. A running daemon takes the session over within a
-    second. A stored session of the same account is replaced.
+    ACCOUNT is a handle or a DID. The browser opens, you log in at the account's own server, and it comes
+    back here. A running daemon takes the session over within a second. A stored session of the same
+    account is replaced. On a machine without a browser, forward a port (--port) or use --paste.
+
+    With an app password (made in the account's settings, not the main password) no browser is needed:
+    put it into $ATPROTO_APP_PASSWORD or $ATPROTO_PASSWORD, or write it to standard input.
 
     With --batch the sessions that live are skipped, so it can be repeated until it exits 0. It keeps
     to the servers' limit of 30 logins in 5 minutes, and waits when a server asks for it. A JSON line
@@ -76,7 +123,7 @@ def login_command(
     if batch is not None:
         from idiolectd.cli.batch import login_many, read_batch
 
-        if any((account, handle, pds_url, app_password)):
+        if any((account, handle, pds_url, app_password, browser, paste, port)):
             raise CommandFailed(
                 ExitCode.USAGE, "--batch names the accounts and passwords; leave the rest out"
             )
@@ -84,11 +131,21 @@ def login_command(
         config = options.load_as_owner()
         return run_async(partial(login_many, config, wanted, json=options.json))
     name = one_account(account, handle)
+    if app_password and (browser or paste):
+        raise CommandFailed(ExitCode.USAGE, "--app-password needs no browser; leave one of them out")
+    password = app_password or _password_of(os.environ)
+    way = chosen_way(browser=browser, paste=paste, password=password is not None, terminal=sys.stdin.isatty())
+    if port is not None and way is not Way.BROWSER:
+        raise CommandFailed(ExitCode.USAGE, "--port is for the browser: add --browser, without --paste")
     config = options.load_as_owner()
-    password = app_password or _password(name)
-    session = run_async(partial(_log_in, config, Credentials(name, password, pds_url)))
+    if way is Way.APP_PASSWORD:
+        credentials = Credentials(name, password or _piped_password(), pds_url)
+        session = run_async(partial(_log_in, config, credentials))
+    else:
+        how = partial(_log_in_by_browser, config, name, pds_url, paste=way is Way.PASTE, port=port or 0)
+        session = run_async(how)
     if options.json:
-        put_json(outcome_of(session))
+        put_json(outcome_of(session, config))
     else:
         put(f"logged in: {session.handle or session.did} ({session.did}) at {session.pds_url}")
     return ExitCode.DONE
@@ -105,16 +162,26 @@ async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
     return session
 
 
-def _password(account: str) -> str:
-    for variable in PASSWORD_VARIABLES:
-        if password := os.environ.get(variable):
-            return password
-    if sys.stdin.isatty():
-        prompt = f"App password for {account}"
-        return str(click.prompt(prompt, hide_input=True, err=True))
+async def _log_in_by_browser(
+    config: Config, account: str, pds_url: str | None, *, paste: bool, port: int
+) -> OAuthSession:
+    from idiolectd.cli.browser.flow import Wish, log_in_by_browser
+    from idiolectd.parts import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        return await log_in_by_browser(parts, config, Wish(account, pds_url, paste, port))
+
+
+def _password_of(environ: Mapping[str, str]) -> str | None:
+    return next((environ[name] for name in PASSWORD_VARIABLES if environ.get(name)), None)
+
+
+def _piped_password() -> str:
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
         raise CommandFailed(
-            ExitCode.USAGE, f"no app password: set ${PASSWORD_VARIABLES[0]}, or write it to standard input"
+            ExitCode.USAGE,
+            f"no app password: set ${PASSWORD_VARIABLES[0]}, or write it to standard input;"
+            " to log in without one, add --browser or --paste",
         )
     return password

@@ -14,6 +14,11 @@ def say(text: str) -> None:
         click.echo(f"idiolectd: {printable(line)}", err=True)
 
 
+def show(text: str) -> None:
+    """A line for the person to copy, alone between two empty ones."""
+    click.echo(f"\n    {printable(text)}\n", err=True)
+
+
 def put(text: str) -> None:
     """A line of the output."""
     click.echo(printable(text))

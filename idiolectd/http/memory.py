@@ -1,5 +1,6 @@
 """What is remembered of servers between two requests: DPoP nonces and clocks. In memory only."""
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -20,10 +21,11 @@ _WORTH_A_WARNING = 30.0
 
 
 class ByOrigin(Generic[ValueT]):
-    """One value for each origin; the longest unwritten are forgotten."""
+    """One value for each origin; the longest unwritten are forgotten. May be shared by threads."""
 
     def __init__(self, limit: int = _MAX_ORIGINS) -> None:
         self._limit = limit
+        self._writing = threading.Lock()
         self._values: OrderedDict[str, ValueT] = OrderedDict()
 
     def __len__(self) -> int:
@@ -35,14 +37,16 @@ class ByOrigin(Generic[ValueT]):
 
     def put(self, origin: str, value: ValueT) -> None:
         """Replaces the value."""
-        self._values[origin] = value
-        self._values.move_to_end(origin)
-        if len(self._values) > self._limit:
-            self._values.popitem(last=False)
+        with self._writing:
+            self._values[origin] = value
+            self._values.move_to_end(origin)
+            if len(self._values) > self._limit:
+                self._values.popitem(last=False)
 
     def forget(self, origin: str) -> None:
         """Drops the value, if there is one."""
-        self._values.pop(origin, None)
+        with self._writing:
+            self._values.pop(origin, None)
 
 
 class Nonces(ByOrigin[str]):

@@ -148,6 +148,16 @@ class Identity:
             raise trouble
         raise IdentityError(f"{handle} names no DID, in the DNS or on its host", final=True)
 
+    async def resolve_handle_at(self, handle: str, server: str) -> str:
+        """The DID that one server gives for a handle (``com.atproto.identity.resolveHandle``).
+
+        For whoever trusts that server: nothing else is asked, and nothing is compared.
+
+        Raises:
+            IdentityError: see the module.
+        """
+        return await self._by_service(parse_handle(handle), server.rstrip("/"))
+
     async def _by_dns(self, handle: str) -> str | None:
         records = await self._txt(f"_atproto.{handle}")
         dids = {record.removeprefix("did=") for record in records if record.startswith("did=")}

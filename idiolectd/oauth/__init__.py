@@ -1,17 +1,26 @@
-"""OAuth sessions: discovery, DPoP, client authentication, and the refresher built of them."""
+"""OAuth sessions: discovery, DPoP, client authentication; the refresher and the login built of them."""
 
+from idiolectd.oauth.authorization import Authorization, Granted, LoginClient, loopback_client
 from idiolectd.oauth.client_auth import ClientRegistry, OAuthClient
+from idiolectd.oauth.client_metadata import ClientMetadata, Looked, look_at_hosted
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.keys import SigningKey
 from idiolectd.oauth.refresher import OAuthRefresher
 
 __all__ = [
+    "Authorization",
     "AuthorizationServer",
+    "ClientMetadata",
     "ClientRegistry",
     "Discovery",
     "DpopKey",
+    "Granted",
+    "LoginClient",
+    "Looked",
     "OAuthClient",
     "OAuthRefresher",
     "SigningKey",
+    "look_at_hosted",
+    "loopback_client",
 ]

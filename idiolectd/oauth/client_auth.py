@@ -8,6 +8,7 @@ at the reference server. So what is not known is not guessed: `ClientRegistry.cl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from idiolectd.errors import LoginError
 from idiolectd.jose import peek_claims
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.outcome import Suspended
@@ -26,7 +27,7 @@ class OAuthClient:
 
     Attributes:
         client_id: its URL.
-        keys: its private keys by ``kid``; none: a public client.
+        keys: its private keys by ``kid``, the one for new sessions first; none: a public client.
     """
 
     client_id: str
@@ -93,6 +94,18 @@ class ClientRegistry:
         if session.client_auth_method not in (None, "private_key_jwt"):
             return _suspended("client_unknown", "the session's client authenticates by an unknown method")
         return _with_key(client_id, keys, session.client_key_id)
+
+    def for_login(self, client_id: str) -> ClientAuth:
+        """A confidential client, ready to start a session: its first key signs for new ones.
+
+        Raises:
+            LoginError: no client of that name is configured, or it has no key.
+        """
+        client = self._clients.get(client_id)
+        if client is None or not client.keys:
+            raise LoginError("client_unknown", f"oauth.clients has no client {client_id} with a key")
+        key_id, key = next(iter(client.keys.items()))
+        return ClientAuth(client_id, key_id, key)
 
     def _unnamed(self, session: OAuthSession) -> str | Suspended:
         hint = _text_claim(session, "client_id")

@@ -9,7 +9,7 @@ Does not decide which issuer a session belongs to: a pinned one is never replace
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -28,6 +28,13 @@ _TROUBLE_KEPT = 10.0
 
 _MAX_KEPT = 4096
 
+_LOGIN_ENDPOINTS = ("authorization_endpoint", "pushed_authorization_request_endpoint")
+_LOGIN_VALUES = {
+    "code_challenge_methods_supported": "S256",
+    "dpop_signing_alg_values_supported": "ES256",
+    "scopes_supported": "atproto",
+}
+
 
 @dataclass(frozen=True)
 class AuthorizationServer:
@@ -37,11 +44,18 @@ class AuthorizationServer:
         issuer: its name, and the audience of client assertions.
         token_endpoint: where refresh tokens go.
         revocation_endpoint: where they end; None: it has none.
+        authorization_endpoint: where the browser goes for a login.
+        pushed_authorization_request_endpoint: where a login begins (RFC 9126).
+        unfit_for_login: what a login needs and the metadata does not say, for a person; empty: it
+            says it all. Refreshing needs none of it.
     """
 
     issuer: str
     token_endpoint: str
     revocation_endpoint: str | None
+    authorization_endpoint: str = ""
+    pushed_authorization_request_endpoint: str = ""
+    unfit_for_login: tuple[str, ...] = ()
 
 
 class Discovery:
@@ -95,7 +109,20 @@ class Discovery:
             return _trouble(f"{issuer}: its OAuth metadata names no usable token endpoint")
         if not isinstance(revocation_endpoint, str) or not self._http.permits(revocation_endpoint):
             revocation_endpoint = None
-        return AuthorizationServer(issuer, token_endpoint, revocation_endpoint)
+        endpoints = {name: self._endpoint(document, name) for name in _LOGIN_ENDPOINTS}
+        unfit = [f"{name} is missing or can't be used" for name, url in endpoints.items() if not url]
+        return AuthorizationServer(
+            issuer,
+            token_endpoint,
+            revocation_endpoint,
+            **endpoints,
+            unfit_for_login=(*unfit, *_unfit_for_login(document)),
+        )
+
+    def _endpoint(self, document: Mapping[str, object], name: str) -> str:
+        """The URL of an endpoint, or nothing; RFC 6749, section 3.1: it has no fragment."""
+        url = document.get(name)
+        return url if isinstance(url, str) and "#" not in url and self._http.permits(url) else ""
 
     async def _document(self, url: str) -> dict[str, object] | Retry:
         try:
@@ -106,8 +133,9 @@ class Discovery:
         return self._refused(url, response) if document is None else document
 
     def _refused(self, url: str, response: Response) -> Retry:
+        overloaded = response.status == 429 or response.status >= 500
         return Retry(
-            "discovery",
+            f"http_{response.status}" if overloaded else "discovery",
             f"{url}: answered {response.status}, without the OAuth metadata",
             retry_after(response, self._clock.now()),
             issuer_wide=True,
@@ -116,6 +144,22 @@ class Discovery:
     def _is_issuer(self, url: str) -> bool:
         """ATProto: scheme, host and port, nothing else."""
         return self._http.permits(url) and origin(url) == url
+
+
+def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
+    """Which of ATProto's demands on an authorization server that a login relies on it does not meet.
+
+    https://atproto.com/specs/oauth#authorization-servers
+    """
+    unfit = [
+        f"{name} lacks {value}"
+        for name, value in _LOGIN_VALUES.items()
+        if not isinstance(found := document.get(name), list) or value not in found
+    ]
+    # RFC 9207, section 3. Without it, a code of another server could be slipped in.
+    if document.get("authorization_response_iss_parameter_supported") is not True:
+        unfit.append("authorization_response_iss_parameter_supported is not true")
+    return unfit
 
 
 def _trouble(message: str) -> Retry:

@@ -104,6 +104,11 @@ class SigningKey:
         """RFC 7638."""
         return jwk_thumbprint(self.public_jwk)
 
+    def to_private_jwk(self) -> str:
+        """The JSON of the private JWK, as `parse` reads it: for a session's record, and nowhere else."""
+        d = self._private_key.private_numbers().private_value.to_bytes(_COORDINATE_BYTES)
+        return json.dumps({**self.public_jwk, "d": b64url_encode(d)}, separators=(",", ":"))
+
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """A JWT in compact form (RFC 7519); `alg` is added to the header."""
         signed = f"{_part({**header, 'alg': self.alg})}.{_part(claims)}"

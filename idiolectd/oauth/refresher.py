@@ -48,6 +48,10 @@ class OAuthRequest:
         authentication = self.client.parameters(self.server.issuer, http.server_now(url))
         return {**parameters, **authentication}
 
+    async def post(self, http: HttpClient, url: str, parameters: Mapping[str, str]) -> Response:
+        """Posts one form with a proof and the client's authentication. Raises as `dpop.request`."""
+        return await dpop.request(http, self.key, "POST", url, form=lambda: self.form(parameters, http, url))
+
 
 class OAuthRefresher:
     """Refreshes DPoP-bound sessions.
@@ -159,13 +163,7 @@ class OAuthRefresher:
         return answer
 
     async def _post(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
-        return await dpop.request(
-            self._http,
-            request.key,
-            "POST",
-            url,
-            form=lambda: request.form(parameters, self._http, url),
-        )
+        return await request.post(self._http, url, parameters)
 
     # Probe -----------------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
-"""What goes to the token endpoint for a refresh, and what its answer means.
+"""What goes to the token endpoint, and what its answer means: for a refresh, and for a login's code.
 
-The answer is read for keeping first: whatever holds a token is `Arrived`, however odd the
+A refresh's answer is read for keeping first: whatever holds a token is `Arrived`, however odd the
 rest, because the server has consumed the old token by then. What does not fit is said beside it.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass, field
 
 from idiolectd.clock import rfc3339
 from idiolectd.http import Refusal, Response, judge_refusal, text_member
@@ -29,6 +29,61 @@ def refresh_parameters(refresh_token: str) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": refresh_token}
 
 
+def code_parameters(code: str, redirect_uri: str, code_verifier: str) -> dict[str, str]:
+    """RFC 6749, section 4.1.3, and RFC 7636, section 4.5."""
+    return {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": code_verifier,
+    }
+
+
+@dataclass(frozen=True)
+class TokenAnswer:
+    """A successful answer (RFC 6749, section 5.1) that holds a token, as far as it can be used.
+
+    Attributes:
+        access_token: opaque; None: it is missing.
+        refresh_token: the same.
+        life: seconds that the access token lives.
+        token_type: as sent.
+        scope: as granted.
+        sub: whose tokens they are (ATProto's addition): a DID.
+    """
+
+    access_token: str | None = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    life: float
+    token_type: str | None
+    scope: str | None
+    sub: str | None
+
+    @classmethod
+    def found(cls, response: Response) -> "TokenAnswer | None":
+        """Reads an answer; None if there is no token in it."""
+        body = response.json_object() or {}
+        access_token, refresh_token = text_member(body, "access_token"), text_member(body, "refresh_token")
+        if access_token is None and refresh_token is None:
+            return None
+        return cls(
+            access_token,
+            refresh_token,
+            _life(body.get("expires_in"), access_token or ""),
+            text_member(body, "token_type"),
+            text_member(body, "scope"),
+            text_member(body, "sub"),
+        )
+
+    def misfit(self, did: str) -> str | None:
+        """Why these are not DPoP-bound tokens of an account; None: they are."""
+        if (self.token_type or "").lower() != "dpop":
+            return "the answer's token_type is not DPoP"
+        if self.sub != did:
+            return "the answer's sub is not the session's DID"
+        return None
+
+
 def read_answer(response: Response, session: OAuthSession, *, sent_at: float, now: float) -> Answer:
     """What the token endpoint's answer means for a session.
 
@@ -42,35 +97,21 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         refusal = Refusal.found(response, "error_description")
         secrets = (session.access_jwt, session.refresh_jwt)
         return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
-    body = response.json_object()
-    access_token = text_member(body or {}, "access_token")
-    refresh_token = text_member(body or {}, "refresh_token")
-    if body is None or (access_token is None and refresh_token is None):
+    found = TokenAnswer.found(response)
+    if found is None:
         return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
-    if access_token is None:
-        # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
-        # within a minute, and not in a loop.
-        access_token, life = session.access_jwt, _HALF_AN_ANSWER
-    else:
-        life = _life(body.get("expires_in"), access_token)
+    # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
+    # within a minute, and not in a loop.
+    life = found.life if found.access_token is not None else _HALF_AN_ANSWER
     tokens = Tokens(
-        access_jwt=access_token,
-        refresh_jwt=refresh_token or session.refresh_jwt,  # RFC 6749, section 6
+        access_jwt=found.access_token or session.access_jwt,
+        refresh_jwt=found.refresh_token or session.refresh_jwt,  # RFC 6749, section 6
         issued_at=rfc3339(sent_at),
         expires_at=rfc3339(sent_at + life),
         token_type="DPoP",  # noqa: S106 -- a type, not a password
-        scope=text_member(body, "scope"),
+        scope=found.scope,
     )
-    return Arrived(tokens, _misfit(body, session))
-
-
-def _misfit(body: dict[str, Any], session: OAuthSession) -> str | None:
-    token_type = body.get("token_type")
-    if not isinstance(token_type, str) or token_type.lower() != "dpop":
-        return "the answer's token_type is not DPoP"
-    if body.get("sub") != session.did:
-        return "the answer's sub is not the session's DID"
-    return None
+    return Arrived(tokens, found.misfit(session.did))
 
 
 def _life(expires_in: object, access_token: str) -> float:

@@ -15,6 +15,7 @@ from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
+from idiolectd.oauth import ClientRegistry, Discovery
 from idiolectd.parts import Parts
 from idiolectd.refresh import RefreshEngine
 from idiolectd.store import InMemoryOAuthTokenStore
@@ -112,7 +113,8 @@ async def parts_of(sim: Simulator, clock: VirtualClock) -> AsyncIterator[Parts]:
     ):
         identity = Identity(http, plc_directory_url=URL, handle_resolver_url=URL)
         engine = RefreshEngine(store, {}, planner=planner(), clock=clock, events=lambda _: None)
-        yield Parts(store, http, identity, {}, engine, clock)
+        discovery, clients = Discovery(http, clock), ClientRegistry()
+        yield Parts(store, http, identity, {}, discovery, clients, engine, clock)
 
 
 def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[Line]:

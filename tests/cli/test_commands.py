@@ -487,7 +487,18 @@ def test_help_and_version(run: Run) -> None:
     """The program's own help lists the commands in order, and the exit codes."""
     text = run("--help").out
     commands = re.findall(r"^  (\w+)  +\S", text.partition("Commands:")[2].partition("\n\n")[0], re.MULTILINE)
-    assert commands == ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check"]
+    assert commands == [
+        "run",
+        "login",
+        "list",
+        "logout",
+        "refresh",
+        "pause",
+        "resume",
+        "status",
+        "check",
+        "client",
+    ]
     assert "75" in text
     assert re.fullmatch(r"idiolectd \d+\.\d+\S*\n", run("--version").out)
 

@@ -36,6 +36,7 @@ from idiolectd.errors import (
         (IdentityError("x", final=False), 75),
         (LoginError("AuthenticationRequired", "x"), 1),
         (LoginError("RateLimitExceeded", "x", retry_after=3.0), 75),
+        (LoginError("server_error", "x", passing=True), 75),
         (CommandFailed(ExitCode.TRY_LATER, "x"), 75),
         (KeyboardInterrupt(), 1),
         (click.Abort(), 1),

@@ -16,11 +16,15 @@ Several servers, or an entryway: ``SimulatorTransport({"https://a.test": a, "htt
 ``Simulator("https://pds.test", issuer="https://entryway.test")``.
 
 On a socket: ``url = await task_group.start(serve, sim)``, or ``python -m tests.simulator --accounts 3``,
-steered through ``/_sim/stats``, ``/_sim/sessions``, ``/_sim/faults``, ``/_sim/accounts``, ``/_sim/options``,
+steered through ``/_sim/stats``, ``/_sim/sessions``, ``/_sim/faults``, ``/_sim/accounts``, ``/_sim/clients``, ``/_sim/consent``,
+``/_sim/options``,
 ``/_sim/takedown`` and so on (see ``admin``). Records are to be seeded after ``serve`` has started: they name
 the server's address.
 
-Does not: log in over OAuth (PAR, authorize page, code grant), store repositories, speak TLS.
+Logins: PAR, authorize and the code grant are strict; at the authorize page nobody is asked: ``sim.set_consent``.
+
+Does not: show a sign-in page or check passwords there, fetch client metadata (``add_client`` publishes it), store
+repositories, speak TLS.
 """
 
 from tests.simulator.client import DpopClient

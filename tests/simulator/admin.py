@@ -1,6 +1,6 @@
 """``/_sim/…``: steering a simulator from another process.
 
-Does: statistics, sessions, faults, accounts, options, and the account events.
+Does: statistics, sessions, faults, accounts, clients, consent, options, and the account events.
 Does not: exist on any real server; faults never apply to it.
 """
 
@@ -51,6 +51,12 @@ def _admin(sim: Simulator, method: str, name: str, request: Request, body: dict[
                     raise ValueError(f"unknown option: {key}")
                 setattr(sim.options, key, value)
             return asdict(sim.options)
+        case "POST", "clients":
+            client = sim.add_client(body["client_id"], body["jwks"], body.get("redirect_uris", ()))
+            return {"client_id": client.client_id}
+        case "POST", "consent":
+            sim.set_consent(body["consent"])
+            return {"consent": body["consent"]}
         case "POST", "restart":
             sim.restart()
             return {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from tests.simulator import discovery, legacy, oauth, resource
+from tests.simulator import authorization, discovery, grants, legacy, oauth, resource
 from tests.simulator.admin import admin
 from tests.simulator.faults import Faults
 from tests.simulator.state import (
@@ -31,7 +31,12 @@ from tests.simulator.wire import Refused, Request, Response, json_response, oaut
 DEFAULT_URL = "http://127.0.0.1:2583"
 Handler = Callable[[State, Request], Response]
 
-OAUTH: dict[str, Handler] = {oauth.TOKEN_PATH: oauth.token, oauth.REVOKE_PATH: oauth.revoke}
+OAUTH: dict[str, Handler] = {
+    oauth.TOKEN_PATH: grants.token,
+    oauth.REVOKE_PATH: oauth.revoke,
+    authorization.PAR_PATH: authorization.push,
+    authorization.AUTHORIZE_PATH: authorization.authorize,
+}
 XRPC: dict[str, tuple[str, Handler]] = {
     "com.atproto.server.createSession": ("POST", legacy.create_session),
     "com.atproto.server.refreshSession": ("POST", legacy.refresh_session),
@@ -137,7 +142,7 @@ class Simulator(Steering):
         if path in OAUTH:
             return OAUTH[path](state, request)
         if path.startswith("/oauth/"):
-            raise oauth_error(400, "invalid_request", "The simulator does not log in; seed a session instead")
+            raise oauth_error(404, "invalid_request", "Not Found")
         if path.startswith("/xrpc/"):
             name = path.removeprefix("/xrpc/")
             if name not in XRPC:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 
+from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
 from tests.simulator.oauth import REVOKE_PATH, TOKEN_PATH
 from tests.simulator.state import State
 from tests.simulator.wire import Response, json_response
-
-PAR_PATH = "/oauth/par"
-AUTHORIZE_PATH = "/oauth/authorize"
 
 
 def protected_resource(state: State) -> Response:

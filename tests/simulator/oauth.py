@@ -1,7 +1,7 @@
-"""The authorization server: token endpoint and revocation.
+"""The authorization server: refreshing, revocation, and who a client is.
 
 Does: refresh exactly in the reference server's order (parse, proof and nonce, client, *consume*, the rest).
-Does not: log in; PAR, the authorize page and the code grant are answered with an honest error.
+Does not: log in (``authorization``), or choose the grant of a token request (``grants``).
 """
 
 from __future__ import annotations
@@ -26,19 +26,6 @@ from tests.simulator.wire import Refused, Request, Response, json_response, oaut
 
 TOKEN_PATH = "/oauth/token"
 REVOKE_PATH = "/oauth/revoke"
-
-
-def token(state: State, request: Request) -> Response:
-    """The token endpoint."""
-    if request.method != "POST":
-        raise oauth_error(405, "invalid_request", "Method Not Allowed")
-    form = parse_form(request)
-    if form.get("grant_type") == "refresh_token":
-        state.counters.refresh_requests += 1
-    _check_payload(form)
-    jkt = check_proof(state, request)
-    kid, key_jkt = authenticate_client(state, form, jkt)
-    return _refresh(state, form, jkt, kid, key_jkt)
 
 
 def revoke(state: State, request: Request) -> Response:
@@ -141,19 +128,16 @@ def valid_loopback_client(client_id: str) -> bool:
     return True
 
 
-def _check_payload(form: dict[str, str]) -> None:
-    if form.get("grant_type") != "refresh_token":
-        grant = form.get("grant_type")
-        raise oauth_error(
-            400, "invalid_grant", f'Invalid request payload: unsupported "grant_type" {grant!r}'
-        )
+def check_refresh_payload(form: dict[str, str]) -> None:
+    """What a refresh must hold before anything else is looked at."""
     if not form.get("refresh_token"):
         raise oauth_error(400, "invalid_grant", 'Invalid request payload: "refresh_token" is required')
     if not form.get("client_id"):
         raise oauth_error(400, "invalid_grant", "Client credentials missing: client_id is required")
 
 
-def _refresh(state: State, form: dict[str, str], jkt: str, kid: str | None, key_jkt: str | None) -> Response:
+def refresh(state: State, form: dict[str, str], jkt: str, kid: str | None, key_jkt: str | None) -> Response:
+    """The refresh grant (RFC 6749, section 6)."""
     session = state.refresh_tokens.get(form["refresh_token"])
     account = state.accounts.get(session.did) if session is not None else None
     if session is None or not session.alive:

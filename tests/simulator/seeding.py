@@ -7,6 +7,7 @@ Does not: write a store.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,11 +33,17 @@ def add_account(state: State, handle: str, password: str, did: str | None = None
     return account
 
 
-def add_client(state: State, client_id: str, jwks: dict[str, Any] | list[dict[str, Any]]) -> Client:
+def add_client(
+    state: State,
+    client_id: str,
+    jwks: dict[str, Any] | list[dict[str, Any]],
+    redirect_uris: Sequence[str] = (),
+) -> Client:
     """A client with a metadata document: confidential if it has keys. Private JWKs are reduced to public ones."""
     keys = jwks["keys"] if isinstance(jwks, dict) else jwks
     members = ("kty", "crv", "x", "y")
-    client = Client(client_id, {key["kid"]: {name: key[name] for name in members} for key in keys})
+    public = {key["kid"]: {name: key[name] for name in members} for key in keys}
+    client = Client(client_id, public, tuple(redirect_uris))
     state.clients[client_id] = client
     return client
 

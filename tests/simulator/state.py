@@ -63,6 +63,25 @@ class Client:
 
     client_id: str
     keys: dict[str, dict[str, Any]]  # kid → public JWK
+    redirect_uris: tuple[str, ...] = ()
+    scope: str = SCOPE
+
+
+@dataclass(eq=False)
+class PushedRequest:
+    """A login that has begun; ``did`` is set by the consent, with which the code's life starts."""
+
+    client_id: str
+    client_key_id: str | None
+    client_key_jkt: str | None
+    dpop_jkt: str
+    redirect_uri: str
+    scope: str
+    state: str | None
+    code_challenge: str
+    login_hint: str | None
+    expires_at: float
+    did: str | None = None
 
 
 @dataclass(eq=False)
@@ -129,6 +148,9 @@ class Counters:
     consumptions: int = 0  # refresh tokens taken by the server, whatever came of it
     replays_seen: int = 0
     sessions_killed: int = 0  # by a refused refresh; logouts and account events are not counted
+    pushed_requests: int = 0
+    code_requests: int = 0  # token endpoint, grant_type=authorization_code, past client authentication
+    logins: int = 0  # of them answered 200 by the core
     nonce_requests: int = 0  # answers use_dpop_nonce, either server
     revocation_requests: int = 0
     revocations: int = 0
@@ -169,6 +191,13 @@ class State:
         self.legacy_sessions: list[LegacySession] = []
         self.legacy_tokens: dict[str, LegacyToken] = {}
         self.logins: dict[str, list[float]] = {}
+        self.consent = (
+            "allow"  # what people do at the authorize page: "allow", "deny", or who signs in instead
+        )
+        self.pushed: dict[str, PushedRequest] = {}  # by request_uri
+        self.codes: dict[str, PushedRequest] = {}
+        self.redeemed: dict[str, OAuthSession] = {}  # by code: that is how a replay is seen
+        self.challenges_seen: set[str] = set()
         self._now = now
         self.restart()
 

@@ -24,9 +24,18 @@ class Steering:
         """A new account."""
         return seeding.add_account(self.state, handle, password, did)
 
-    def add_client(self, client_id: str, jwks: dict[str, Any] | list[dict[str, Any]]) -> Client:
+    def add_client(
+        self,
+        client_id: str,
+        jwks: dict[str, Any] | list[dict[str, Any]],
+        redirect_uris: Sequence[str] = (),
+    ) -> Client:
         """Publish a client's metadata: confidential if ``jwks`` has keys."""
-        return seeding.add_client(self.state, client_id, jwks)
+        return seeding.add_client(self.state, client_id, jwks, redirect_uris)
+
+    def set_consent(self, consent: str) -> None:
+        """What people do at the authorize page: ``allow``, ``deny``, or the DID or handle that signs in instead."""
+        self.state.consent = consent
 
     def seed_oauth(
         self,

@@ -136,8 +136,8 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "form=lambda: request.form(parameters, self._http, url)",
-                "form=lambda made=request.form(parameters, self._http, url): made",
+                "form=lambda: self.form(parameters, http, url)",
+                "form=lambda made=self.form(parameters, http, url): made",
             ),
         ),
         (_SEND + "test_a_confidential_client_refreshes[trio]",),
@@ -177,7 +177,7 @@ PLANTS = (
         10,
         "a name with a public and a private address leads inside",
         (Edit("http", "        for number in numbers:\n", "        for number in numbers[:1]:\n"),),
-        ("tests/torture/test_gaps.py::test_every_address_of_a_name_is_checked",),
+        ("tests/http/test_guard.py::test_every_address_of_a_name_is_checked",),
     ),
     Plant(
         "name dialled instead of the number",

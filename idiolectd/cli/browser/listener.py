@@ -1,0 +1,212 @@
+"""Where the browser comes back to: a web server on 127.0.0.1 for one redirect (RFC 8252, section 7.3).
+
+Rules. It listens on 127.0.0.1 only, and answers only ``GET /callback`` for the host ``127.0.0.1:PORT``,
+the one in the redirect_uri: a page of another site that made its own name point here gets nothing, and
+``localhost`` may be somebody else's IPv6 server, so it is never named. Anybody on this machine can send a
+request: which redirect counts, the caller's `is_ours` decides; all others are told so and end nothing. The
+browser waits for its page until the caller knows how the login went.
+
+Does not read what a redirect says. Does not hide the code from the browser's history: when the page is
+shown it has been used, and it was never good for anybody without the key and the verifier of this login.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import anyio
+import h11
+from anyio.abc import Listener as StreamListener
+from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+
+from idiolectd.cli.browser.pages import HEADERS, Page, not_found, stranger
+from idiolectd.cli.exits import CommandFailed, ExitCode
+
+_HOST = "127.0.0.1"
+_PATH = "/callback"
+
+# Bytes. A redirect has some hundred, a browser's headers a few thousand. h11 looks at the size only when a
+# head is not whole yet, so it gets it in small pieces.
+_MAX_HEAD = 16 * 1024
+_PIECE = 4096
+
+_MAX_CONNECTIONS = 32  # a browser opens a handful, some of them never used
+_IDLE = 10.0  # seconds for a request to arrive, and for an answer to be taken
+
+# Seconds that the end of a login waits for the browser to take its page.
+_LINGER = 2.0
+
+_BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+
+
+class Redirect:
+    """The redirect that was waited for. `repr` does not show the code.
+
+    Attributes:
+        query: the raw query of its URL.
+    """
+
+    def __init__(self, query: str) -> None:
+        self.query = query
+        self._page: Page | None = None
+        self._answered = anyio.Event()
+        self._browsers = 0
+        self._served = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Redirect {'answered' if self._page else 'waits'}, {self._browsers} connections>"
+
+    async def answer(self, page: Page) -> None:
+        """Shows a page to the browser that waits. Returns once it has been sent, or soon anyway."""
+        self._page = page
+        self._answered.set()
+        if self._browsers:
+            with anyio.move_on_after(_LINGER):
+                await self._served.wait()
+
+    async def serve(self, send: Callable[[Page], Awaitable[None]]) -> None:
+        """Sends the page to one connection, once there is one."""
+        self._browsers += 1
+        try:
+            await self._answered.wait()
+            if self._page is not None:
+                await send(self._page)
+        finally:
+            self._browsers -= 1
+            if not self._browsers:
+                self._served.set()
+
+
+class Listener:
+    """A bound port; `open_listener` makes it.
+
+    Attributes:
+        port: the one to put into the redirect_uri.
+    """
+
+    def __init__(self, streams: StreamListener[SocketStream], tasks: TaskGroup) -> None:
+        self.port: int = streams.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's, not Django's
+        self._streams = streams
+        self._tasks = tasks
+        self._connections = 0
+        self._is_ours: Callable[[str], bool] | None = None
+        self._on_stranger: Callable[[], None] | None = None
+        self._redirect: Redirect | None = None
+        self._arrived = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Listener {_HOST}:{self.port}, {self._connections} connections, {self._redirect}>"
+
+    async def wait_redirect(
+        self, is_ours: Callable[[str], bool], on_stranger: Callable[[], None]
+    ) -> Redirect:
+        """Waits for the first redirect that counts. To be called once.
+
+        Nobody is answered before; afterwards everybody is, until the listener is closed.
+
+        Args:
+            is_ours: whether a raw query is the one of this login.
+            on_stranger: told of each redirect that is not.
+        """
+        self._is_ours, self._on_stranger = is_ours, on_stranger
+        self._tasks.start_soon(self._streams.serve, self._serve, self._tasks)
+        await self._arrived.wait()
+        assert self._redirect is not None  # noqa: S101 - set before the event
+        return self._redirect
+
+    async def _serve(self, stream: SocketStream) -> None:
+        self._connections += 1
+        try:
+            async with stream:
+                if self._connections <= _MAX_CONNECTIONS:
+                    with suppress(*_BROKEN):
+                        await self._talk(stream)
+        finally:
+            self._connections -= 1
+
+    async def _talk(self, stream: SocketStream) -> None:
+        """One request, one answer."""
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        request: h11.Request | None = None
+        try:
+            with anyio.move_on_after(_IDLE):
+                request = await _receive(http, stream)
+        except h11.RemoteProtocolError as error:
+            await _send(http, stream, Page(error.error_status_hint, not_found().html))
+        if request is not None:
+            match self._judge(request):
+                case Redirect() as redirect:
+                    await redirect.serve(partial(_send, http, stream))
+                case Page() as page:
+                    await _send(http, stream, page)
+
+    def _judge(self, request: h11.Request) -> Redirect | Page:
+        path, _, query = request.target.decode("ascii").partition("?")
+        if path != _PATH or dict(request.headers).get(b"host") != f"{_HOST}:{self.port}".encode():
+            return not_found()
+        if request.method != b"GET":
+            return Page(405, "")
+        if self._redirect is None and self._is_ours is not None and self._is_ours(query):
+            self._redirect = Redirect(query)
+            self._arrived.set()
+        # The same once more is a browser that was told to reload while it waits.
+        if self._redirect is not None and self._redirect.query == query:
+            return self._redirect
+        if self._on_stranger is not None:
+            self._on_stranger()
+        return stranger()
+
+
+@asynccontextmanager
+async def open_listener(port: int = 0) -> AsyncIterator[Listener]:
+    """Binds a port of 127.0.0.1; whatever is still connected at the end is cut off.
+
+    Args:
+        port: which; 0: any that is free.
+
+    Raises:
+        CommandFailed: the port can't be had.
+    """
+    try:
+        streams = await anyio.create_tcp_listener(local_host=_HOST, local_port=port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "it can't be used"
+        raise CommandFailed(
+            ExitCode.FAILED,
+            f"can't wait for the browser on port {port} of {_HOST}: {reason}; name another with --port,"
+            " or leave --port out",
+        ) from None
+    failed: Exception | None = None
+    async with streams, anyio.create_task_group() as tasks:
+        try:
+            yield Listener(streams, tasks)
+        except Exception as error:  # noqa: BLE001 - raised below: as it is, not as a group of the tasks here
+            failed = error
+        tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+
+
+async def _receive(http: h11.Connection, stream: SocketStream) -> h11.Request | None:
+    """The head of a request; None if the other side has nothing to say."""
+    while True:
+        event = http.next_event()
+        match event:
+            case h11.NEED_DATA:
+                try:
+                    http.receive_data(await stream.receive(_PIECE))
+                except anyio.EndOfStream:
+                    return None
+            case h11.Request():
+                return event
+            case _:
+                return None
+
+
+async def _send(http: h11.Connection, stream: SocketStream, page: Page) -> None:
+    body = page.html.encode()
+    headers = [*HEADERS, ("Allow", "GET"), ("Content-Length", str(len(body))), ("Connection", "close")]
+    head = http.send(h11.Response(status_code=page.status, headers=headers)) or b""
+    with anyio.move_on_after(_IDLE):
+        await stream.send(head + body)

@@ -1,0 +1,46 @@
+"""Opening the person's browser, as far as there is one.
+
+By the standard library's `webbrowser`, in a process of its own: it may wait for the browser's end, write
+to the terminal, or read from it. That nothing opens is no failure: the address is always shown too.
+"""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+
+def may_open(environ: Mapping[str, str]) -> bool:
+    """Whether there is a screen, or a browser that the person named.
+
+    Without either, `webbrowser` would start a browser for terminals behind the command's back, or one
+    of root's on a server.
+    """
+    return any(environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[bool]:
+    """Has the browser opened at a URL; yields whether it was tried. The browser outlives this, its starter does not."""
+    try:
+        starter = await anyio.open_process(
+            # Isolated: a webbrowser.py in the working folder is not the one that is meant.
+            [sys.executable, "-I", "-m", "webbrowser", url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C here is not meant for the browser
+        )
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with anyio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):
+                starter.kill()
+            await starter.wait()
+            await starter.aclose()

@@ -1,0 +1,167 @@
+"""The pages that a person sees in the browser at the end of a login.
+
+The local ones, served by `listener`: success, each failure, and a redirect that nobody waits for. They
+hold no script and load nothing; every text in them is escaped, because some of it comes from servers.
+
+The hosted one is a file for the `redirect_uri` of a confidential client. Servers allow such a client no
+loopback redirect, so the browser lands there. It has a script, which sends nothing anywhere: it forwards
+the browser to the program that waits on this machine if the `state` names its port, and shows the address
+to paste in any case.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+# Beyond the policy of no scripts and no loading: nobody frames or keeps a page whose address holds a code.
+HEADERS: Final = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """An answer for a browser.
+
+    Attributes:
+        status: the HTTP status.
+        html: the whole document.
+    """
+
+    status: int
+    html: str
+
+
+def success(account: str, until: str | None) -> Page:
+    """The session is stored.
+
+    Args:
+        account: the handle, or the DID.
+        until: the day on which even a refreshed session ends; None: not known.
+    """
+    kept = f"idiolectd keeps the session of <b><bdi>{escape(account)}</bdi></b> alive"
+    end = f" until {escape(until)}; after that a new login is needed" if until is not None else ""
+    return Page(200, _local("Logged in", "good", f"<p>{kept}{end}.</p>", "You can close this page."))
+
+
+def failure(message: str, todo: str) -> Page:
+    """The login came to nothing.
+
+    Args:
+        message: what happened.
+        todo: what the person can do about it.
+    """
+    return Page(400, _local("Not logged in", "bad", f"<p>{escape(message.rstrip('.'))}.</p>", todo))
+
+
+def stranger() -> Page:
+    """A redirect that does not belong to the login that waits here: an old one, or a forged one."""
+    return Page(
+        400,
+        _local(
+            "Not the login that is waiting here",
+            "bad",
+            "<p>This page was opened for another login: an older one, or one that somebody else began."
+            " Nothing was changed.</p>",
+            "Go back to the terminal, and open the address that it shows there.",
+        ),
+    )
+
+
+def not_found() -> Page:
+    """Everything else that is asked for."""
+    return Page(404, _local("Nothing here", "bad", "<p>idiolectd waits here for the end of a login.</p>", ""))
+
+
+def hosted(name: str | None) -> str:
+    """The document to host at the `redirect_uri` of a confidential client.
+
+    Args:
+        name: what the client is called; None: no name is shown.
+    """
+    title = f"Log in: {name}" if name else "Log in"
+    policy = (
+        f"default-src 'none'; script-src {_hash(_FORWARD)}; style-src {_hash(_STYLE)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="referrer" content="no-referrer">\n<meta name="robots" content="noindex">\n'
+    )
+    body = f"<h1>{escape(title)}</h1>\n{_HOSTED_BODY}<script>{_FORWARD}</script>\n"
+    return _document(title, body, head)
+
+
+def _local(title: str, mood: str, body: str, end: str) -> str:
+    last = f"<p>{escape(end)}</p>\n" if end else ""
+    return _document(title, f'<h1 class="{mood}">{escape(title)}</h1>\n{body}\n{last}')
+
+
+def _document(title: str, body: str, head: str = "") -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        + head
+        + '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        + f"<title>{escape(title)} - idiolectd</title>\n<style>{_STYLE}</style>\n</head>\n"
+        + f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+
+
+def _hash(text: str) -> str:
+    """A source expression of a content security policy: this very text and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --bg: #f4f4f1; --card: #fff; --text: #1d1d1b; --good: #17693a; --bad: #a32222; }
+@media (prefers-color-scheme: dark) {
+  :root { --bg: #17181a; --card: #222427; --text: #e9e9e6; --good: #74cf96; --bad: #f09a92; }
+}
+body { margin: 0; min-height: 100vh; display: flex; background: var(--bg); color: var(--text);
+  font: 1.0625rem/1.55 system-ui, sans-serif; }
+main { box-sizing: border-box; width: min(34rem, 100% - 2rem); margin: auto; padding: 1.5rem 2rem 1rem;
+  background: var(--card); border-radius: .75rem; overflow-wrap: anywhere; }
+h1 { margin: 0 0 .75rem; font-size: 1.5rem; line-height: 1.25; }
+h1.good { color: var(--good); }
+h1.good::before { content: "\\2713\\00a0"; }
+h1.bad { color: var(--bad); }
+p { margin: 0 0 1rem; }
+textarea { box-sizing: border-box; width: 100%; height: 8rem; margin: 0 0 .75rem; padding: .5rem; font: .875rem/1.4 monospace;
+  color: inherit; background: var(--bg); border: 1px solid; border-radius: .375rem; }
+button { margin: 0 0 1rem; padding: .5rem 1rem; font: inherit; }
+"""
+
+_HOSTED_BODY = """<noscript><p>Copy the address of this page, and paste it where idiolectd asks for it.</p></noscript>
+<div id="answer" hidden>
+<p>To go on, copy this address and paste it where idiolectd asks for it:</p>
+<textarea id="address" readonly spellcheck="false" aria-label="The address to paste"></textarea>
+<button id="copy" type="button">Copy</button>
+<p>It is good for a few minutes, once, and only for the login that you began.</p>
+</div>
+<p id="none" hidden>Nobody is logging in here. A login begins with the command <b>idiolectd login</b>.</p>
+"""
+
+# The port is the end of the state, which the program that waits chose. It forwards to this machine's
+# loopback only, by `replace`: going back must not end in being forwarded again.
+_FORWARD = r"""
+const state = new URLSearchParams(location.search).get("state");
+document.getElementById(state ? "answer" : "none").hidden = false;
+if (state) {
+  const address = document.getElementById("address");
+  address.value = location.href;
+  address.addEventListener("focus", () => address.select());
+  document.getElementById("copy").addEventListener("click", () => {
+    address.select();
+    navigator.clipboard.writeText(address.value);
+  });
+  const port = /^[\w-]+\.([1-9]\d{3,4})$/.exec(state)?.[1];
+  if (port >= 1024 && port <= 65535)
+    location.replace("http://127.0.0.1:" + port + "/callback" + location.search);
+}
+"""

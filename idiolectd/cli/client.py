@@ -1,0 +1,158 @@
+"""``idiolectd client``: what to host for a confidential client, and whether it is hosted.
+
+A confidential client is a URL with a document behind it, and a page that its logins come back to.
+`metadata` and `page` print the two files, `check` looks at the first as a server would.
+"""
+
+from functools import partial
+
+import click
+
+from idiolectd.cli.check import Finding
+from idiolectd.cli.exits import CommandFailed, ExitCode, worst
+from idiolectd.cli.options import Options, command_events, common
+from idiolectd.cli.output import joined, printable, put_json, say
+from idiolectd.cli.running import run_async
+from idiolectd.cli.teaching import TeachingCommand, TeachingGroup
+from idiolectd.clock import SystemClock
+from idiolectd.config import ClientConfig, Config
+from idiolectd.oauth import ClientMetadata, Looked, look_at_hosted
+
+
+@click.group(
+    "client",
+    cls=TeachingGroup,
+    short_help="Be an OAuth client of your own: what to host, and whether it is.",
+    sections={
+        "To set up a client": (
+            ("openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "a key; keep it private"),
+            ("oauth.clients, oauth.login_client_id", "say so in the configuration"),
+            ("idiolectd client metadata > client-metadata.json", "host it at the client_id"),
+            ("idiolectd client page > index.html", "host it at the redirect_uri"),
+            ("idiolectd client check", "see that it fits"),
+        ),
+    },
+)
+@common
+def client_group() -> None:
+    """Be an OAuth client of your own, whose sessions live for years instead of weeks."""
+
+
+@client_group.command(
+    "metadata",
+    cls=TeachingCommand,
+    short_help="Print a client's metadata document with its public keys.",
+    sections={"Examples": (("idiolectd client metadata > client-metadata.json", "then host that file"),)},
+)
+@click.argument("client_id", required=False, metavar="[CLIENT_ID]")
+@common
+@click.pass_obj
+def metadata_command(options: Options, client_id: str | None) -> int:
+    """Print a client's metadata document with the public halves of all of its keys.
+
+    Host it at the client_id as application/json, without a redirect. CLIENT_ID is only needed if
+    several clients are configured. Leave old keys in the configuration, and so in the document, for as
+    long as sessions live that were started with them.
+    """
+    config = options.load_as_owner()
+    client = _chosen(config, client_id)
+    _redirect_uri(client)
+    put_json(_metadata(config, client).document())
+    say(f"host this at {client.client_id} as application/json; then run: idiolectd client check")
+    return ExitCode.DONE
+
+
+@client_group.command(
+    "check",
+    cls=TeachingCommand,
+    short_help="Compare what is hosted with what is needed here.",
+    sections={"Examples": (("idiolectd client check", "after every change of keys or scope"),)},
+)
+@click.argument("client_id", required=False, metavar="[CLIENT_ID]")
+@common
+@click.pass_obj
+def check_command(options: Options, client_id: str | None) -> int:
+    """Fetch what is hosted at the client_id, and say what does not match the configuration.
+
+    Exit codes: 0 all is well, 1 something must be changed there, 75 it can't be fetched now.
+    """
+    config = options.load_as_owner()
+    metadata = _metadata(config, _chosen(config, client_id))
+    findings = [finding_of(looked) for looked in run_async(partial(_look, config, metadata))]
+    if options.json:
+        put_json([{"check": f.check, "verdict": f.verdict, "message": f.message} for f in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{finding.verdict:8} {finding.check}: {printable(finding.message)}")
+    code = worst(finding.code for finding in findings)
+    if code is ExitCode.FAILED:
+        say("host what this prints: idiolectd client metadata")
+    return code
+
+
+@client_group.command(
+    "page",
+    cls=TeachingCommand,
+    sections={"Examples": (("idiolectd client page > index.html", "then host that file"),)},
+)
+@click.argument("client_id", required=False, metavar="[CLIENT_ID]")
+@common
+@click.pass_obj
+def page_command(options: Options, client_id: str | None) -> int:
+    """Print the page to host at a client's redirect_uri.
+
+    A login with the client ends there. On the machine on which `idiolectd login` waits, the page
+    forwards the browser to it; elsewhere it shows the address to paste. It loads and sends nothing.
+    """
+    from idiolectd.cli.browser.pages import hosted
+
+    client = _chosen(options.load_as_owner(), client_id)
+    redirect_uri = _redirect_uri(client)
+    click.echo(hosted(client.name), nl=False)
+    say(f"host this at {redirect_uri} as text/html")
+    return ExitCode.DONE
+
+
+def _chosen(config: Config, client_id: str | None) -> ClientConfig:
+    """The client that is meant."""
+    clients = {client.client_id: client for client in config.oauth.clients}
+    if not clients:
+        raise CommandFailed(ExitCode.USAGE, "no client is configured; oauth.clients is the key to set")
+    if client_id is None and len(clients) > 1:
+        raise CommandFailed(ExitCode.USAGE, f"which client? name one of {joined(clients)}")
+    client = clients.get(client_id) if client_id is not None else next(iter(clients.values()))
+    if client is None:
+        raise CommandFailed(ExitCode.USAGE, f"oauth.clients has no {client_id}; it has {joined(clients)}")
+    if not client.client_id.startswith("https://"):
+        raise CommandFailed(ExitCode.USAGE, f"{client.client_id} needs no document: it says all by its name")
+    return client
+
+
+def _redirect_uri(client: ClientConfig) -> str:
+    if client.redirect_uri is None:
+        raise CommandFailed(
+            ExitCode.USAGE, f"{client.client_id} has no redirect_uri in oauth.clients; logins end there"
+        )
+    return client.redirect_uri
+
+
+def _metadata(config: Config, client: ClientConfig) -> ClientMetadata:
+    """Raises `ConfigError`: a key can't be read."""
+    from idiolectd.parts import read_client
+
+    return ClientMetadata(read_client(client), client.redirect_uri, config.oauth.scope, client.name)
+
+
+async def _look(config: Config, metadata: ClientMetadata) -> list[Looked]:
+    from idiolectd.parts import make_http
+
+    async with make_http(config, SystemClock(), command_events(config)) as http:
+        return await look_at_hosted(http, metadata)
+
+
+def finding_of(looked: Looked) -> Finding:
+    """What a part of the hosted document means for the command."""
+    if looked.problem is None:
+        return Finding(looked.part, "ok", "fits")
+    code = ExitCode.TRY_LATER if looked.passing else ExitCode.FAILED
+    return Finding(looked.part, "failed", looked.problem, code)

@@ -1,0 +1,230 @@
+"""What a confidential client publishes: its metadata document, and whether the hosted one fits.
+
+https://atproto.com/specs/oauth#clients: a server fetches the document at the client_id, at every login and
+at refreshes. So a field that is wrong there, or a key that is missing, ends what worked before.
+
+Compares what this host needs, and not more: a hosted document may allow more scopes, redirects and keys
+than are used here, and may carry names and links of its own. Changes nothing, and knows no server's cache:
+what is right now may be seen there minutes later.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from idiolectd.http import HttpClient, Response, safe_text
+from idiolectd.oauth.client_auth import OAuthClient
+from idiolectd.oauth.keys import SigningKey
+
+# The one algorithm that all ATProto servers take for client assertions.
+_ALG = "ES256"
+
+# What servers assume where a field is missing (RFC 7591, section 2).
+_DEFAULTS: Mapping[str, object] = {
+    "application_type": "web",
+    "grant_types": ["authorization_code"],
+    "response_types": ["code"],
+}
+
+
+@dataclass(frozen=True)
+class ClientMetadata:
+    """A confidential client as this host uses it.
+
+    Attributes:
+        client: its name and keys.
+        redirect_uri: where logins come back to; None: nobody logs in with it here.
+        scope: what logins ask for.
+        name: what the consent page calls it; None: not said.
+    """
+
+    client: OAuthClient
+    redirect_uri: str | None
+    scope: str
+    name: str | None
+
+    def document(self) -> dict[str, Any]:
+        """What to host at the client_id, as ``application/json``."""
+        return {
+            "client_id": self.client.client_id,
+            "application_type": "web",
+            **({} if self.name is None else {"client_name": self.name}),
+            "redirect_uris": [] if self.redirect_uri is None else [self.redirect_uri],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "scope": self.scope,
+            "dpop_bound_access_tokens": True,
+            "token_endpoint_auth_method": "private_key_jwt",
+            "token_endpoint_auth_signing_alg": _ALG,
+            "jwks": {"keys": [_published(kid, key) for kid, key in self.client.keys.items()]},
+        }
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of looking at one part of the hosted document.
+
+    Attributes:
+        part: a field, or a key.
+        problem: what is wrong and what follows from it; None: it fits.
+        passing: whether looking again later may help.
+    """
+
+    part: str
+    problem: str | None
+    passing: bool = False
+
+
+async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[Looked]:
+    """Fetches what is hosted at the client_id and compares it.
+
+    Raises:
+        TransportError: nobody answers there.
+    """
+    client_id = expected.client.client_id
+    unfit = _unfit_name(client_id)
+    if unfit is not None:
+        return [Looked("client_id", unfit)]
+    hosted = await _fetched(http, client_id, "document")
+    if isinstance(hosted, Looked):
+        return [hosted]
+    looked = [Looked("document", None), *_fields(expected.document(), hosted)]
+    keys = await _hosted_keys(http, hosted)
+    if isinstance(keys, Looked):
+        return [*looked, keys]
+    return [*looked, *(_key(kid, key, keys) for kid, key in expected.client.keys.items())]
+
+
+def _published(kid: str, key: SigningKey) -> dict[str, str]:
+    return {**key.public_jwk, "kid": kid, "use": "sig", "alg": key.alg}
+
+
+# Fields ------------------------------------------------------------------------------------------
+
+# What a wrong value leads to.
+_CONSEQUENCES: Mapping[str, str] = {
+    "client_id": "servers refuse a document that is not about the address it lies at",
+    "application_type": "servers take keys from web clients only",
+    "client_name": "the consent page shows another name",
+    "redirect_uris": "no login can come back",
+    "grant_types": "servers refuse the grants that it lacks",
+    "response_types": "no login can begin",
+    "scope": "servers refuse a login that asks for more",
+    "dpop_bound_access_tokens": "servers refuse the client",
+    "token_endpoint_auth_method": "the client's keys are not looked at",
+    "token_endpoint_auth_signing_alg": "assertions are refused",
+}
+
+
+def _fields(expected: Mapping[str, Any], hosted: Mapping[str, Any]) -> Iterator[Looked]:
+    for name, consequence in _CONSEQUENCES.items():
+        if name not in expected:
+            continue
+        problem = _difference(expected[name], hosted.get(name, _DEFAULTS.get(name)), words=name == "scope")
+        yield Looked(name, None if problem is None else f"{problem}: {consequence}")
+
+
+def _difference(expected: object, found: object, *, words: bool) -> str | None:
+    """How a hosted value falls short of what is needed; None: it does not."""
+    if words and isinstance(expected, str) and isinstance(found, str):
+        expected, found = expected.split(), found.split()
+    if isinstance(expected, list):
+        if not isinstance(found, list):
+            return _missing(expected) if found is None else f"is {_shown(found)}"
+        lacking = [value for value in expected if value not in found]
+        return _missing(lacking) if lacking else None
+    # `is` for the booleans: 1 == True, and servers compare more strictly.
+    fits = found is expected if isinstance(expected, bool) else found == expected
+    return None if fits else f"is {_shown(found)}, not {_shown(expected)}"
+
+
+def _missing(values: list[Any]) -> str:
+    return "lacks " + ", ".join(_shown(value) for value in values)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "missing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return safe_text(value) or "empty"
+        case _:
+            return safe_text(repr(value))
+
+
+def _unfit_name(client_id: str) -> str | None:
+    """Why servers would not fetch a document at this URL, whatever lies there."""
+    url = urlsplit(client_id)
+    with suppress(ValueError):
+        ip_address(url.hostname or "")
+        return "servers want the name of a host in it, not an address"
+    if not url.path.strip("/") or url.path.endswith("/"):
+        return "servers want a path in it that does not end in a slash, as in /client-metadata.json"
+    return None
+
+
+# Keys --------------------------------------------------------------------------------------------
+
+
+async def _hosted_keys(http: HttpClient, hosted: Mapping[str, Any]) -> list[Mapping[str, Any]] | Looked:
+    jwks, jwks_uri = hosted.get("jwks"), hosted.get("jwks_uri")
+    if jwks is not None and jwks_uri is not None:
+        return Looked("jwks", "is there beside jwks_uri: servers refuse a document with both")
+    if isinstance(jwks_uri, str):
+        if not http.permits(jwks_uri):
+            return Looked("jwks_uri", "is not an https URL: servers do not fetch it")
+        fetched = await _fetched(http, jwks_uri, "jwks_uri")
+        if isinstance(fetched, Looked):
+            return fetched
+        jwks = fetched
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list):
+        return Looked("jwks", "is missing, or not a JWKS: assertions are refused, and no session can refresh")
+    if any(isinstance(key, dict) and "d" in key for key in keys):
+        return Looked(
+            "jwks", "holds the private half of a key: anybody can act as this client; make another key"
+        )
+    return [key for key in keys if isinstance(key, dict)]
+
+
+def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> Looked:
+    """Whether servers can verify what one of our keys signs."""
+    part = f"key {kid}"
+    if key.alg != _ALG:
+        return Looked(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
+    same_kid = [jwk for jwk in hosted if jwk.get("kid") == kid]
+    if not same_kid:
+        return Looked(part, "is not published: sessions that were started with it can't refresh")
+    ours = [jwk for jwk in same_kid if all(jwk.get(name) == v for name, v in key.public_jwk.items())]
+    if not ours:
+        return Looked(part, "is published with another key's value: what ours signs is refused")
+    if any(jwk.get("alg", _ALG) == _ALG and jwk.get("use", "sig") == "sig" for jwk in ours):
+        return Looked(part, None)
+    return Looked(part, f"is published for another use: alg must be {_ALG}, and use sig")
+
+
+# Fetching ----------------------------------------------------------------------------------------
+
+
+async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | Looked:
+    """A JSON object, served as ATProto servers want it: status 200, no redirect, the right type."""
+    response = await http.request("GET", url)
+    if response.status != 200:
+        passing = response.status == 429 or response.status >= 500
+        where = "; servers follow no redirect" if 300 <= response.status < 400 else ""
+        return Looked(part, f"{url} answers {response.status}, not 200{where}", passing=passing)
+    media_type = _media_type(response)
+    if media_type != "application/json":
+        found = safe_text(media_type) or "no type"
+        return Looked(part, f"{url} is served as {found}, not application/json: servers refuse it")
+    document = response.json_object()
+    return Looked(part, f"{url} holds no JSON object") if document is None else document
+
+
+def _media_type(response: Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
