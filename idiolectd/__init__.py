@@ -3,7 +3,11 @@
 What a client program needs is here; the daemon is ``idiolectd run``. Names and meaning follow the
 Rust crate idiolect-oauth, whose stores this package shares::
 
-    async with open_store("sqlite:///var/lib/idiolectd/sessions.sqlite") as store:
+    auth = SessionAuth("sqlite:///var/lib/idiolectd/sessions.sqlite", "did:plc:...")
+    async with httpx.AsyncClient(auth=auth) as http:
+        await http.post(url, json=...)
+
+    async with open_store() as store:
         session = await store.load("did:plc:...")
         headers = auth_headers(session, "GET", url)
 
@@ -13,11 +17,12 @@ Each name is imported when it is first used: a program that only reads a store p
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from idiolectd.auth import auth_headers
+    from idiolectd.auth import SessionAuth, auth_headers
     from idiolectd.errors import (
+        BodyUsedUp,
         DidError,
         IdiolectError,
         LockBusy,
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
         RefreshFailed,
         SessionError,
         StoreError,
+        TokenRefused,
+        TokenWithheld,
     )
     from idiolectd.ports import OAuthTokenStore, Refresher, SharedStore
     from idiolectd.refresh import refresh_if_needed
@@ -35,10 +42,12 @@ if TYPE_CHECKING:
         FilesystemOAuthTokenStore,
         InMemoryOAuthTokenStore,
         SqliteOAuthTokenStore,
+        load_session,
         open_store,
     )
 
 __all__ = [
+    "BodyUsedUp",
     "DidError",
     "FilesystemOAuthTokenStore",
     "IdiolectError",
@@ -51,16 +60,21 @@ __all__ = [
     "RefreshError",
     "RefreshFailed",
     "Refresher",
+    "SessionAuth",
     "SessionError",
     "SharedStore",
     "SqliteOAuthTokenStore",
     "StoreError",
+    "TokenRefused",
+    "TokenWithheld",
     "auth_headers",
+    "load_session",
     "open_store",
     "refresh_if_needed",
 ]
 
 _HOMES = {
+    "SessionAuth": "auth",
     "auth_headers": "auth",
     "OAuthTokenStore": "ports",
     "Refresher": "ports",
@@ -70,6 +84,7 @@ _HOMES = {
     "FilesystemOAuthTokenStore": "store",
     "InMemoryOAuthTokenStore": "store",
     "SqliteOAuthTokenStore": "store",
+    "load_session": "store",
     "open_store": "store",
 }
 

@@ -1,8 +1,10 @@
 """Using a session from a client program: headers for any HTTP library, and httpx's own kind of auth.
 
-Nothing here writes a record.
+Nothing here writes a record, unless a client asks to refresh by itself.
 """
 
+from idiolectd.auth.destination import check_destination
 from idiolectd.auth.headers import auth_headers
+from idiolectd.auth.session_auth import SessionAuth
 
-__all__ = ["auth_headers"]
+__all__ = ["SessionAuth", "auth_headers", "check_destination"]

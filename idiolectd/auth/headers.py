@@ -5,6 +5,7 @@ For every HTTP library. Nothing here reads a store, sends anything, or refreshes
 
 import time
 
+from idiolectd.errors import SessionError
 from idiolectd.oauth import DpopKey
 from idiolectd.session import OAuthSession
 
@@ -26,8 +27,11 @@ def auth_headers(
         now: seconds since the epoch by the server's clock, if that is known to differ from ours.
 
     Raises:
-        SessionError: the session's DPoP key can't be used.
+        SessionError: the session's DPoP key, or its token, can't be used.
     """
+    if not (session.access_jwt.isascii() and session.access_jwt.isprintable()):
+        # A library's own refusal would quote it, and a line break in it would be a header of its own.
+        raise SessionError("field accessJwt can't be sent in a header")
     if session.kind == "bearer":
         return {"Authorization": f"Bearer {session.access_jwt}"}
     proof = DpopKey.from_jwk_json(session.dpop_private_key_jwk).proof(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.session import OAuthSession, normal_handle
+
+if TYPE_CHECKING:
+    from idiolectd.parts import Parts
 
 # The upstream CLI's names, in its order.
 PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
@@ -156,6 +160,7 @@ async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
 
     async with open_parts(config, command_events(config)) as parts:
         session = await log_in(parts, credentials)
+        await _mention_pause(parts, session.did)
     asked = credentials.account
     if not asked.startswith("did:") and normal_handle(session.handle or "") != normal_handle(asked):
         say(f"the account's handle is {session.handle or 'unknown'}, not {asked}")
@@ -169,7 +174,15 @@ async def _log_in_by_browser(
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        return await log_in_by_browser(parts, config, Wish(account, pds_url, paste, port))
+        session = await log_in_by_browser(parts, config, Wish(account, pds_url, paste, port))
+        await _mention_pause(parts, session.did)
+        return session
+
+
+async def _mention_pause(parts: "Parts", did: str) -> None:
+    """A pause outlives a login, and would be a riddle hours later."""
+    if (await parts.store.read(did)).state.paused:
+        say(f"the session is paused, as it was before, and not refreshed until: idiolectd resume {did}")
 
 
 def _password_of(environ: Mapping[str, str]) -> str | None:

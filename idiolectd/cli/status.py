@@ -20,7 +20,7 @@ from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.ports import SharedStore
 from idiolectd.state import State
-from idiolectd.store import SpillFolder, open_store, parse_store_url
+from idiolectd.store import SpillFolder, open_store, parse_store_url, read_presence
 
 
 @click.command(
@@ -164,8 +164,6 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
 
 def _head(store: SharedStore, config: Config) -> list[str]:
     """What a person wants to know before the table: which store, which configuration, who runs."""
-    from idiolectd.daemon import read_presence
-
     daemon = read_presence(store.runtime_dir)
     lines = [
         f"store: {config.store.url}",

@@ -17,12 +17,13 @@ from anyio.abc import TaskGroup
 
 from idiolectd import __version__, events
 from idiolectd.config import Config, reload_config
-from idiolectd.daemon.presence import Daemonship, Presence, clock_behind, hold_daemonship, own_presence
+from idiolectd.daemon.presence import Daemonship, clock_behind, hold_daemonship, own_presence
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.parts import Parts, open_parts
 from idiolectd.refresh import Patience
 from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, Scheduler
+from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
 
 # How long a stop waits for tokens that can't be saved. Together with the deadlines of the requests

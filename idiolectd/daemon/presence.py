@@ -1,44 +1,26 @@
-"""Who runs on this store: a lock that the kernel frees, and a note for people beside it.
+"""Being the one daemon of a store: taking its lock, and keeping the note for people beside it.
 
-The note (``daemon.json``) is believed only while the lock (``daemon.lock``) is held: a process that
-was killed can't tidy up.
+What others see of it is read by `idiolectd.store.presence`.
 """
 
 import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from idiolectd import __version__
 from idiolectd.clock import rfc3339
 from idiolectd.errors import LockBusy, StoreError
-from idiolectd.store import is_held, replace_file, try_exclusive
-
-_LOCK = "daemon.lock"
-_NOTE = "daemon.json"
-
-
-@dataclass(frozen=True)
-class Presence:
-    """What a running daemon says of itself.
-
-    Attributes:
-        pid: its process.
-        since: when it started, RFC 3339.
-        version: which idiolectd it is.
-        config: its configuration file, if it has one.
-        paused: issuers that nothing is sent to now, as of the last note.
-        unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
-    """
-
-    pid: int
-    since: str
-    version: str
-    config: str | None = None
-    paused: list[str] = field(default_factory=list)
-    unpersisted: list[str] = field(default_factory=list)
+from idiolectd.store import (
+    PRESENCE_LOCK,
+    PRESENCE_NOTE,
+    Presence,
+    read_presence,
+    replace_file,
+    try_exclusive,
+)
 
 
 class Daemonship:
@@ -51,7 +33,7 @@ class Daemonship:
         """Replaces the note. Failing to is no reason to stop: the lock is what counts."""
         if self._folder is not None:
             with contextlib.suppress(OSError, StoreError):
-                replace_file(self._folder / _NOTE, json.dumps(asdict(presence)).encode())
+                replace_file(self._folder / PRESENCE_NOTE, json.dumps(asdict(presence)).encode())
 
 
 @contextlib.contextmanager
@@ -68,7 +50,7 @@ def hold_daemonship(folder: Path | None) -> Iterator[Daemonship]:
         yield Daemonship(None)
         return
     try:
-        lock = try_exclusive(folder / _LOCK)
+        lock = try_exclusive(folder / PRESENCE_LOCK)
     except LockBusy:
         found = read_presence(folder)
         who = f"with pid {found.pid}, since {found.since}" if found is not None else "that has just started"
@@ -77,24 +59,13 @@ def hold_daemonship(folder: Path | None) -> Iterator[Daemonship]:
         yield Daemonship(folder)
 
 
-def read_presence(folder: Path | None) -> Presence | None:
-    """The running daemon of a store; None if there is none, or this user may not know."""
-    if folder is None or not is_held(folder / _LOCK):
-        return None
-    try:
-        found = json.loads((folder / _NOTE).read_bytes())
-        return Presence(**found)
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def clock_behind(folder: Path | None, now: float) -> float:
     """How many seconds the wall clock stands behind the one that the last daemon's note was written by.
 
     A machine that boots without a clock starts in 1970, and an operator may have set it back.
     """
     try:
-        return max(0.0, (folder / _NOTE).stat().st_mtime - now) if folder is not None else 0.0
+        return max(0.0, (folder / PRESENCE_NOTE).stat().st_mtime - now) if folder is not None else 0.0
     except OSError:
         return 0.0
 

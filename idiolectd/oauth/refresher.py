@@ -29,7 +29,8 @@ from idiolectd.outcome import ReloginRequired, Retry, Suspended
 from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
 
-_GET_SESSION = "/xrpc/com.atproto.server.getSession"
+# What tells whether a PDS takes an access token, at little cost and for any scope.
+GET_SESSION = "/xrpc/com.atproto.server.getSession"
 
 # A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
 _REVOCATIONS = 2
@@ -172,7 +173,7 @@ class OAuthRefresher:
         key = _bound_key(session)
         if isinstance(key, Suspended):
             return Probe(Taken.UNKNOWN)  # the PDS would refuse the key and call the token invalid
-        url = session.pds_url.rstrip("/") + _GET_SESSION
+        url = session.pds_url.rstrip("/") + GET_SESSION
         try:
             response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
         except (NotSent, Unclear):

@@ -41,10 +41,18 @@ class OAuthTokenStore(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One session with its refresh state, read in one step; `session` None: nothing is stored."""
+    """One session with its refresh state, read in one step.
+
+    Attributes:
+        session: None: nothing is stored.
+        state: what is known of it.
+        cut_short: a commit of ours ended between state and record: the used token that is stored was
+            not put back by anybody.
+    """
 
     session: OAuthSession | None
     state: RefreshState
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,13 @@ class SharedStore(OAuthTokenStore, Protocol):
 
     async def due(self, before: float, *, limit: int) -> list[Due]:
         """The lines of the schedule with ``at < before``, soonest first."""
+        ...
+
+    def schedule(self, did: str, due: Due | None) -> None:
+        """Tells of a line that another process made, or an earlier one: `due` names it from now on.
+
+        Makes nothing durable: a store that keeps its schedule on disk has the line already.
+        """
         ...
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:

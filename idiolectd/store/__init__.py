@@ -1,23 +1,81 @@
-"""Where sessions are kept: in memory, as files, or in SQLite, with the same meaning."""
+"""Where sessions are kept: in memory, as files, or in SQLite, with the same meaning.
 
-from idiolectd.store.durable import replace_file
-from idiolectd.store.filesystem import FilesystemOAuthTokenStore
-from idiolectd.store.memory import InMemoryOAuthTokenStore
-from idiolectd.store.ofd import is_held, try_exclusive
-from idiolectd.store.opening import open_store
-from idiolectd.store.spill import SpillFolder
-from idiolectd.store.sqlite import SqliteOAuthTokenStore
-from idiolectd.store.urls import StoreUrl, parse_store_url
+Each name is imported when it is first used: who only reads pays for no event loop.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idiolectd.store.blocking import MemoryReading, Reading
+    from idiolectd.store.database_reading import BUSY_PATIENCE
+    from idiolectd.store.durable import replace_file
+    from idiolectd.store.filesystem import FilesystemOAuthTokenStore
+    from idiolectd.store.memory import InMemoryOAuthTokenStore
+    from idiolectd.store.ofd import is_held, try_exclusive
+    from idiolectd.store.opening import open_store
+    from idiolectd.store.presence import (
+        PRESENCE_LOCK,
+        PRESENCE_NOTE,
+        Presence,
+        is_daemon_running,
+        read_presence,
+    )
+    from idiolectd.store.reading import find_did, load_session, open_reading
+    from idiolectd.store.spill import SpillFolder
+    from idiolectd.store.sqlite import SqliteOAuthTokenStore
+    from idiolectd.store.urls import StoreUrl, parse_store_url
 
 __all__ = [
+    "BUSY_PATIENCE",
+    "PRESENCE_LOCK",
+    "PRESENCE_NOTE",
     "FilesystemOAuthTokenStore",
     "InMemoryOAuthTokenStore",
+    "MemoryReading",
+    "Presence",
+    "Reading",
     "SpillFolder",
     "SqliteOAuthTokenStore",
     "StoreUrl",
+    "find_did",
+    "is_daemon_running",
     "is_held",
+    "load_session",
+    "open_reading",
     "open_store",
     "parse_store_url",
+    "read_presence",
     "replace_file",
     "try_exclusive",
 ]
+
+_HOMES = {
+    "BUSY_PATIENCE": "database_reading",
+    "PRESENCE_LOCK": "presence",
+    "PRESENCE_NOTE": "presence",
+    "FilesystemOAuthTokenStore": "filesystem",
+    "InMemoryOAuthTokenStore": "memory",
+    "MemoryReading": "blocking",
+    "Presence": "presence",
+    "Reading": "blocking",
+    "SpillFolder": "spill",
+    "SqliteOAuthTokenStore": "sqlite",
+    "StoreUrl": "urls",
+    "find_did": "reading",
+    "is_daemon_running": "presence",
+    "is_held": "ofd",
+    "load_session": "reading",
+    "open_reading": "reading",
+    "open_store": "opening",
+    "parse_store_url": "urls",
+    "read_presence": "presence",
+    "replace_file": "durable",
+    "try_exclusive": "ofd",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

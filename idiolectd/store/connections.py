@@ -1,37 +1,21 @@
-"""How the SQLite store's connections are opened. Needs asyncio (aiosqlite).
-
-Rules: nobody here opens the database's files by himself while SQLite has them open: closing any
-descriptor of theirs would drop SQLite's own locks (fcntl(2)).
-"""
+"""How the SQLite store's connections are opened. Needs asyncio (aiosqlite)."""
 
 import sqlite3
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import aiosqlite
 
 from idiolectd.errors import StoreError
 from idiolectd.store import schema
-from idiolectd.store.merge import MAX_RECORD, too_large
+from idiolectd.store.database import HARDEN, Connection, identity_of, uri_of
+from idiolectd.store.merge import too_large
 from idiolectd.store.operations import Stored, Value, text_of
-
-# The longest row that SQLite may hand out at all: a state with two records as escaped text.
-_MAX_ROW = 8 * MAX_RECORD
 
 Row = tuple[Any, ...]
 
 # Stands for what SQLite did not hand out. As a state it is a damaged one.
 _TOO_LARGE = b"too large"
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that hands out text as bytes: what is stored need not be UTF-8, nor short."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW)
-        self.text_factory = bytes
 
 
 class DatabaseFile:
@@ -43,7 +27,7 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity = self._found()
+        self._identity = identity_of(path)
 
     def check_identity(self) -> None:
         """Raises if the file itself is gone: a missing row would then prove nothing.
@@ -52,22 +36,18 @@ class DatabaseFile:
             StoreError: another file has taken its place.
             OSError: nothing has.
         """
-        if self._found() != self._identity:
+        if identity_of(self.path) != self._identity:
             raise StoreError(f"{self.path} is not the file that was opened; restart to use the new one")
-
-    def _found(self) -> tuple[int, int]:
-        found = self.path.stat()
-        return found.st_dev, found.st_ino
 
     async def connect(self, mode: Literal["ro", "rw"]) -> aiosqlite.Connection:
         """Opens a connection. Whoever gets it closes it."""
-        url = f"file:{quote(str(self.path))}?mode={mode}"
         # No isolation level: Python would begin transactions by itself.
-        connection = await aiosqlite.connect(url, uri=True, isolation_level=None, factory=_Connection)
+        connection = await aiosqlite.connect(
+            uri_of(self.path, mode), uri=True, isolation_level=None, factory=Connection
+        )
         try:
             await rows(connection, "PRAGMA busy_timeout = 5000")
-            # Whoever can write the schema must not make us run functions that do more than compute.
-            await rows(connection, "PRAGMA trusted_schema = OFF")
+            await rows(connection, HARDEN)
         except BaseException:
             await connection.close()
             raise

@@ -7,6 +7,7 @@ worker thread, under the write lock, to its end. What is due is known in memory 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -129,8 +130,7 @@ class FilesystemOAuthTokenStore:
         """See `SharedStore.read`."""
         with translated(f"can't read {did} from {self.url}"):
             entry = await in_thread(self._read, parse_did(did))
-        spent = entry.session is None or entry.session.refresh_token_hash in entry.state.spent
-        if spent and entry.state != RefreshState():
+        if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
             # Perhaps a commit was between its two files: look again when it can't be.
             return await self._write(f"can't read {did}", self._in_thread, self._read, did)
         return entry
@@ -152,6 +152,10 @@ class FilesystemOAuthTokenStore:
         await anyio.lowlevel.checkpoint()
         return self._schedule.before(before, limit)
 
+    def schedule(self, did: str, due: Due | None) -> None:
+        """See `SharedStore.schedule`."""
+        self._schedule.put(did, due)
+
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[FolderWatch]:
         """See `SharedStore.watch`."""
@@ -159,7 +163,7 @@ class FilesystemOAuthTokenStore:
         self._watches += 1
         try:
             with translated(f"can't watch {self.url}"):
-                await in_thread(watch.start, self._schedule.__contains__)
+                await in_thread(watch.start)
             yield watch
         finally:
             watch.close()
@@ -211,8 +215,14 @@ class FilesystemOAuthTokenStore:
 
     def _read(self, did: str) -> Entry:
         # The record first: a state that is newer than its record shows, one that is older doesn't.
-        session = self._folder.locate(did).readable()
-        return Entry(session, self._folder.state(did, self._clock.now()))
+        found = self._folder.locate(did)
+        entry = Entry(found.readable(), self._folder.state(did, self._clock.now()))
+        # It can't be now: whoever reads that looks again under the write lock.
+        return replace(entry, cut_short=_is_used(entry) and self._folder.is_older_than_its_state(found, did))
+
+
+def _is_used(entry: Entry) -> bool:
+    return entry.session is not None and entry.session.refresh_token_hash in entry.state.spent
 
 
 def _real_folder(path: str | os.PathLike[str]) -> Path:

@@ -138,6 +138,10 @@ class Folder:
         """The refresh state of a DID; empty if there is none, or a damaged one."""
         return decode_state(self._state_text(did), now)
 
+    def is_older_than_its_state(self, found: Located, did: str) -> bool:
+        """Whether nobody has touched a record since its state was written, so far as can be told."""
+        return durable.is_older(found.path, self._states / file_name(did))
+
     def _state_text(self, did: str) -> bytes | None:
         path = self._states / file_name(did)
         try:

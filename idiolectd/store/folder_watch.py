@@ -9,7 +9,7 @@ place is noticed when it closes the file. Not reported: what `commit` of the sam
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import anyio
@@ -72,16 +72,12 @@ class FolderWatch:
         self._names: set[str] = set()
         self._pending = Pending(())
 
-    def start(self, is_known: Callable[[str], bool]) -> None:
-        """Starts looking out; blocks.
-
-        Args:
-            is_known: whether the first answer may leave a DID out.
-        """
+    def start(self) -> None:
+        """Starts looking out; blocks. What happened before nobody can tell: the first answer names all."""
         # The look-out first, the list second: what happens between the two is told twice, not never.
         self._source = _source(self._folder)
         self._names = self._folder.names()
-        self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))
+        self._pending.add(self._dids_of(self._names))
 
     async def wait_changed(self) -> list[str]:
         """See `idiolectd.ports.Watch.wait_changed`."""

@@ -84,15 +84,7 @@ class InMemoryOAuthTokenStore:
     async def survey(self) -> Survey:
         """See `SharedStore.survey`."""
         await anyio.lowlevel.checkpoint()
-        dids, broken = [], []
-        for did in sorted(self._records):
-            try:
-                self._stored(did)
-            except RecordError as damage:
-                broken.append(damage)
-            else:
-                dids.append(did)
-        return Survey(dids, broken)
+        return self._survey()
 
     async def count(self) -> int:
         """See `SharedStore.count`."""
@@ -144,6 +136,10 @@ class InMemoryOAuthTokenStore:
         await anyio.lowlevel.checkpoint()
         return self._schedule.before(before, limit)
 
+    def schedule(self, did: str, due: Due | None) -> None:
+        """See `SharedStore.schedule`."""
+        self._schedule.put(did, due)
+
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[Pending]:
         """See `SharedStore.watch`."""
@@ -155,9 +151,24 @@ class InMemoryOAuthTokenStore:
         finally:
             self._watches.discard(pending)
 
+    # Without an event loop: see `idiolectd.store.blocking.MemoryReading`.
+
+    def load_now(self, did: str) -> OAuthSession | None:
+        """As `load`."""
+        return self._stored(parse_did(did))
+
+    def state_now(self, did: str) -> RefreshState:
+        """The state, as `read` tells it."""
+        return self._state(parse_did(did))
+
+    def dids_now(self) -> list[str]:
+        """As `list_dids`."""
+        return self._survey().dids
+
     def put_record(self, did: str, text: bytes) -> None:
         """Stores any text as a record, as a foreign program could: for what is not a session."""
         self._records[did] = text
+        self._schedule.put(did, None)  # nobody may be looking out: the next one is told
         self._report(did)
 
     def _place(self, did: str) -> str:
@@ -173,6 +184,17 @@ class InMemoryOAuthTokenStore:
             if damaged_is_none:
                 return None
             raise
+
+    def _survey(self) -> Survey:
+        dids, broken = [], []
+        for did in sorted(self._records):
+            try:
+                self._stored(did)
+            except RecordError as damage:
+                broken.append(damage)
+            else:
+                dids.append(did)
+        return Survey(dids, broken)
 
     def _state(self, did: str) -> RefreshState:
         return decode_state(self._states.get(did), self._clock.now())

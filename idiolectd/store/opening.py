@@ -1,5 +1,6 @@
 """From a store URL to an open store."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,19 +14,25 @@ from idiolectd.store.urls import parse_store_url
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, group: str | None = None, clock: Clock | None = None
+    url: str | None = None, *, group: str | None = None, clock: Clock | None = None
 ) -> AsyncIterator[SharedStore]:
     """Opens the store that a URL or a path names.
 
     Args:
-        url: see `idiolectd.store.urls.parse_store_url`.
+        url: see `idiolectd.store.urls.parse_store_url`; None: the configured store, found as the
+            commands find it, with its `store.group`.
         group: a group whose members may read the records; None: nobody.
         clock: where the time comes from.
 
     Raises:
-        ConfigError: it is not a store URL.
+        ConfigError: it is not a store URL, or the configuration is wrong.
         StoreError: it can't be opened.
     """
+    if url is None:
+        from idiolectd.config import load_config
+
+        configured = load_config(None, os.environ).store
+        url, group = configured.url, group or configured.group
     parsed = parse_store_url(url)
     match parsed.kind:
         case "memory":

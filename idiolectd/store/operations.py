@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from idiolectd.errors import RecordError
+from idiolectd.did import parse_did
+from idiolectd.errors import DidError, RecordError
 from idiolectd.ports import Committed, Due
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
@@ -161,6 +162,15 @@ def text_of(value: object) -> bytes | None:
     What is neither text nor bytes (SQLite takes anything anywhere) becomes unreadable text.
     """
     return value if value is None or isinstance(value, bytes) else b""
+
+
+def did_of(key: object) -> str | None:
+    """The DID of a row; None: foreign programs may have stored anything as a key, which is none of ours."""
+    text = text_of(key)
+    try:
+        return None if text is None else parse_did(text.decode("ascii", "replace"))
+    except DidError:
+        return None
 
 
 def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import aiosqlite
 
-from idiolectd.did import parse_did
-from idiolectd.errors import DidError, RecordError
+from idiolectd.errors import RecordError
 from idiolectd.ports import Due, Survey
 from idiolectd.store import schema
 from idiolectd.store.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.merge import decode_record, too_large
-from idiolectd.store.operations import Stored, Value, place_of, text_of
+from idiolectd.store.operations import Stored, Value, did_of, place_of, text_of
 
 _PAGE = 200
 
@@ -144,7 +143,7 @@ class Reader:
         last = await self._number(schema.LAST_CHANGE)
         sql = schema.CHANGES_UNSCHEDULED if unscheduled else schema.CHANGES
         page = await self._read(sql, after, last, limit)
-        found = [(did, seq) for key, seq in page if (did := _did_of(key)) is not None]
+        found = [(did, seq) for key, seq in page if (did := did_of(key)) is not None]
         more = len(page) == limit
         return found, (page[-1][1] if more else last), more
 
@@ -166,7 +165,7 @@ class Reader:
         return self._states
 
     def _did_in(self, key: Any, body: Any) -> str:
-        did, text = _did_of(key), text_of(body)
+        did, text = did_of(key), text_of(body)
         if did is None:
             raise RecordError(self._place(ascii(key)[:80]), "the key is not a DID")
         if text is None:
@@ -175,12 +174,3 @@ class Reader:
 
     def _place(self, did: str) -> str:
         return place_of(self._file.path, did)
-
-
-def _did_of(key: Any) -> str | None:
-    # Foreign programs may have stored anything as a key; what is not a DID is none of ours.
-    text = text_of(key)
-    try:
-        return None if text is None else parse_did(text.decode("ascii", "replace"))
-    except DidError:
-        return None

@@ -63,6 +63,7 @@ RESCAN = (
 
 HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 COUNT = "SELECT count(*) FROM sessions"
+KEYS = "SELECT did FROM sessions"
 LOAD = "SELECT body_json FROM sessions WHERE did = ?"
 LOAD_STATE = "SELECT state_json FROM idiolectd_state WHERE did = ?"
 PAGE = "SELECT rowid, did, body_json FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"

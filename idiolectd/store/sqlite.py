@@ -24,6 +24,7 @@ from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
 from idiolectd.store.claims import Locks
 from idiolectd.store.connections import DatabaseFile
+from idiolectd.store.database import runtime_dir_of
 from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder, sync_folder
 from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.island import Island
@@ -59,7 +60,7 @@ class SqliteOAuthTokenStore:
 
     def __init__(self, path: Path, *, access: Access, clock: Clock, island: Island | None) -> None:
         self.url = str(StoreUrl("sqlite", path))
-        self.runtime_dir = path.with_name(path.name + ".idiolectd")
+        self.runtime_dir = runtime_dir_of(path)
         self._path = path
         self._clock = clock
         self._island = island
@@ -171,6 +172,9 @@ class SqliteOAuthTokenStore:
         """See `SharedStore.due`."""
         with self._reading("the schedule"):
             return await self._run(self._reader.due, before, limit)
+
+    def schedule(self, did: str, due: Due | None) -> None:
+        """See `SharedStore.schedule`; whoever made a line has written it into the database."""
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["SqliteWatch"]:

@@ -52,6 +52,16 @@ def test_login_as_upstream_spells_it(
     assert (done.code, f"logged in: {handle}" in done.out) == (0, True), done.err
 
 
+def test_login_of_a_paused_session(run: Run, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause outlives a login, which says so; without one it says nothing of the kind."""
+    did = pds.account("paused.test")["did"]
+    monkeypatch.setenv("ATPROTO_APP_PASSWORD", "pass-word")
+    assert "resume" not in run("login", did).err
+    assert run("pause", did).code == 0
+    assert f"idiolectd resume {did}" in run("login", did).err
+    assert only(run("status", did, "--json"))["cause"] == "paused"
+
+
 def test_login_password_option(run: Run, pds: Pds, store: Path) -> None:
     """--app-password and a DID work; nothing is resolved when the PDS is named."""
     account = pds.account("option.test")
@@ -472,7 +482,7 @@ def test_configuration_file(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check"]
+    "command", ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check", "headers"]
 )
 def test_help_teaches(run: Run, command: str) -> None:
     """Every command explains itself with examples."""
@@ -497,6 +507,7 @@ def test_help_and_version(run: Run) -> None:
         "resume",
         "status",
         "check",
+        "headers",
         "client",
     ]
     assert "75" in text

@@ -33,3 +33,24 @@ def test_a_reader_pays_for_nothing_of_the_daemon(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == "[]\n[]\n"
+
+
+def test_a_client_pays_for_nothing_of_the_daemon() -> None:
+    """A program that uses `SessionAuth` imports HTTP and cryptography, and no refresher, store or log."""
+    program = (
+        "import sys\n"
+        "from idiolectd import SessionAuth\n"
+        "SessionAuth(sys.argv[1], 'did:plc:x')\n"
+        "print([m for m in sys.argv[2:] if m in sys.modules])\n"
+    )
+    heavy = ["aiosqlite", "structlog", "inotify_simple", "idiolectd.store.sqlite"]
+    heavy += [
+        f"idiolectd.{room}" for room in ("cli", "config", "daemon", "log", "parts", "refresh", "scheduler")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", program, "sqlite:///nowhere/s.sqlite", *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,58 @@
+"""Why a client gets no newer token, as well as can be told from the store, and what to do."""
+
+from idiolectd.auth.exchange import Explain
+from idiolectd.errors import IdiolectError, TokenRefused
+from idiolectd.session import OAuthSession
+from idiolectd.state import State, adopt
+from idiolectd.store import Reading, is_daemon_running
+
+
+def explained(why: Explain, reading: Reading | None, *, place: str, now: float) -> TokenRefused:
+    """The error for a client whose token is refused. Looks at the store; raises nothing itself.
+
+    Args:
+        why: what happened.
+        reading: the store, if it can be looked into.
+        place: the store, for people.
+        now: seconds since the epoch.
+    """
+    session = why.session
+    state, action = _state_and_action(session, reading, now)
+    if why.tokens > 1:
+        found = f"refused {why.tokens} access tokens of {session.did} in a row, each the newest in {place}"
+    else:
+        waited = f" within {why.waited:g} s" if why.waited else ""
+        found = f"refused the access token of {session.did}, and {place} has brought no newer one{waited}"
+    advice = f"The session is {state}; type: {action}" if action else _about_daemon(session.did, reading)
+    return TokenRefused(session.did, f"{session.pds_url} {found}. {advice}", state=state, action=action)
+
+
+def _state_and_action(
+    session: OAuthSession, reading: Reading | None, now: float
+) -> tuple[str | None, str | None]:
+    from idiolectd.refresh import report  # rare, and a client pays for it only then
+
+    if reading is None:
+        return None, None
+    try:
+        known = adopt(session, reading.state(session.did, now), now).state
+    except IdiolectError:  # a reader of the records need not be one of the state
+        return None, None
+    return known.state.value, report.action(session.did, State(known.state), known.cause)
+
+
+def _about_daemon(did: str, reading: Reading | None) -> str:
+    try:
+        running = None if reading is None else is_daemon_running(reading.runtime_dir)
+    except IdiolectError:
+        running = None
+    match running:
+        case True:
+            return f"An idiolectd runs on this store; what it knows: idiolectd status {did}"
+        case False:
+            return "No idiolectd runs on this store: start it (idiolectd run)"
+        case None:
+            return (
+                "Whether idiolectd runs on this store can't be told by this user; ask as its owner:"
+                f" idiolectd status {did}"
+            )

@@ -1,0 +1,68 @@
+"""Where a session's token may go: to its PDS, and to whom its owner named; never in the clear.
+
+Decides by the URL alone. Whatever else a host may be, it is not asked.
+"""
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from idiolectd.errors import ConfigError, NotSent, SessionError, TokenWithheld
+from idiolectd.http import origin
+from idiolectd.http.guard import is_loopback_host
+from idiolectd.session import OAuthSession
+
+
+def check_destination(session: OAuthSession, url: str, also: Collection[str] = ()) -> None:
+    """Refuses a URL that the session's token must not be sent to.
+
+    Args:
+        session: whose token.
+        url: of the request.
+        also: origins beside the PDS's, as `parse_origins` gives them.
+
+    Raises:
+        TokenWithheld: the message names both hosts.
+        SessionError: the record names no PDS.
+    """
+    home = pds_origin(session)
+    try:
+        asked = origin(url)
+    except NotSent:
+        raise TokenWithheld(f"{session.did}: a token goes to http and https URLs only") from None
+    if asked != home and asked not in also:
+        raise TokenWithheld(
+            f"the token of {session.did} belongs to {home} and was not sent to {asked};"
+            f" if it is meant for that host too: also=[{asked!r}]"
+        )
+    parts = urlsplit(asked)
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+        raise TokenWithheld(f"the token of {session.did} was not sent to {asked} in the clear; use https")
+
+
+def pds_origin(session: OAuthSession) -> str:
+    """Scheme, host and port of the session's PDS.
+
+    Raises:
+        SessionError: the record names none.
+    """
+    try:
+        return origin(session.pds_url)
+    except NotSent:
+        raise SessionError(f"the record of {session.did} names no PDS: field pdsUrl is not a URL") from None
+
+
+def parse_origins(urls: Collection[str]) -> frozenset[str]:
+    """The origins of URLs.
+
+    Raises:
+        ConfigError: one of them is no URL.
+    """
+    if isinstance(urls, str):
+        raise ConfigError(f"also: found the text {urls!r}; expected a list of origins")
+    found = set()
+    for url in urls:
+        try:
+            found.add(origin(url))
+        except NotSent:
+            raise ConfigError(f"also: {url!r} is not an origin; expected https://HOST") from None
+    return frozenset(found)

@@ -1,0 +1,276 @@
+"""One request of a client, up to its answer: every decision, and none of the work.
+
+A generator that asks for one step after the other (`Step`) and is given what the step brought. So
+there is one of it for asyncio, trio and threads, and no twin: `idiolectd.auth.session_auth` does what
+is asked, in whichever way its caller can.
+
+The way: load → check the host → (renew, if allowed and about to end) → make the body repeatable →
+sign → send → judge. Refused for its nonce or its time: signed anew, once. Refused for its token: wait
+until the *record* holds another, and repeat. Rules:
+
+* No lock is taken and no record written here, and no refresh token leaves.
+* A request is repeated only after a refusal for its token or its proof: nothing was done then.
+* A body that can be sent only once is sent only after the PDS has just taken token and nonce.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+import httpx
+
+from idiolectd.auth.destination import check_destination
+from idiolectd.auth.headers import auth_headers
+from idiolectd.auth.refusals import STATUSES, Refusal, refusal_of
+from idiolectd.auth.servers import Servers
+from idiolectd.clock import Clock
+from idiolectd.errors import BodyUsedUp, LockBusy, RecordError, RefreshFailed
+from idiolectd.http import origin
+from idiolectd.oauth.refresher import GET_SESSION
+from idiolectd.policy import is_needed
+from idiolectd.session import OAuthSession
+from idiolectd.state import RefreshState, TokenTimes
+
+T = TypeVar("T")
+
+# Up to here a body is read into memory, so that it can be sent again. Above the largest blob that
+# Bluesky's servers take for an image (1 MB); a video may as well be streamed.
+_SMALL_BODY = 8 * 1024 * 1024
+
+# Between looks at the record: a rotation is written some milliseconds after the server made it.
+_FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.25
+
+# How many tokens one request is tried with: its first, the next one, and two more if the session was
+# refreshed again just then. Whoever rotates faster than that is broken.
+_TOKENS = 4
+
+# The upstream CLI writes its file in place: what can't be read may be half-written.
+_SECOND_LOOK = 1.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read the record. Brings the session; raises `NoSessionError`, `RecordError` or `StoreError`."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request. Brings the answer."""
+
+    request: httpx.Request
+
+
+@dataclass(frozen=True)
+class ReadBody:
+    """Read a body into memory, of a request or of an answer."""
+
+    message: httpx.Request | httpx.Response
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Refresh the session under the claim, if nobody else in this process is at it.
+
+    Brings whether it was done here; raises what a refresh raises.
+
+    Attributes:
+        refused: the access token that the server does not take; None: it is only about to end.
+    """
+
+    refused: str | None
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Find out why no token is taken. Brings the `TokenRefused` to raise.
+
+    Attributes:
+        session: the one that was refused last.
+        tokens: how many of its tokens were refused.
+        waited: for how many seconds the record was watched.
+    """
+
+    session: OAuthSession
+    tokens: int
+    waited: float
+
+
+Work = Load | ReadBody | Pause | Renew | Explain
+Step = Send | Work
+Steps = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the owner of the session allows.
+
+    Attributes:
+        also: origins that get its token beside the PDS's.
+        patience: how many seconds one request waits for a newer token, in all.
+        refresh: whether this process may refresh.
+    """
+
+    also: frozenset[str]
+    patience: float
+    refresh: bool
+
+
+class Exchange:
+    """One request. `steps` runs once.
+
+    Args:
+        request: the client's. It is signed in place.
+        terms: what is allowed.
+        servers: what is known of nonces and clocks.
+        clock: ours.
+    """
+
+    def __init__(self, request: httpx.Request, terms: Terms, servers: Servers, clock: Clock) -> None:
+        self._request = request
+        self._terms = terms
+        self._servers = servers
+        self._clock = clock
+        self._refused: set[str] = set()
+        self._waited = 0.0
+        self._may_renew = terms.refresh
+
+    def steps(self) -> Steps[None]:
+        """All that has to be done, up to the answer that is the caller's.
+
+        Raises:
+            TokenWithheld: the URL is not the session's PDS; nothing was sent.
+            TokenRefused: no stored token is taken.
+            BodyUsedUp: the body went with a token or nonce that was changed just then.
+            RefreshError, StoreError, SessionError: as the steps raise them.
+        """
+        session = yield from self._load()
+        check_destination(session, str(self._request.url), self._terms.also)
+        if self._may_renew and self._is_ending(session):
+            session = yield from self._renewed(session)
+        match _body_of(self._request):
+            case _Body.REPEATABLE:
+                yield from self._answered(self._request, session)
+            case _Body.SMALL:
+                yield ReadBody(self._request)
+                yield from self._answered(self._request, session)
+            case _Body.ONCE:
+                yield from self._answered_at_once(session)
+
+    # Sending ---------------------------------------------------------------------------------
+
+    def _answered(self, request: httpx.Request, session: OAuthSession) -> Steps[OAuthSession]:
+        """Sends until the token is taken; returns the session whose it was."""
+        while True:
+            refusal = yield from self._sent(request, session, repeat=True)
+            if refusal is not Refusal.TOKEN:
+                return session
+            self._refused.add(session.access_jwt)
+            if len(self._refused) == _TOKENS:
+                raise (yield Explain(session, _TOKENS, self._waited))
+            session = yield from self._newer()
+
+    def _answered_at_once(self, session: OAuthSession) -> Steps[None]:
+        """Sends what can be sent only once, right after a question that costs nothing to repeat."""
+        # Its time-outs are the request's own: nothing else of it belongs to the question.
+        server = origin(str(self._request.url))
+        question = httpx.Request("GET", server + GET_SESSION, extensions=self._request.extensions)
+        session = yield from self._answered(question, session)
+        refusal = yield from self._sent(self._request, session, repeat=False)
+        if refusal in (Refusal.TOKEN, Refusal.NONCE):
+            raise BodyUsedUp(
+                f"{server} refused the request for its {refusal.name.lower()}, and its body"
+                " can't be sent a second time: send the request again (or give its content as bytes)"
+            )
+
+    def _sent(self, request: httpx.Request, session: OAuthSession, *, repeat: bool) -> Steps[Refusal | None]:
+        """Signs and sends; once more if the answer brought the nonce or the time that was wrong."""
+        check_destination(session, str(request.url), self._terms.also)
+        server = origin(str(request.url))
+        repeatable = {Refusal.NONCE, Refusal.PROOF} if repeat else set()
+        while True:
+            nonce, skew, sent_at = self._servers.nonce(server), self._servers.skew(server), self._clock.now()
+            self._sign(request, session, nonce, sent_at + skew)
+            answer: httpx.Response = yield Send(request)
+            if origin(str(answer.url)) != server:
+                return None  # the client followed a redirect: who answered knows nothing of the token
+            self._servers.learn(server, answer, sent_at=sent_at, received_at=self._clock.now())
+            refusal = yield from self._judged(answer, session, server)
+            known = (nonce, skew) == (self._servers.nonce(server), self._servers.skew(server))
+            if refusal not in repeatable or known:
+                return refusal
+            repeatable.discard(refusal)
+
+    def _sign(self, request: httpx.Request, session: OAuthSession, nonce: str | None, now: float) -> None:
+        request.headers.pop("DPoP", None)  # a login may have changed the kind of session
+        request.headers.update(auth_headers(session, request.method, str(request.url), nonce=nonce, now=now))
+
+    def _judged(self, answer: httpx.Response, session: OAuthSession, server: str) -> Steps[Refusal | None]:
+        if answer.status_code not in STATUSES:
+            return None
+        yield ReadBody(answer)
+        return refusal_of(answer, session, now=self._clock.now() + self._servers.skew(server))
+
+    # The record ------------------------------------------------------------------------------
+
+    def _load(self) -> Steps[OAuthSession]:
+        session: OAuthSession
+        try:
+            session = yield Load()
+        except RecordError:
+            yield Pause(_SECOND_LOOK)
+            session = yield Load()
+        return session
+
+    def _newer(self) -> Steps[OAuthSession]:
+        """Waits until the record holds a token that was not refused yet."""
+        pause = _FIRST_PAUSE
+        while True:
+            session = yield from self._load()
+            if session.access_jwt not in self._refused:
+                return session
+            if self._may_renew and (yield Renew(session.access_jwt)):
+                self._may_renew = False
+                continue
+            left = self._terms.patience - self._waited
+            if left <= 0:
+                raise (yield Explain(session, len(self._refused), self._waited))
+            yield Pause(min(pause, left))
+            self._waited += min(pause, left)
+            pause = min(pause * 1.5, _LAST_PAUSE)
+
+    def _renewed(self, session: OAuthSession) -> Steps[OAuthSession]:
+        """A session with new tokens if they can be had; else this one, which still lives a little."""
+        try:
+            renewed = yield Renew(None)
+        except (RefreshFailed, LockBusy):
+            return session  # if the token is refused, it is tried again, and then the reason is told
+        return (yield from self._load()) if renewed else session
+
+    def _is_ending(self, session: OAuthSession) -> bool:
+        now = self._clock.now()
+        times = TokenTimes.of(session, RefreshState(), now)
+        return is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
+
+
+class _Body(Enum):
+    """How often a request's body can be sent."""
+
+    REPEATABLE = auto()
+    SMALL = auto()  # once, and it fits into memory
+    ONCE = auto()
+
+
+def _body_of(request: httpx.Request) -> _Body:
+    if isinstance(request.stream, httpx.ByteStream):
+        return _Body.REPEATABLE
+    length = request.headers.get("content-length", "")
+    is_small = length.isascii() and length.isdigit() and int(length) <= _SMALL_BODY
+    return _Body.SMALL if is_small else _Body.ONCE

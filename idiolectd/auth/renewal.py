@@ -1,0 +1,69 @@
+"""A client that refreshes by itself: the way of ``idiolectd refresh``, for the moment that it takes.
+
+The same configuration, clients and claim as the daemon's, so both can be at it. Rare, so everything
+is opened for it and closed after it; and imported then, because most clients never need it.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from idiolectd.errors import RefreshFailed
+from idiolectd.events import Event
+from idiolectd.outcome import Retry, Suspended
+from idiolectd.state import State, adopt
+
+if TYPE_CHECKING:
+    from idiolectd.parts import Parts
+
+# Longer than one refresh may take: if another process is at it, its result is ours too.
+_PATIENCE = 60.0
+
+
+async def renew(url: str, did: str, refused: str | None) -> None:
+    """Refreshes a session if that is needed.
+
+    Args:
+        url: the store's URL.
+        did: whose session.
+        refused: an access token that the server does not take; None: it is only about to end.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        NoSessionError: the session was logged out.
+        RefreshFailed: there is no usable session now; ``state`` says whether to wait or to log in.
+        LockBusy: another process works on it.
+        StoreError: the store can't answer, or may not be written by this user.
+    """
+    from idiolectd.config import load_config
+    from idiolectd.parts import open_parts
+    from idiolectd.refresh.needed import session_or_error
+
+    config = load_config(None, os.environ, store_url=url)
+    async with open_parts(config, _nobody_listens) as parts:
+        await _check_able(parts, did)
+        attempt = await parts.engine.refresh(did, needed=True, patience=_PATIENCE)
+        if session_or_error(did, attempt.outcome).access_jwt == refused:
+            # The server has ended a token that should live: only a new one helps.
+            attempt = await parts.engine.refresh(did, force=True, patience=_PATIENCE)
+            session_or_error(did, attempt.outcome)
+
+
+async def _check_able(parts: "Parts", did: str) -> None:
+    """Raises what stands in this process's own way.
+
+    The engine would write it into the state that the daemon works by; that this program lacks a key,
+    or a network, is its own matter.
+    """
+    entry = await parts.store.read(did)
+    if entry.session is None:
+        return
+    session = adopt(entry.session, entry.state, parts.clock.now()).session
+    match await parts.refresher_for(session).prepare(session):
+        case Suspended(_, code, message):
+            raise RefreshFailed(did, state=State.SUSPENDED, code=code, message=message)
+        case Retry(code, message):
+            raise RefreshFailed(did, state=State.RETRYING, code=code, message=message)
+
+
+def _nobody_listens(_event: Event) -> None:
+    """A client has no daemon's log."""

@@ -1,0 +1,38 @@
+"""What answers tell about servers, kept for all sessions of a process: DPoP nonces, and clocks."""
+
+import httpx
+
+from idiolectd.events import Event
+from idiolectd.http.memory import Nonces, Skews
+from idiolectd.http.response import http_date
+
+
+class Servers:
+    """Shared by every `SessionAuth` of a process, threads included; in memory only, and bounded.
+
+    One memory for all: with one each, an appview with ten thousand accounts on one PDS would pay ten
+    thousand refusals for each new nonce.
+    """
+
+    def __init__(self) -> None:
+        self._nonces = Nonces()
+        self._skews = Skews(_nobody_listens)
+
+    def nonce(self, origin: str) -> str | None:
+        """The newest ``DPoP-Nonce`` of a server (RFC 9449, section 9)."""
+        return self._nonces.get(origin)
+
+    def skew(self, origin: str) -> float:
+        """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
+        return self._skews.of(origin)
+
+    def learn(self, origin: str, answer: httpx.Response, *, sent_at: float, received_at: float) -> None:
+        """Takes what an answer says, a success as well as a refusal; both times are of our clock."""
+        self._nonces.take(origin, answer.headers.get("dpop-nonce"))
+        date = http_date(answer.headers.get("date", ""))
+        if date is not None and "age" not in answer.headers:  # else a cache's old answer
+            self._skews.take(origin, date, sent_at=sent_at, received_at=received_at)
+
+
+def _nobody_listens(_event: Event) -> None:
+    """A client has no daemon's log."""

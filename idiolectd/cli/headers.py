@@ -1,0 +1,166 @@
+"""``idiolectd headers``: what authorizes one request, for curl and other programs without a library.
+
+A proof is good for one request, within a minute or so, and only with the server's newest nonce. So
+the PDS is asked for one first, with the token that will be printed: what comes out works.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.options import Options, command_events, common
+from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.running import run_async
+from idiolectd.cli.status import require_store
+from idiolectd.cli.teaching import TeachingCommand
+from idiolectd.config import Config
+from idiolectd.errors import NoSessionError, TokenWithheld
+from idiolectd.session import OAuthSession
+from idiolectd.state import State, adopt
+
+if TYPE_CHECKING:
+    from idiolectd.parts import Parts
+
+
+@click.command(
+    "headers",
+    cls=TeachingCommand,
+    sections={
+        "Examples": (
+            (
+                "curl -H @<(idiolectd headers alice.example --url $URL) $URL",
+                "a GET; the shell gives curl the headers as a file, so that no other user sees them",
+            ),
+            (
+                "curl -H @<(idiolectd headers alice.example -X POST --url $URL) --json @body $URL",
+                "the method is part of the proof",
+            ),
+            ("idiolectd headers alice.example --url $URL --json", "an object, for a program"),
+        ),
+    },
+)
+@click.argument("account", required=False, metavar="ACCOUNT")
+@click.option("--did", metavar="DID", help="The same as ACCOUNT.")
+@click.option("--method", "-X", default="GET", show_default=True, help="The HTTP method of the request.")
+@click.option("--url", required=True, metavar="URL", help="The URL of the request, at the session's PDS.")
+@click.option("--nonce", metavar="N", help="The server's DPoP nonce; then nobody is asked for one.")
+@click.option("--any-host", is_flag=True, help="Give the token to another host than the session's PDS.")
+@common
+@click.pass_obj
+def headers_command(
+    options: Options,
+    account: str | None,
+    did: str | None,
+    method: str,
+    url: str,
+    nonce: str | None,
+    any_host: bool,
+) -> int:
+    """Print the headers that authorize one request: use them at once, and once.
+
+    ACCOUNT is a DID, or a handle that is in the store. They hold the access token: keep them out of
+    logs and argument lists. Exit codes: 3 the session needs a login, 75 the token is refused now and
+    will be refreshed, or the PDS does not answer.
+    """
+    config = options.load_as_owner()
+    require_store(config)
+    found = run_async(partial(_headers, config, account, did, method, url, nonce, any_host=any_host))
+    if options.json:
+        put_json(found)
+    else:
+        for name, value in found.items():
+            put(f"{name}: {value}")
+    return ExitCode.DONE
+
+
+async def _headers(
+    config: Config,
+    account: str | None,
+    alias: str | None,
+    method: str,
+    url: str,
+    nonce: str | None,
+    *,
+    any_host: bool,
+) -> dict[str, str]:
+    from idiolectd.auth import auth_headers
+    from idiolectd.parts import open_parts
+
+    async with open_parts(config, command_events(config)) as parts:
+        did = await chosen_did(parts.store, account, alias)
+        session = await parts.store.load(did)
+        if session is None:
+            raise NoSessionError(did)
+        is_home = _check_host(session, url, any_host=any_host)
+        if nonce is None:
+            nonce = await _asked_nonce(parts, session)
+            if not is_home and session.kind == "dpop":
+                nonce = None
+                say("warning: that host may ask for a DPoP nonce of its own, in its answer: --nonce")
+        return auth_headers(session, method, url, nonce=nonce, now=parts.http.server_now(url))
+
+
+def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
+    """Whether the URL is the session's PDS.
+
+    Raises:
+        CommandFailed: the token must not go there.
+    """
+    from idiolectd.auth import check_destination
+    from idiolectd.http import origin
+
+    try:
+        check_destination(session, url)
+    except TokenWithheld as error:
+        if not any_host:
+            raise CommandFailed(
+                ExitCode.USAGE,
+                f"{session.did}: its token belongs to {session.pds_url}; for another host: --any-host",
+            ) from error
+        check_destination(session, url, also=[origin(url)])
+        return False
+    return True
+
+
+async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
+    """Asks the PDS whose token this is, and keeps the nonce that comes along.
+
+    Raises:
+        CommandFailed: the PDS refuses the token.
+        TransportError: it did not answer.
+    """
+    from idiolectd.oauth import DpopKey, dpop
+    from idiolectd.oauth.refresher import GET_SESSION
+
+    url = session.pds_url.rstrip("/") + GET_SESSION
+    token = session.access_jwt
+    if session.kind == "bearer":
+        answer = await parts.http.request("GET", url, headers={"Authorization": f"Bearer {token}"})
+    else:
+        key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
+        answer = await dpop.request(parts.http, key, "GET", url, access_token=token)
+    if answer.status in (400, 401):
+        raise await _refused(parts, session, dpop.error_of(answer) or f"http_{answer.status}")
+    if answer.status != 200:
+        raise CommandFailed(
+            ExitCode.TRY_LATER, f"{session.pds_url} answered {answer.status}; try again, or give it a --nonce"
+        )
+    return parts.http.nonces.get(dpop.nonce_key(url, token))
+
+
+async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandFailed:
+    entry = await parts.store.read(session.did)
+    state = adopt(session, entry.state, parts.clock.now()).state.state
+    if state is State.RELOGIN_REQUIRED:
+        return CommandFailed(
+            ExitCode.LOGIN_REQUIRED,
+            f"the session of {session.did} has ended; run: idiolectd login {session.did}",
+        )
+    return CommandFailed(
+        ExitCode.TRY_LATER,
+        f"{session.pds_url} refused the access token of {session.did} ({code}); a running idiolectd brings"
+        f" the next one, or: idiolectd refresh {session.did}",
+    )

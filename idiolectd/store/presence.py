@@ -1,0 +1,70 @@
+"""Who runs on this store: a lock that the kernel frees, and a note for people beside it.
+
+The note (``daemon.json``) is believed only while the lock (``daemon.lock``) is held: a process that
+was killed can't tidy up. Here both are only looked at; the daemon itself writes them.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from idiolectd.store.ofd import is_held
+from idiolectd.store.trouble import translated
+
+PRESENCE_LOCK = "daemon.lock"
+PRESENCE_NOTE = "daemon.json"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What a running daemon says of itself.
+
+    Attributes:
+        pid: its process.
+        since: when it started, RFC 3339.
+        version: which idiolectd it is.
+        config: its configuration file, if it has one.
+        paused: issuers that nothing is sent to now, as of the last note.
+        unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
+    """
+
+    pid: int
+    since: str
+    version: str
+    config: str | None = None
+    paused: list[str] = field(default_factory=list)
+    unpersisted: list[str] = field(default_factory=list)
+
+
+def read_presence(folder: Path | None) -> Presence | None:
+    """The running daemon of a store; None if there is none, or this user may not know."""
+    if folder is None or not is_held(folder / PRESENCE_LOCK):
+        return None
+    try:
+        found = json.loads((folder / PRESENCE_NOTE).read_bytes())
+        return Presence(**found)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_daemon_running(folder: Path | None) -> bool | None:
+    """Whether a daemon runs on a store; None: this user may not know.
+
+    Args:
+        folder: the store's `runtime_dir`; None: a store in memory has no daemon.
+
+    Raises:
+        StoreError: it can't be told.
+    """
+    if folder is None:
+        return False
+    lock = folder / PRESENCE_LOCK
+    with translated(f"can't look at {lock}"):
+        try:
+            lock.stat()
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # a reader of the store, who may not enter its private folder
+            return None
+    return is_held(lock) if os.access(lock, os.R_OK) else None

@@ -1,0 +1,189 @@
+"""`SessionAuth` when a token is refused: it waits for the record, or says why there is nothing to wait for."""
+
+import threading
+import time
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from idiolectd import (
+    NoSessionError,
+    TokenRefused,
+    open_store,
+)
+from idiolectd.state import State, adopt
+from idiolectd.store import try_exclusive
+from tests.auth.support import (
+    CREATE_RECORD,
+    LONG,
+    Way,
+    World,
+    record_body,
+    refused_tokens,
+)
+from tests.simulator import Fault
+from tests.simulator.wire import Request, json_response
+
+
+def test_a_rotation_is_adopted_at_once(way: Way, world: World) -> None:
+    """The record is read for every request: what was stored in between is used, and nothing refused."""
+    auth = world.auth()
+    world.fetch(way, auth)
+    world.rotate()
+    world.store()
+    assert world.fetch(way, auth).status_code == 200
+    assert refused_tokens(world) == 0
+
+
+def test_the_record_is_waited_for(way: Way, world: World) -> None:
+    """Refused in the moment between rotation and save: the request waits for the save and is repeated."""
+    auth = world.auth(patience=LONG)
+    world.fetch(way, auth)
+    world.rotate()
+    saving = world.store_later(0.15)
+    answer = world.fetch(way, auth, "POST", CREATE_RECORD, json=record_body(world.did))
+    saving.join()
+    assert answer.status_code == 200
+    assert refused_tokens(world) == 1
+    assert world.sim.counters.records_created == 1
+
+
+def test_rotations_on_the_way_are_followed(way: Way, world: World) -> None:
+    """Rotated again each time the new token arrives: up to three newer tokens are tried, none twice."""
+    auth = world.auth(patience=LONG)
+    world.fetch(way, auth)
+    first = len(world.wire.requests)
+
+    def rotate(number: int, _request: Request) -> None:
+        if number - first <= 3:
+            world.rotate()
+            world.store()
+
+    world.wire.before = rotate
+    assert world.fetch(way, auth).status_code == 200
+    tokens = [request.get("authorization") for request in world.wire.requests[first:]]
+    assert (len(tokens), len(set(tokens))) == (4, 4)
+
+
+def test_rotations_without_end_are_given_up(way: Way, world: World) -> None:
+    """The fourth refused token is the last one."""
+    auth = world.auth(patience=LONG)
+    world.fetch(way, auth)
+    first = len(world.wire.requests)
+
+    def rotate(_number: int, _request: Request) -> None:
+        world.rotate()
+        world.store()
+
+    world.wire.before = rotate
+    with pytest.raises(TokenRefused, match="4 access tokens"):
+        world.fetch(way, auth)
+    assert len(world.wire.requests) - first == 4
+
+
+def test_a_session_that_ended_is_an_error(way: Way, world: World) -> None:
+    """Nothing newer in time: the error names the store and that nobody runs there, and no secret."""
+    world.fetch(way, world.auth())
+    world.sim.revoke_sessions(world.did)
+    began = time.monotonic()
+    with pytest.raises(TokenRefused, match="start it") as raised:
+        world.fetch(way, world.auth(patience=0.2))
+    assert 0.2 <= time.monotonic() - began < LONG / 2
+    text = str(raised.value)
+    assert str(world.folder) in text
+    assert world.did in text
+    assert world.session.access_jwt not in text
+    assert raised.value.state == "fresh"
+
+
+def test_a_refusal_names_the_daemon_that_runs(way: Way, world: World) -> None:
+    """While its lock is held, the advice is to ask it."""
+    world.sim.revoke_sessions(world.did)
+    with (
+        try_exclusive(world.folder / ".idiolectd" / "daemon.lock"),
+        pytest.raises(TokenRefused, match=f"runs on this store.*idiolectd status {world.did}"),
+    ):
+        world.fetch(way, world.auth(patience=0))
+
+
+def test_a_refusal_names_the_login_that_is_needed(way: Way, world: World) -> None:
+    """Once the daemon has found the session dead, the advice is the command to type."""
+
+    async def declare_dead() -> None:
+        async with open_store(f"file://{world.folder}") as store:
+            entry = await store.read(world.did)
+            assert entry.session is not None
+            known = adopt(entry.session, entry.state, time.time()).state
+            await store.commit(entry.session, replace(known, state=State.RELOGIN_REQUIRED, cause="revoked"))
+
+    anyio.run(declare_dead)
+    world.sim.revoke_sessions(world.did)
+    with pytest.raises(TokenRefused, match=f"type: idiolectd login {world.did}") as raised:
+        world.fetch(way, world.auth(patience=0))
+    assert (raised.value.state, raised.value.did) == ("relogin_required", world.did)
+
+
+def test_without_patience_nothing_is_waited_for(way: Way, world: World) -> None:
+    """``patience=0``: one look at the record, then the error."""
+    auth = world.auth(patience=0)
+    world.fetch(way, auth)
+    world.rotate()
+    with pytest.raises(TokenRefused):
+        world.fetch(way, auth)
+    assert refused_tokens(world) == 1
+    world.wire.before = lambda _n, _r: world.store()  # saved while the request is on its way
+    world.store(accessJwt="stale", refreshJwt="stale")
+    assert world.fetch(way, auth).status_code == 200
+
+
+def test_a_logout_while_waiting_is_told(way: Way, world: World) -> None:
+    """The record is gone: no session, and no waiting for one."""
+    auth = world.auth(patience=LONG)
+    world.fetch(way, auth)
+    world.rotate()
+    leaving = threading.Timer(0.1, world.path.unlink)
+    leaving.start()
+    with pytest.raises(NoSessionError):
+        world.fetch(way, auth)
+    leaving.join()
+
+
+def test_an_expired_legacy_token_is_waited_for(way: Way, legacy: World) -> None:
+    """400 ExpiredToken of a token that is over by the server's clock: the record has to change."""
+    legacy.sim.options.server_clock_offset = 86400.0
+    legacy.record = legacy.sim.seed_legacy(legacy.account)
+    saving = legacy.store_later(0.1)
+    assert legacy.fetch(way, legacy.auth(patience=LONG)).status_code == 200
+    saving.join()
+    assert refused_tokens(legacy) == 1
+
+
+@pytest.mark.parametrize("error", ["ExpiredToken", "InvalidToken"])
+def test_another_token_in_the_same_words_is_the_callers(way: Way, legacy: World, error: str) -> None:
+    """confirmEmail says ExpiredToken of the token in its body: ours lives, so the answer is passed on."""
+    legacy.wire.before = lambda _n, _r: json_response(400, {"error": error, "message": "Token is bad"})
+    answer = legacy.fetch(way, legacy.auth(patience=LONG), "POST", CREATE_RECORD, json={})
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert len(legacy.wire.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 503])
+def test_other_refusals_are_the_callers(way: Way, world: World, status: int) -> None:
+    """Passed on untouched after one request, whatever the body is."""
+    world.fetch(way, world.auth())
+    before = len(world.wire.requests)
+    world.sim.faults.add(Fault("respond", "getSession", status=status, body=b"<html>\xff"))
+    faulty = world.sim.faults
+    world.wire.before = lambda _n, r: found.response if (found := faulty.take(r)) else None
+    answer = world.fetch(way, world.auth(patience=LONG))
+    assert (answer.status_code, answer.content) == (status, b"<html>\xff")
+    assert len(world.wire.requests) == before + 1
+
+
+def test_a_taken_down_account_is_the_callers(way: Way, world: World) -> None:
+    """401 without the token's words: an OAuth session is ended with it, so the token is what is refused."""
+    world.fetch(way, world.auth())
+    world.sim.state.accounts[world.did].status = "takendown"
+    answer = world.fetch(way, world.auth(patience=LONG))
+    assert (answer.status_code, answer.json()["error"]) == (401, "AccountTakedown")

@@ -1,0 +1,175 @@
+"""`SessionAuth` signs: proofs, nonces, clocks. With each kind of client."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from tests.auth.support import (
+    CREATE_RECORD,
+    GET_SESSION,
+    LONG,
+    Way,
+    World,
+    record_body,
+    refused_tokens,
+)
+from tests.simulator.jose import decode
+from tests.simulator.wire import Request, Response, json_response
+
+
+def test_a_dpop_session_signs(way: Way, world: World) -> None:
+    """The first answer brings the nonce; from then on each request is one, query and all."""
+    auth = world.auth()
+    for number in range(3):
+        answer = world.fetch(way, auth, url=f"{GET_SESSION}?n={number}")
+        assert answer.json()["did"] == world.did
+    assert len(world.wire.requests) == 4
+    proofs = [decode(request.get("dpop") or "") for request in world.wire.requests]
+    assert len({claims["jti"] for _, claims, *_ in proofs}) == 4
+    assert all("ath" in claims for _, claims, *_ in proofs)
+
+
+def test_a_legacy_session_signs(way: Way, legacy: World) -> None:
+    """A Bearer token, no proof, one request."""
+    assert legacy.fetch(way, legacy.auth()).json()["did"] == legacy.did
+    (request,) = legacy.wire.requests
+    assert request.get("authorization") == f"Bearer {legacy.session.access_jwt}"
+    assert request.get("dpop") is None
+
+
+def test_nonces_are_shared_and_kept_from_successes(way: Way, world: World) -> None:
+    """Another account's auth in this process pays no refusal, and a new nonce comes with any answer."""
+    world.fetch(way, world.auth())
+    other = World(world.folder.with_name("other"))
+    other.sim, other.wire, other.servers = world.sim, world.wire, world.servers
+    other.account = world.sim.add_account("bob.test")
+    other.did, other.record = other.account.did, world.sim.seed_oauth(other.account)
+    other.store()
+    before = len(world.wire.requests)
+    world.wire.before = lambda _n, _r: None
+    assert world.fetch(way, other.auth()).status_code == 200
+    assert len(world.wire.requests) == before + 1
+
+
+def test_a_new_nonce_costs_one_refusal(way: Way, world: World) -> None:
+    """A server that has forgotten its nonces is obeyed at once, and a POST arrives whole."""
+    auth = world.auth()
+    world.fetch(way, auth)
+    world.sim.restart()
+    answer = world.fetch(way, auth, "POST", CREATE_RECORD, json=record_body(world.did))
+    assert answer.status_code == 200
+    assert world.wire.paths == ["getSession"] * 2 + ["createRecord"] * 2
+    assert world.sim.counters.records_created == 1
+
+
+def test_a_success_brings_the_next_nonce(way: Way, world: World) -> None:
+    """Over ten changes of the nonce a client that calls now and then is never refused for it."""
+    auth = world.auth()
+    world.fetch(way, auth)
+    for _ in range(10):
+        world.sim.options.server_clock_offset += world.sim.options.nonce_rotation
+        assert world.fetch(way, auth).status_code == 200
+    assert world.sim.counters.nonce_requests == 1
+
+
+def test_a_nonce_is_asked_for_once(way: Way, world: World) -> None:
+    """A server that always wants another nonce gets two requests, and the caller its answer."""
+    nonces = iter(range(100))
+
+    def refuse(_number: int, _request: Request) -> Response:
+        return json_response(
+            401,
+            {"error": "use_dpop_nonce", "message": "again"},
+            ("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'),
+            ("DPoP-Nonce", f"nonce-{next(nonces)}"),
+        )
+
+    world.wire.before = refuse
+    assert world.fetch(way, world.auth()).status_code == 401
+    assert len(world.wire.requests) == 2
+
+
+def test_a_wrong_clock_is_corrected(way: Way, tmp_path: Path) -> None:
+    """A proof refused for its time is dated by the server's clock, once; later ones are right at once."""
+    world = World(tmp_path / "store", options={"server_clock_offset": 1000.0})
+    auth = world.auth()
+    assert world.fetch(way, auth).status_code == 200
+    sent = len(world.wire.requests)
+    assert sent <= 3
+    assert world.fetch(way, auth).status_code == 200
+    assert len(world.wire.requests) == sent + 1
+
+
+def test_a_bad_proof_is_the_callers_to_see(way: Way, world: World) -> None:
+    """Where the time is not the reason, nothing is repeated."""
+    world.fetch(way, world.auth())
+    refusal = json_response(
+        401,
+        {"error": "invalid_dpop_proof", "message": "no"},
+        ("WWW-Authenticate", 'DPoP error="invalid_dpop_proof"'),
+        ("Date", formatdate(usegmt=True)),
+    )
+    world.wire.before = lambda _n, _r: refusal
+    before = len(world.wire.requests)
+    assert world.fetch(way, world.auth()).status_code == 401
+    assert len(world.wire.requests) == before + 1
+
+
+def test_many_threads_share_one_auth(world: World) -> None:
+    """Twenty threads over three rotations with one object: no call fails."""
+    auth = world.auth(patience=LONG)
+    stop = threading.Event()
+    failures: list[object] = []
+
+    def call() -> int:
+        calls = 0
+        with httpx.Client(transport=world.wire, auth=auth) as client:
+            while not stop.is_set():
+                answer = client.get(GET_SESSION)
+                if answer.status_code != 200:
+                    failures.append(answer.text)
+                calls += 1
+        return calls
+
+    with ThreadPoolExecutor(20) as pool:
+        running = [pool.submit(call) for _ in range(20)]
+        for _ in range(3):
+            time.sleep(0.3)  # longer than a thread of twenty waits for its turn
+            world.rotate()
+            time.sleep(0.05)
+            world.store()
+        time.sleep(0.1)
+        stop.set()
+        calls = [future.result() for future in running]
+    assert failures == []
+    assert min(calls) > 0
+    assert refused_tokens(world) > 0
+
+
+@pytest.mark.anyio
+async def test_many_tasks_share_one_auth(world: World) -> None:
+    """A hundred tasks are refused at the same moment, wait for the same save, and all go on."""
+    auth = world.auth(patience=LONG)
+    async with httpx.AsyncClient(transport=world.wire, auth=auth) as client:
+        await client.get(GET_SESSION)
+        world.rotate()
+        codes: list[int] = []
+
+        async def call() -> None:
+            codes.append((await client.get(GET_SESSION)).status_code)
+
+        async with anyio.create_task_group() as tg:
+            for _ in range(100):
+                tg.start_soon(call)
+            with anyio.fail_after(LONG):
+                while refused_tokens(world) < 100:
+                    await anyio.sleep(0.01)
+            world.store()
+    assert codes == [200] * 100
+    assert refused_tokens(world) == 100
