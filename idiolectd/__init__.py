@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from idiolectd.auth import SessionAuth, auth_headers
     from idiolectd.errors import (
         BodyUsedUp,
+        ConfigError,
         DidError,
         IdiolectError,
         LockBusy,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BodyUsedUp",
+    "ConfigError",
     "DidError",
     "FilesystemOAuthTokenStore",
     "IdiolectError",
