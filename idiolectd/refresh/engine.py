@@ -221,7 +221,7 @@ class RefreshEngine:
         contradiction = _contradiction(session, state)
         if contradiction is not None:
             return await self._ledger.conclude(work, contradiction)
-        verdict = await unclear.resolve(refresher, session, state)
+        verdict = await unclear.resolve(refresher, session, state, self._ledger.clock)
         if verdict is not None:
             return await self._ledger.conclude(work, verdict)
         checked_at = state.identity_checked_at or state.token_seen_at or work.started

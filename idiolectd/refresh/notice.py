@@ -61,8 +61,9 @@ class Notice:
         if self._spill is not None:
             with contextlib.suppress(StoreError):  # what it may keep is for a token that is stored no more
                 await self._spill.remove(work.session.did)
-        # A save of ours has compared record and state already, and left the planning to us.
-        self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
+        if not entry.cut_short:  # our own commit is finished now: that is no news to anybody
+            # A save of ours has compared record and state already, and left the planning to us.
+            self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
         self._ledger.warn_of_end(work, adopted.state)
         return work
 

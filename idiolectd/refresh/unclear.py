@@ -5,7 +5,7 @@ Asked no sooner than the settling time after the note, because the request may s
 
 from typing import Any
 
-from idiolectd.clock import parse_rfc3339
+from idiolectd.clock import Clock, parse_rfc3339
 from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.outcome import Ambiguous, ReloginRequired
 from idiolectd.ports import Probe, SplitRefresher, Taken
@@ -17,7 +17,7 @@ _EXPIRY_DOUBT = 5.0
 
 
 async def resolve(
-    refresher: SplitRefresher[Any], session: OAuthSession, state: RefreshState
+    refresher: SplitRefresher[Any], session: OAuthSession, state: RefreshState, clock: Clock
 ) -> Ambiguous | ReloginRequired | None:
     """Finds out whether the token was rotated; None: nobody can tell, so send it again.
 
@@ -31,7 +31,7 @@ async def resolve(
     match probe.taken:
         case Taken.NOBODY_TO_ASK | Taken.YES:
             return None
-        case Taken.NO if _outlives(session, probe):
+        case Taken.NO if _outlives(session, probe, clock.now()):
             return ReloginRequired(
                 "response_lost", "response_lost", "the server rotated the tokens and its answer was lost"
             )
@@ -41,10 +41,18 @@ async def resolve(
             return Ambiguous("no_verdict", "the PDS can't say whether the old access token still works")
 
 
-def _outlives(session: OAuthSession, probe: Probe) -> bool:
-    """Whether the access token had time left when the server refused it, by the server's clock."""
-    claimed = numeric_claim(peek_claims(session.access_jwt), "exp")
-    expires_at = claimed if claimed is not None else parse_rfc3339(session.expires_at)
-    if probe.server_time is None or expires_at is None:
+def _outlives(session: OAuthSession, probe: Probe, now: float) -> bool:
+    """Whether the access token certainly had time left when the server refused it.
+
+    Its own claim is the server's word, by the server's clock. The record's times are this machine's,
+    which may have had another clock then: they count if its present one and the server's confirm them.
+    """
+    if probe.server_time is None:
         return False
-    return expires_at - probe.server_time > _EXPIRY_DOUBT
+    claimed = numeric_claim(peek_claims(session.access_jwt), "exp")
+    if claimed is not None:
+        return claimed - probe.server_time > _EXPIRY_DOUBT
+    issued_at, expires_at = parse_rfc3339(session.issued_at), parse_rfc3339(session.expires_at)
+    if expires_at is None or (issued_at is not None and issued_at > now):
+        return False
+    return expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT

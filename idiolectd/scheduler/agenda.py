@@ -35,6 +35,10 @@ class Agenda:
         """Forgets a session's plan, if there is one."""
         self._lines.pop(did, None)
 
+    def lines(self) -> list[Due]:
+        """Every session's plan, without order."""
+        return list(self._lines.values())
+
     @property
     def next_at(self) -> float | None:
         """When the next session is due; None if nothing is planned."""

@@ -5,6 +5,7 @@ Knows when, not what: it holds lines of the schedule and a bell that rings when 
 
 import math
 from collections.abc import Container
+from dataclasses import replace
 
 import anyio
 
@@ -48,6 +49,7 @@ class Plan:
 
     def put(self, did: str, due: Due | None) -> None:
         """Plans a session anew; None: it has no next attempt."""
+        self._store.schedule(did, due)
         if due is None or due.at > self._horizon:
             self._agenda.drop(did)  # not at all, or beyond the horizon: the store's index knows
         else:
@@ -66,6 +68,12 @@ class Plan:
         self._agenda.put(due)
         if earlier is None or due.at < earlier:
             self._bell.set()
+
+    def bring_forward(self, by: float) -> None:
+        """Moves what was put off by that many seconds: the clock was set back; all else the store knows."""
+        for due in self._agenda.lines():
+            if due.lane == NOWHERE:
+                self._put(replace(due, at=due.at - by))
 
     def pop_due(self) -> list[Due]:
         """Takes out every line whose time has come."""

@@ -27,11 +27,9 @@ from idiolectd.refresh import Attempt, RefreshEngine
 from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
 from idiolectd.scheduler.plan import NOWHERE, Plan
+from idiolectd.scheduler.set_back import SetBack
 from idiolectd.scheduler.troubles import Troubles
 from idiolectd.state import shown
-
-# Every line of a store: only after its clock was set back.
-_ALL_LINES = 10_000_000
 
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
 _JUMP = 5.0
@@ -90,6 +88,7 @@ class Scheduler:
         self._plan = Plan(store, clock)
         self._board = Board(limits, self._work)
         self._troubles = Troubles(emit)
+        self._set_back = SetBack(store, engine, self._plan, self._troubles)
         self._changed_in_flight: set[str] = set()
         self._suspended: set[str] = set()
         self._forced: set[str] = set()
@@ -134,7 +133,7 @@ class Scheduler:
             await self._plan_spilled()
             tg.start_soon(self._tick, tg)
             if behind > _JUMP:
-                tg.start_soon(self._clock_was_set_back, behind)
+                tg.start_soon(self._set_back.bring_forward, behind)
             task_status.started()
 
     async def _plan_spilled(self) -> None:
@@ -204,7 +203,7 @@ class Scheduler:
                 self._emit(events.ClockJumped(seconds=round(jumped, 3)))
                 self._plan.refill_in(0.0)
                 if jumped < 0:
-                    tg.start_soon(self._clock_was_set_back, -jumped)
+                    tg.start_soon(self._set_back.bring_forward, -jumped)
             if self._plan.needs_refill():
                 await self._refill()
             for due in self._plan.pop_due():
@@ -217,23 +216,6 @@ class Scheduler:
         except StoreError as error:
             self._troubles.store_failed(error)
             self._plan.refill_in(_STORE_PAUSE)
-
-    async def _clock_was_set_back(self, by: float) -> None:
-        """Brings every plan forward, soonest first: tokens go on ageing whatever the clock says.
-
-        A clock that was set forward needs nothing of the kind: what is due too early is refreshed at
-        its issuer's pace, and has right times from then on.
-        """
-        try:
-            lines = await self._store.due(math.inf, limit=_ALL_LINES)
-        except StoreError as error:
-            self._troubles.store_failed(error)
-            return
-        for line in lines:
-            try:
-                self._plan.put(line.did, await self._engine.shift(line.did, by))
-            except StoreError:  # being worked on, unreadable, or out of reach: a later look finds it
-                self._plan.put_off(line.did, _BUSY_PAUSE)
 
     # One session's work ----------------------------------------------------------------------
 

@@ -29,8 +29,10 @@ _WRITE_LOCK = 2**62
 # The write lock is held for milliseconds; who waits that long waits for something broken.
 WRITE_PATIENCE = 10.0
 
-# Between attempts: short at first, because most holders are quick.
-_FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.05
+# Between attempts: short at first, because most holders are quick. Who waits for a claim waits for a
+# server, so longer ones follow. Not for the write lock: there a crowd meets, and with longer pauses
+# who has waited longest would ask most seldom (16 busy processes: 12 s at the worst, so 5 s).
+_FIRST_PAUSE, _CLAIM_PAUSE, _WRITE_PAUSE = 0.005, 0.05, 0.01
 
 
 class Locks:
@@ -49,7 +51,9 @@ class Locks:
     async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
         """See `idiolectd.ports.SharedStore.claim`."""
         digest = hashlib.sha256(did.encode()).digest()
-        async with self._hold(f"claim on {did}", int.from_bytes(digest[:8], "big") >> 2, patience):
+        async with self._hold(
+            f"claim on {did}", int.from_bytes(digest[:8], "big") >> 2, patience, _CLAIM_PAUSE
+        ):
             yield
 
     @asynccontextmanager
@@ -59,15 +63,15 @@ class Locks:
         Raises:
             LockBusy: another process kept it for 10 seconds.
         """
-        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE):
+        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, _WRITE_PAUSE):
             yield
 
     @asynccontextmanager
-    async def _hold(self, what: str, byte: int, patience: float) -> AsyncIterator[None]:
+    async def _hold(self, what: str, byte: int, patience: float, longest_pause: float) -> AsyncIterator[None]:
         deadline = anyio.current_time() + patience
         await self._prepare()
         async with self._queues.hold(what, patience):
-            held = await self._take(what, byte, deadline)
+            held = await self._take(what, byte, deadline, longest_pause)
             try:
                 yield
             finally:
@@ -84,7 +88,7 @@ class Locks:
         make_private_folder(self._file.parent)
         refuse_network_file_system(self._file.parent)
 
-    async def _take(self, what: str, byte: int, deadline: float) -> HeldLock:
+    async def _take(self, what: str, byte: int, deadline: float, longest_pause: float) -> HeldLock:
         pause = _FIRST_PAUSE
         while True:
             with translated(f"can't lock {self._file}"):
@@ -95,4 +99,4 @@ class Locks:
             if left <= 0:
                 raise LockBusy(f"another process holds the {what} ({self._file}); try again later")
             await anyio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LAST_PAUSE)
+            pause = min(pause * 1.5, longest_pause)

@@ -85,6 +85,16 @@ def remove(path: Path) -> bool:
     return True
 
 
+def is_older(path: Path, than: Path) -> bool:
+    """Whether a file was last touched before another, by the time of change, which no program can set.
+
+    False also if one of them can't be looked at.
+    """
+    with suppress(OSError):
+        return path.stat().st_ctime_ns < than.stat().st_ctime_ns
+    return False
+
+
 def grant(fd: int, access: Access) -> None:
     """Gives an open file its group and mode, in that order: never readable by another group."""
     if access.gid is not None:

@@ -9,6 +9,35 @@ from dataclasses import dataclass, field
 
 from idiolectd.session import OAuthSession
 
+# How many used tokens are remembered: a foreign program's copy is a few generations old at most.
+REMEMBERED = 16
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What our own programs know of one account's tokens.
+
+    Attributes:
+        good: the last record that one of our own writes has seen or made.
+        spent: refresh tokens that are known to be used up, newest last.
+    """
+
+    good: OAuthSession | None = None
+    spent: tuple[str, ...] = ()
+
+    def seeing(self, stored: OAuthSession | None) -> "Knowledge":
+        """This, after a look at the record: a foreign program may have been there."""
+        if stored is None or (stored.refresh_jwt in self.spent and self.good is not None):
+            return self  # a used token: whatever comes of it, it does not become the good one
+        return self.learning(stored)
+
+    def learning(self, newest: OAuthSession) -> "Knowledge":
+        """This, with the newest record there is: what was good before it is used up."""
+        if self.good is None or self.good.refresh_jwt == newest.refresh_jwt:
+            return Knowledge(newest, self.spent)
+        used = self.good.refresh_jwt
+        return Knowledge(newest, (*(old for old in self.spent if old != used), used)[-REMEMBERED:])
+
 
 @dataclass
 class Account:
@@ -18,16 +47,14 @@ class Account:
         did: whose.
         stored: what is stored; None: nothing, or `damaged`.
         damaged: what is stored instead of a record.
-        good: the last record that one of our own writes has seen or made.
-        spent: refresh tokens that our own writes know to be used up.
+        known: what our own writes have made durable.
         past: every record that was ever stored, for stale copies to come back from.
     """
 
     did: str
     stored: OAuthSession | None = None
     damaged: bytes | None = None
-    good: OAuthSession | None = None
-    spent: set[str] = field(default_factory=set)
+    known: Knowledge = Knowledge()
     past: list[OAuthSession] = field(default_factory=list)
 
     @property
@@ -41,21 +68,14 @@ class Account:
         self.past.append(session)
 
     def noticed(self) -> None:
-        """A write of ours looks at the record first: a foreign program may have been there."""
-        if self.stored is None:
-            return
-        put_back = self.stored.refresh_jwt in self.spent
-        if put_back and self.good is not None:
-            return  # a used token: whatever comes of it, it does not become the good one
-        self.learned(self.stored)
+        """A write of ours looked at the record first, and wrote down what it saw."""
+        self.known = self.known.seeing(self.stored)
 
     def learned(self, session: OAuthSession) -> None:
-        """This is the newest there is; what was good before it is used up."""
-        if self.good is not None and self.good.refresh_jwt != session.refresh_jwt:
-            self.spent.add(self.good.refresh_jwt)
-        self.good = session
+        """A write of ours made this the newest record."""
+        self.known = self.known.learning(session)
 
     def forget(self) -> None:
         """A logout: all that was known is gone."""
-        self.stored = self.damaged = self.good = None
-        self.spent.clear()
+        self.stored = self.damaged = None
+        self.known = Knowledge()

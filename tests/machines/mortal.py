@@ -88,7 +88,7 @@ class MortalStore:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        if not callable(found) or name in ("claim", "watch"):
+        if not callable(found) or name == "schedule":
             return found
 
         async def call(*args: Any, **kwargs: Any) -> Any:

@@ -20,7 +20,7 @@ from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, Due, SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import LastError, RefreshState, adopt
-from tests.machines.model import Account
+from tests.machines.model import Account, Knowledge
 from tests.machines.profiles import TORTURE, runs
 from tests.store.support import (
     ALICE,
@@ -109,14 +109,15 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self._call(handle, "read", account.did)
         assert entry.session == account.stored
         adopted = adopt(entry.session, entry.state, NOW)
-        account.noticed()
+        # What this commit knows; others, and the store, know it only once it is done.
+        aware = account.known.seeing(account.stored)
         read, state = adopted.session, replace(adopted.state, attempts=data.draw(st.integers(0, 9)))
         fresh = tokens(self._next()) if rotate else None
         if fresh is not None:
             state = state.rotated(read, read.with_tokens(fresh), NOW)
         state = replace(state, last_error=LastError("code", "text", NOW), next_attempt_at=NOW + self._next())
         before = account.stored
-        changed = self._meanwhile(account, between, 1 - handle)
+        changed = self._meanwhile(account, between, 1 - handle, aware)
         line = Due(
             at=state.next_attempt_at or 0, did=account.did, expires_at=NOW, lane="https://issuer.example"
         )
@@ -142,9 +143,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert stored.access_jwt == fresh.access_jwt
             assert account.stored is not None
             assert stored.dpop_nonce == account.stored.dpop_nonce  # what nobody meant to change stays
-            account.spent.add(read.refresh_jwt)
             account.holds(stored)
-            account.good = stored
+            aware = aware.learning(stored)
+        account.known = aware
         self.states[account.did] = state
         (found,) = [due for due in self._call(handle, "due", 1e12, limit=99) if due.did == account.did]
         assert found == line
@@ -169,7 +170,8 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def foreign_write(self, which: int, what: str) -> None:
         """Another program writes the whole record, in its own way and without our locks."""
-        self._meanwhile(self.accounts[which], what, 0)
+        account = self.accounts[which]
+        self._meanwhile(account, what, 0, account.known)
 
     @rule(
         which=accounts,
@@ -231,14 +233,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _save_stale(self, account: Account, handle: int, copy: OAuthSession) -> None:
         account.noticed()
-        known = copy.refresh_jwt in account.spent
+        known = copy.refresh_jwt in account.known.spent
         before = account.stored
         self._call(handle, "save", copy)
         stored = self._load(handle, account, anything=True)
         assert stored is not None
         if known:
-            assert stored.refresh_jwt not in account.spent
-            newest = account.good if before is None or before.refresh_jwt in account.spent else before
+            spent, good = account.known.spent, account.known.good
+            assert stored.refresh_jwt not in spent
+            newest = good if before is None or before.refresh_jwt in spent else before
             assert newest is not None
             assert stored.refresh_jwt == newest.refresh_jwt
             assert stored.access_jwt == newest.access_jwt
@@ -251,8 +254,15 @@ class StoreMachine(RuleBasedStateMachine):
         account.forget()
         self.states.pop(account.did, None)
 
-    def _meanwhile(self, account: Account, what: str, handle: int) -> str | None:
-        """Something happens to a record; returns what, None if it could not."""
+    def _meanwhile(self, account: Account, what: str, handle: int, known: Knowledge) -> str | None:
+        """Something happens to a record; returns what, None if it could not.
+
+        Args:
+            account: whose.
+            what: happens.
+            handle: through which one, if it is our own doing.
+            known: what those know who are to be deceived.
+        """
         stored = account.stored
         if what in ("login", "stale save", "logout"):
             if what == "login":
@@ -272,9 +282,9 @@ class StoreMachine(RuleBasedStateMachine):
             case "rotation":
                 written = stored.with_tokens(tokens(self._next()))
             case _:
-                used = [old for old in account.past if old.refresh_jwt in account.spent]
+                used = [old for old in account.past if old.refresh_jwt in known.spent]
                 same = [old for old in used if old.dpop_thumbprint == stored.dpop_thumbprint]
-                if not same or account.good is None or account.good.dpop_thumbprint != stored.dpop_thumbprint:
+                if not same or known.good is None or known.good.dpop_thumbprint != stored.dpop_thumbprint:
                     return None
                 written = same[-1]
         self._portal.call(put_foreign, self._stores[0], self.folder, account.did, written.to_json().encode())
@@ -282,7 +292,7 @@ class StoreMachine(RuleBasedStateMachine):
         return what
 
     def _stale_meanwhile(self, account: Account, handle: int) -> str | None:
-        known = [old for old in account.past if old.refresh_jwt in account.spent]
+        known = [old for old in account.past if old.refresh_jwt in account.known.spent]
         if not known or account.stored is None:
             return None
         before = account.stored.refresh_jwt
@@ -293,7 +303,7 @@ class StoreMachine(RuleBasedStateMachine):
         """A save merges what it is given into what is there: the outcome is the new truth, if it is not old."""
         stored = self._load(handle, account, anything=True)
         assert stored is not None
-        assert stored.refresh_jwt not in account.spent, "a used token was published"
+        assert stored.refresh_jwt not in account.known.spent, "a used token was published"
         account.learned(stored)
         account.holds(stored)
         self.states.pop(account.did, None)
@@ -348,8 +358,7 @@ class SqliteMachine(StoreMachine):
 
 def _case(machine: type[StoreMachine], examples: int) -> Any:
     machine.TestCase.settings = runs(examples, 20)
-    case = pytest.mark.slow(pytest.mark.timeout(7200 if TORTURE else 600)(machine.TestCase))
-    return pytest.mark.skipif(not TORTURE, reason="long: make torture runs it")(case)
+    return pytest.mark.slow(pytest.mark.timeout(7200 if TORTURE else 600)(machine.TestCase))
 
 
 TestMemory = _case(StoreMachine, 150)

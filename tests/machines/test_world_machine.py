@@ -159,17 +159,13 @@ class WorldMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([60.0, 600.0, 5 * 3600.0]))
     def suspend(self, seconds: float) -> None:
         """The machine sleeps."""
-        self._world.house.clocks.suspend(seconds)
+        self._world.suspend(seconds)
 
     @precondition(lambda self: self._daemon is not None)
     @rule(seconds=st.sampled_from([-86_400.0, -3600.0, -40.0, 40.0, 3600.0, 86_400.0]))
     def step(self, seconds: float) -> None:
         """Somebody sets the clock, and the daemon has a minute to notice."""
-        self._call(self._step, seconds)
-
-    async def _step(self, seconds: float) -> None:
-        self._world.step(seconds)
-        await self._world.pass_time(60)
+        self._call(self._world.step, seconds)
 
     # Trouble ---------------------------------------------------------------------------------
 
@@ -275,7 +271,5 @@ def replace_body(sent: Any) -> Any:
     return {name: value for name, value in vars(sent).items() if name != "body"}
 
 
-TestWorld = pytest.mark.skipif(not TORTURE, reason="long: make torture runs it")(
-    pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
-)
+TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
 TestWorld.settings = runs(40, 20)

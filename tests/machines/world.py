@@ -19,6 +19,7 @@ from idiolectd.ports import Committed, Entry, SharedStore
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State
 from idiolectd.store import InMemoryOAuthTokenStore
+from tests.machines.model import REMEMBERED
 from tests.machines.mortal import Died, Life, MortalStore, MortalTransport
 from tests.servers.house import Clocks, House, house
 from tests.servers.traffic import broken_rules
@@ -27,6 +28,9 @@ from tests.support import without_ours
 
 # When all trouble has ended: the longest backoff, a lane's pause, the settling time, a second look, twice.
 RECOVERY = 1800.0
+
+# Twice the scheduler's longest sleep.
+_NOTICED = 60.0
 
 
 class UnreliableStore(InMemoryOAuthTokenStore):
@@ -64,6 +68,7 @@ class World:
         self.lost: set[str] = set()
         self.is_doomed = False
         self._steps: list[float] = []
+        self._resumed = False
 
     @property
     def store(self) -> UnreliableStore:
@@ -152,11 +157,10 @@ class World:
         if what == "used token":
             used = [
                 old
-                for old in self.past.get(did, [])[-8:]
+                for old in self.past.get(did, [])
                 if old.dpop_thumbprint == session.dpop_thumbprint
                 and old.kind == session.kind
-                and old.refresh_jwt != session.refresh_jwt
-                and old.refresh_jwt in self.consumed()
+                and old.refresh_jwt in self._before(session)
             ]
             if not used:
                 return False
@@ -168,14 +172,26 @@ class World:
         self.store.put_record(did, session.to_json().encode())
         return True
 
-    def consumed(self) -> set[str]:
-        """The refresh tokens whose successors have arrived: by then we know that they are used up."""
-        return {sent.token or "" for sent in self.house.traffic.arrived.values()}
+    def _before(self, session: OAuthSession) -> list[str]:
+        """The last used refresh tokens on whose way this session's came: those that we have to know."""
+        arrived, tokens = self.house.traffic.arrived, [session.refresh_jwt]
+        while len(tokens) <= REMEMBERED and (sent := arrived.get(tokens[-1])) is not None:
+            tokens.append(sent.token or "")
+        return tokens[1:]
 
-    def step(self, seconds: float) -> None:
-        """Somebody sets the clock."""
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps."""
+        self.house.clocks.suspend(seconds)
+        self._resumed = True
+
+    async def step(self, seconds: float) -> None:
+        """Somebody sets the clock, and the daemon has a minute to notice."""
+        if self._resumed:  # two jumps at once are one, and what is planned between them is a riddle
+            await self.pass_time(_NOTICED)
+            self._resumed = False
         self.house.clocks.step(seconds)
         self._steps.append(self.house.clocks.true())
+        await self.pass_time(_NOTICED)
 
     # What must never happen ------------------------------------------------------------------
 
@@ -209,10 +225,20 @@ class World:
             newest = self._newest(session)
             if newest in h.traffic.arrived and newest not in self.lost:
                 wrong.append(f"{did}: the newest token arrived, and is not stored: {state}")
-            if (state.state, state.cause) != (State.RELOGIN_REQUIRED, "response_lost"):
+            if state.state is not State.RELOGIN_REQUIRED or (
+                self._was_unclear(session) and state.cause != "response_lost"
+            ):
                 wrong.append(f"{did}: its newest token is lost, but {state}")
         missing = self.past.keys() - set(await self.store.list_dids())
         return wrong + [f"{did}: missing" for did in missing]
+
+    def _was_unclear(self, session: OAuthSession) -> bool:
+        """Whether its holder had to know that an answer was lost; else one has lied, as a 429 after a rotation."""
+        return any(
+            sent.is_unclear or sent.new_refresh_token in self.lost
+            for sent in self.house.traffic.refreshes()
+            if sent.token == session.refresh_jwt and sent.has_left
+        )
 
     def _newest(self, session: OAuthSession) -> str:
         found = self.house.sim.state.refresh_tokens.get(session.refresh_jwt)

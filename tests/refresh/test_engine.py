@@ -20,7 +20,7 @@ from idiolectd.outcome import (
     Suspended,
     Unpersisted,
 )
-from idiolectd.ports import Answer, Arrived, Committed, Doubtful, Due, Probe, Taken
+from idiolectd.ports import Answer, Arrived, Committed, Doubtful, Due, Entry, Probe, Taken
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
@@ -30,6 +30,7 @@ from tests.support import OTHER_KEY, START, FakeServer, Recorder, SetClock, did,
 pytestmark = pytest.mark.anyio
 
 DID = did(1)
+DAY = 86_400.0
 
 
 class Died(BaseException):
@@ -37,13 +38,26 @@ class Died(BaseException):
 
 
 class WatchedStore(InMemoryOAuthTokenStore):
-    """A store whose commits can be watched, refused, and preceded by somebody else's write."""
+    """A store whose commits can be watched, refused, and preceded by somebody else's write.
+
+    Attributes:
+        broken: how many commits of tokens fail.
+        is_full: every commit does.
+        commits: the states that were committed.
+        cut_short: what is read is what a commit has left that ended between state and record.
+        meanwhile: what happens before each commit of tokens.
+    """
 
     def __init__(self, clock: SetClock) -> None:
         super().__init__(clock=clock)
         self.broken = 0
+        self.is_full = False
+        self.cut_short = False
         self.commits: list[RefreshState] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def read(self, did: str) -> Entry:
+        return replace(await super().read(did), cut_short=self.cut_short)
 
     async def commit(
         self,
@@ -55,8 +69,8 @@ class WatchedStore(InMemoryOAuthTokenStore):
     ) -> Committed:
         if tokens is not None and self.meanwhile is not None:
             await self.meanwhile()
-        if tokens is not None and self.broken:
-            self.broken -= 1
+        if self.is_full or (tokens is not None and self.broken):
+            self.broken = max(0, self.broken - 1)
             raise StoreError("the disk is full")
         committed = await super().commit(read, state, tokens=tokens, due=due)
         self.commits.append(state)
@@ -273,6 +287,22 @@ async def test_a_spent_token_put_back_is_undone(house: House) -> None:
     assert "session.spent_token_undone" in house.events.names
 
 
+@pytest.mark.parametrize("cut_short", [True, False])
+async def test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody(
+    house: House, cut_short: bool
+) -> None:
+    """The record of before lies beside the state of after: the new tokens are published; who wrote it counts."""
+    await house.make_due()
+    old = await house.load()
+    await house.engine.refresh(DID)
+    house.store.put_record(DID, old.to_json().encode())
+    house.store.cut_short = cut_short
+    await house.engine.look(DID)
+    assert (await house.load()).refresh_jwt == "refresh-1"
+    assert ("session.spent_token_undone" in house.events.names) is not cut_short
+    assert house.server.replays == []
+
+
 async def test_an_earlier_logins_record_is_undone(house: House) -> None:
     """A foreign program that puts back the record of before a login destroys no login."""
     await house.make_due()
@@ -413,6 +443,23 @@ class TestALostAnswer:
         outcome = (await house.engine.refresh(DID)).outcome
         assert isinstance(outcome, ReloginRequired)
         assert outcome.cause == "response_lost", "a replay of a lost rotation is not somebody's attack"
+        assert len(house.server.sent) == 2
+
+    @pytest.mark.parametrize("since", [0.0, -DAY], ids=["still ahead", "set right since"])
+    async def test_a_clock_that_was_ahead_proves_nothing(self, house: House, since: float) -> None:
+        """A token stamped by a clock a day ahead looks alive to the server's clock long after its end."""
+        house.clock.time += DAY
+        await house.store.save(house.server.login(DID))
+        await house.make_due()
+        house.server.before = answering(Ambiguous("reset", "connection reset"))
+        await house.engine.refresh(DID)
+        house.server.before = None
+        house.clock.time += 2 * 3600 + since
+        house.server.probe_answer = Probe(Taken.NO, server_time=START + 3 * 3600)
+        await house.engine.refresh(DID, force=True)
+        if since:  # by this clock the settling time is far away: a daemon brings it forward
+            await house.engine.shift(DID, DAY)
+            await house.engine.refresh(DID)
         assert len(house.server.sent) == 2
 
     async def test_a_taken_access_token_means_send_again(self, house: House) -> None:

@@ -12,7 +12,7 @@ from idiolectd.errors import StoreError
 from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import Spilled
 from idiolectd.refresh import RefreshEngine
-from idiolectd.state import State
+from idiolectd.state import State, tokens_of
 from idiolectd.store import SpillFolder
 from tests.refresh.test_engine import DID, House, WatchedStore
 from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, planner, without_ours
@@ -86,6 +86,16 @@ async def test_a_spill_is_no_clock(tmp_path: Path) -> None:
     assert await host.engine.spilled() == []
 
 
+async def test_a_foreign_login_adopts_no_spill(tmp_path: Path) -> None:
+    """Tokens that could not be saved belong to the token before them, and to no login that came since."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    login = host.server.login(DID, key=OTHER_KEY)
+    host.store.put_record(DID, login.to_json().encode())
+    await host.engine.look(DID)
+    assert await host.house.load() == login
+
+
 async def test_a_lost_state_does_not_lose_the_spill(tmp_path: Path) -> None:
     """Without note and state the stored token still names its spill."""
     host = Host(tmp_path / "spill")
@@ -116,10 +126,12 @@ async def test_what_is_held_is_known_while_it_is_held(tmp_path: Path) -> None:
     host.store.broken = 1000
     async with anyio.create_task_group() as tg:
         tg.start_soon(host.engine.refresh, DID)
-        with anyio.fail_after(5):
-            while host.engine.patience.holding != {DID}:
-                await anyio.sleep(0.01)
-        host.store.broken = 0
+        try:
+            with anyio.fail_after(5):
+                while host.engine.patience.holding != {DID}:
+                    await anyio.sleep(0.01)
+        finally:
+            host.store.broken = 0  # nothing else ends the refresh
     assert host.engine.patience.holding == set()
 
 
@@ -133,6 +145,44 @@ async def test_a_save_that_works_after_all_leaves_nothing(tmp_path: Path) -> Non
     assert await host.engine.spilled() == []
     (first, _) = host.events.of("session.unpersisted")
     assert first.spilled is not None  # type: ignore[attr-defined]
+
+
+async def test_a_spill_stays_until_what_replaces_it_is_durable(tmp_path: Path) -> None:
+    """At each commit of its tokens it is still there: a crash in that moment must find one of the two."""
+    host = Host(tmp_path / "spill")
+    await host.store.save(host.server.login(DID))
+    await host.house.make_due()
+    kept: list[bool] = []
+
+    async def look() -> None:
+        kept.append(await host.spill.find(DID) is not None)
+
+    host.store.broken, host.store.meanwhile = 2, look
+    assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
+    assert kept == [False, True, True]
+    host.store.meanwhile = None
+    await host.fail_to_save()
+    host.store.broken = 1
+    with pytest.raises(StoreError):
+        await host.engine.look(DID)
+    assert await host.engine.spilled() == [DID]
+    await host.engine.look(DID)
+    assert host.server.is_current(await host.house.load())
+
+
+async def test_a_spill_stays_until_the_change_that_makes_it_worthless_is_durable(tmp_path: Path) -> None:
+    """Another program's token replaces it only once that is written down: until then it may be taken back."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    theirs = (await host.house.load()).with_tokens(tokens_of(host.server.login(DID)))
+    host.store.put_record(DID, theirs.to_json().encode())
+    host.store.is_full = True
+    with pytest.raises(StoreError):
+        await host.engine.look(DID)
+    assert await host.engine.spilled() == [DID]
+    host.store.is_full = False
+    await host.engine.look(DID)
+    assert await host.engine.spilled() == []
 
 
 async def test_the_folder_is_private(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from idiolectd.errors import StoreError
 from idiolectd.events import IssuerPaused, SessionCrashed, SessionQuarantined
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Answer, Entry, SplitRefresher
+from idiolectd.ports import Answer, Due, Entry, SplitRefresher
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import LaneLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
@@ -28,15 +28,22 @@ DAY = 86400.0
 
 
 class Store(InMemoryOAuthTokenStore):
-    """A store that can be unreadable for a while."""
+    """A store that can be unreadable for a while: its records, or its index."""
 
     is_down = False
+    has_no_index = False
 
     async def read(self, did: str) -> Entry:
         if self.is_down:
             await anyio.lowlevel.checkpoint()
             raise StoreError("input/output error")
         return await super().read(did)
+
+    async def due(self, before: float, *, limit: int) -> list[Due]:
+        if self.has_no_index:
+            await anyio.lowlevel.checkpoint()
+            raise StoreError("input/output error")
+        return await super().due(before, limit=limit)
 
 
 @dataclass
@@ -380,7 +387,7 @@ async def test_after_a_suspend_due_work_starts_within_half_a_minute(jump: float)
     for number in range(10):
         await world.store.save(server.login(did(number)))
     async with world.running():
-        await anyio.sleep(1800)
+        await anyio.sleep(1820)  # the schedule is looked at every five minutes, and not just now
         assert server.sent == []
         world.clock.offset += jump + 3000
         await anyio.sleep(31)
@@ -442,3 +449,22 @@ async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
         await anyio.sleep(7200 * 0.85)
         assert len(server.sent) == 1
         tg.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("trouble", ["first look", "index", "plan"])
+async def test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing(trouble: str) -> None:
+    """A look that was put off, and plans that can't be moved at once, follow the clock all the same."""
+    world = World()
+    server = world.server("works", life=600)
+    async with world.running():
+        if trouble == "first look":
+            world.store.is_down = True
+        await world.store.save(server.login(did(1)))
+        await anyio.sleep(1)
+        world.store.is_down = trouble == "plan"
+        world.store.has_no_index = trouble == "index"
+        world.clock.offset -= DAY
+        await anyio.sleep(50)
+        world.store.is_down = world.store.has_no_index = False
+        await anyio.sleep(500)
+    assert 1 <= len(server.sent) <= 2  # from the first look's point of view the token may be old

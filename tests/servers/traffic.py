@@ -38,6 +38,7 @@ class Sent:
         body: what of the answer's body has arrived.
         whole: the whole answer has.
         life: which of the processes sent it; counted by whoever restarts them.
+        has_left: False: there was no connection to send it on.
     """
 
     what: What
@@ -49,6 +50,7 @@ class Sent:
     status: int | None = None
     body: bytes = b""
     whole: bool = False
+    has_left: bool = True
 
     @property
     def new_refresh_token(self) -> str | None:
@@ -109,7 +111,11 @@ class Watched(httpx.AsyncBaseTransport):
             what, token = "probe", request.headers.get("authorization", " ").split(" ")[-1]
         sent = Sent(what, self.now(), request.url.host, request.url.path, token, self.life)
         self.sent.append(sent)
-        response = await self.inner.handle_async_request(request)
+        try:
+            response = await self.inner.handle_async_request(request)
+        except httpx.ConnectError:
+            sent.has_left = False
+            raise
         sent.status = response.status_code
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Listening(response.stream, sent)
@@ -174,7 +180,7 @@ def broken_rules(
     for one in sent:
         if one.what == "probe":
             asked_at = one.at
-        if one.path != "/oauth/token" or one.token is None:
+        if one.path != "/oauth/token" or one.token is None or not one.has_left:
             continue
         token, shown = one.token, one.token[:12]
         if token in ended:

@@ -100,6 +100,16 @@ async def test_queues_are_dropped(tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "locks").iterdir())) == 1
 
 
+def test_a_lock_file_that_can_not_be_closed_hides_no_outcome(tmp_path: Path) -> None:
+    """An error of close(2) comes when all is done; whoever worked under the lock has nothing to do with it."""
+    held = try_lock(tmp_path / "lock")
+    assert held is not None
+    os.close(held._fd)  # the next close of it fails, as on a failing disk
+    held.release()
+    with try_exclusive(tmp_path / "lock"):
+        pass
+
+
 @pytest.mark.anyio
 async def test_no_lock_folder_no_claim(tmp_path: Path) -> None:
     """Whatever keeps us from locking is a StoreError: fail closed."""

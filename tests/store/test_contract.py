@@ -389,6 +389,16 @@ async def test_a_save_drops_the_line(store: SharedStore) -> None:
     assert await store.due(2.0, limit=9) == []
 
 
+async def test_a_line_that_another_process_made_is_told(opening_shared: Opener) -> None:
+    """Whoever reads a state that another process has planned can say so: from then on its line is named."""
+    async with opening_shared() as theirs, opening_shared() as ours:
+        await theirs.save(session())
+        for line in (due(ALICE, 1.0), due(ALICE, 5.0)):
+            await theirs.commit(session(), RefreshState(next_attempt_at=line.at), due=line)
+            ours.schedule(ALICE, line)
+            assert await ours.due(9.0, limit=9) == [line]
+
+
 # Claims ------------------------------------------------------------------------------------------
 
 
@@ -452,14 +462,31 @@ async def test_a_claim_does_not_hinder_a_save(store: SharedStore) -> None:
 # Watching ----------------------------------------------------------------------------------------
 
 
-async def test_the_first_answer_names_everything_unscheduled(store: SharedStore) -> None:
-    """It comes at once, be the store empty or not, and leaves out what has a line."""
+async def test_the_first_answer_names_everything_unscheduled(store: SharedStore, kind: str) -> None:
+    """It comes at once, be the store empty or not, and leaves out what has a line.
+
+    A folder can't: it does not know whether a record is still the one that its line was made for.
+    """
     async with store.watch() as watch:
         with anyio.fail_after(2):
             assert list(await watch.wait_changed()) == []
     await store.save(session(ALICE))
     await store.save(session(BOB))
     await store.commit(session(BOB), RefreshState(), due=due(BOB, 1.0))
+    async with store.watch() as watch:
+        with anyio.fail_after(2):
+            named = [ALICE, BOB] if kind == "files" else [ALICE]
+            assert sorted(await watch.wait_changed()) == named
+
+
+async def test_a_foreign_write_while_nobody_looked_out_is_named_first(
+    store: SharedStore, tmp_path: Path
+) -> None:
+    """The line that was made before it can't be relied on."""
+    await store.save(session())
+    await store.commit(session(), RefreshState(), due=due(ALICE, 1.0))
+    foreign = session(pds_url="https://moved.example")
+    await put_foreign(store, tmp_path, ALICE, foreign.to_json().encode())
     async with store.watch() as watch:
         with anyio.fail_after(2):
             assert list(await watch.wait_changed()) == [ALICE]

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from idiolectd.did import file_name
 from idiolectd.finish import finish, in_thread
 from idiolectd.store.durable import Access, make_private_folder, remove, replace_file, sweep
 from tests.store.support import ALICE, Child
@@ -159,6 +160,52 @@ def test_content_is_synced_before_the_rename_and_the_folder_after(tmp_path: Path
         )
         folder_synced = [n for n, line in enumerate(lines) if re.search(rf"fsync\(\d+<{folder}>", line)]
         assert synced < renames[0] < folder_synced[-1]
+
+
+_UNSURE_STATE = """
+import sys, anyio
+from dataclasses import replace
+from pathlib import Path
+from idiolectd.errors import StoreError
+from idiolectd.store import open_store
+from tests.store.support import ALICE, session
+
+async def main(url, file):
+    async with open_store(url) as store:
+        await store.save(session())
+        entry = await store.read(ALICE)
+        changed = replace(entry.state, attempts=7)
+        for _ in range(4):
+            await anyio.sleep(0.02)  # file times tick a hundred times a second at least
+            try:
+                await store.commit(session(), changed)
+                print("done", Path(file).stat().st_mtime_ns)
+            except StoreError:
+                print("failed", Path(file).stat().st_mtime_ns)
+
+anyio.run(main, *sys.argv[1:], backend="trio")
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="needs strace")
+def test_a_state_whose_folder_was_not_synced_is_written_again(tmp_path: Path) -> None:
+    """It reads as wanted, and may be gone after a power cut: it is no reason to write nothing."""
+    folder = tmp_path / "s" / ".idiolectd" / "state"
+    # The first is the login's, the second and third the commit's and its repetition's.
+    fault = ["-P", str(folder), "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=2..3"]
+    python = [sys.executable, "-c", _UNSURE_STATE, f"file://{tmp_path}/s", str(folder / file_name(ALICE))]
+    done = subprocess.run(
+        ["strace", "-f", "-o", str(tmp_path / "trace"), *fault, *python],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes, times = zip(*(line.split() for line in done.stdout.splitlines()), strict=True)
+    assert outcomes == ("failed", "failed", "done", "done")
+    assert len(set(times)) == 3, "each of the first three wrote it anew, the last had no reason to"
 
 
 @pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="needs strace")

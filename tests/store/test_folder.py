@@ -274,12 +274,31 @@ async def test_a_crash_between_state_and_record_loses_nothing(tmp_path: Path) ->
     async with opened(tmp_path) as store:
         entry = await store.read(ALICE)
         assert entry.session is not None
+        assert entry.cut_short
         adopted = adopt(entry.session, entry.state, NOW)
         assert adopted.change is Change.SPENT
         assert adopted.session.refresh_jwt == "refresh-2"
         done = await store.commit(entry.session, adopted.state, tokens=tokens_of(adopted.session))
         assert done is Committed.DONE
         assert await store.load(ALICE) == session(generation=2)
+        assert not (await store.read(ALICE)).cut_short
+
+
+async def test_a_used_token_that_was_put_back_is_no_commit_cut_short(tmp_path: Path) -> None:
+    """Even if it is the whole record of before, to the last byte: somebody wrote it after the state."""
+    async with opened(tmp_path) as store:
+        await store.save(session())
+        path = tmp_path / upstream_file_name(ALICE)
+        before = path.read_bytes()
+        entry = await store.read(ALICE)
+        assert entry.session is not None
+        new, state = rotated(entry.session, entry.state, 2)
+        await store.commit(entry.session, state, tokens=new)
+        await anyio.sleep(0.02)  # the kernel's clock of file times ticks a hundred times a second at least
+        path.write_bytes(before)
+        entry = await store.read(ALICE)
+        assert entry.session == session()
+        assert not entry.cut_short
 
 
 async def test_the_order_of_record_and_state(tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ _SETTLE = 1.5
 
 _CALM_LIMIT = 60.0
 
-# Events that no kill excuses. (`session.spent_token_undone` one does: a record that lags behind its
-# state by one step of the same commit looks like what a foreign writer does.)
+# Events that no kill excuses: nobody must be sent looking for a foreign program either.
 _NEVER = {
     "daemon.failed",
     "session.crashed",
     "session.quarantined",
     "session.removed",
     "session.rotated_elsewhere",
+    "session.spent_token_undone",
     "session.suspended",
     "session.unpersisted",
     "store.unavailable",

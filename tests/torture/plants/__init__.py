@@ -1,10 +1,11 @@
 """The bugs that `tests.torture.planted` plants, by where they are."""
 
-from tests.torture.plants import disk, judging, losing, network, scheduling, secrecy, sending
+from tests.torture.plants import disk, judging, locks, losing, network, scheduling, secrecy, sending
 from tests.torture.plants.plant import Edit, MisfitError, Plant, plant_into, take_out
 
 PLANTS: tuple[Plant, ...] = (
     *disk.PLANTS,
+    *locks.PLANTS,
     *sending.PLANTS,
     *losing.PLANTS,
     *judging.PLANTS,

@@ -1,10 +1,9 @@
-"""Bugs in what reaches the disk, and in who may write there at a time."""
+"""Bugs in what reaches the disk, and in what is read from it."""
 
 from tests.torture.plants.plant import Edit, Plant
 
 _DURABLE = "tests/store/test_durable.py::"
 _CONTRACT = "tests/store/test_contract.py::"
-_CLAIMS = "tests/store/test_claims.py::"
 _FOLDER = "tests/store/test_folder.py::"
 _SQLITE = "tests/store/test_sqlite.py::"
 _ORDER = (_DURABLE + "test_content_is_synced_before_the_rename_and_the_folder_after",)
@@ -133,68 +132,6 @@ PLANTS = (
         (_CONTRACT + "test_a_spent_token_never_replaces_a_newer_one",),
     ),
     Plant(
-        "write lock not taken",
-        4,
-        "two writers read, and both write",
-        (
-            Edit(
-                "store",
-                '        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE):\n            yield\n',
-                "        yield\n",
-            ),
-        ),
-        (_CLAIMS + "test_the_write_lock_has_a_deadline",),
-    ),
-    Plant(
-        "claim within the process only",
-        1,
-        "two processes send one token",
-        (
-            Edit(
-                "store",
-                "            held = await self._take(what, byte, deadline)\n"
-                "            try:\n"
-                "                yield\n"
-                "            finally:\n"
-                "                held.release()\n",
-                "            yield\n",
-            ),
-        ),
-        (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),
-        short=True,
-    ),
-    Plant(
-        "claim by the path as given",
-        1,
-        "a symbolic link makes a second claim",
-        (
-            Edit(
-                "store/filesystem",
-                "    root = Path(os.path.realpath(path))\n",
-                "    root = Path(path).absolute()\n",
-            ),
-            Edit(
-                "store/filesystem",
-                "        self._locks = Locks(self.runtime_dir)\n",
-                "        self._locks = Locks(root.with_name(root.name + '.locks'))\n",
-            ),
-        ),
-        (_CLAIMS + "test_a_symbolic_link_makes_no_second_claim[trio-files]",),
-    ),
-    Plant(
-        "forked child keeps the claim",
-        1,
-        "a session is stuck when the daemon dies before its child",
-        (
-            Edit(
-                "store",
-                "    for lock in _held:\n        os.close(lock._fd)  # noqa: SLF001 (this module's own class)\n",
-                "",
-            ),
-        ),
-        (_CLAIMS + "test_a_forked_child_does_not_keep_the_claim[trio-files]",),
-    ),
-    Plant(
         "lost disk is an empty store",
         6,
         "an unmounted folder reads as: no session",
@@ -214,8 +151,8 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "        if self._found() != self._identity:\n",
-                "        if self._found() == (0, 0):\n",
+                "        if identity_of(self.path) != self._identity:\n",
+                "        if identity_of(self.path) == (0, 0):\n",
             ),
         ),
         (_SQLITE + "test_a_database_that_was_replaced_is_no_empty_one[trio]",),
@@ -275,16 +212,45 @@ PLANTS = (
         (_SQLITE + "test_foreign_writers_never_fail_and_are_noticed",),
     ),
     Plant(
-        "daemon lock not taken",
-        1,
-        "two daemons run on one store",
+        "doubtful state taken for durable",
+        3,
+        "a note whose folder was not synced is never written again, and a power cut takes it",
+        (
+            Edit("store/folder", "        self._doubtful.add(path)\n", ""),
+            Edit("store/folder", "        self._doubtful.discard(path)\n", ""),
+        ),
+        (_DURABLE + "test_a_state_whose_folder_was_not_synced_is_written_again",),
+    ),
+    Plant(
+        "put-back record taken for a commit cut short",
+        4,
+        "nobody is told of the foreign program that puts used tokens back",
         (
             Edit(
-                "daemon",
-                "        lock = try_exclusive(folder / _LOCK)\n",
-                "        lock = contextlib.nullcontext()\n",
+                "store/durable",
+                "        return path.stat().st_ctime_ns < than.stat().st_ctime_ns\n",
+                "        return path.stat().st_ctime_ns != than.stat().st_ctime_ns\n",
             ),
         ),
-        ("tests/torture/test_gaps.py::test_a_store_has_one_daemon",),
+        (_FOLDER + "test_a_used_token_that_was_put_back_is_no_commit_cut_short[trio]",),
+    ),
+    Plant(
+        "folder's first answer leaves out what has a line",
+        4,
+        "what a foreign program wrote while nobody looked out is noticed when it is due",
+        (
+            Edit("store/folder_watch", "def start(self)", "def start(self, is_known)"),
+            Edit(
+                "store/folder_watch",
+                "self._pending.add(self._dids_of(self._names))",
+                "self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))",
+            ),
+            Edit(
+                "store/filesystem",
+                "in_thread(watch.start)",
+                "in_thread(watch.start, self._schedule.__contains__)",
+            ),
+        ),
+        (_CONTRACT + "test_a_foreign_write_while_nobody_looked_out_is_named_first",),
     ),
 )

@@ -58,21 +58,21 @@ PLANTS = (
                 "spilled.session",
             ),
         ),
-        ("tests/torture/test_gaps.py::test_a_foreign_login_adopts_no_spill[trio]",),
+        ("tests/refresh/test_spill.py::test_a_foreign_login_adopts_no_spill[trio]",),
     ),
     Plant(
         "no look at the room",
         5,
         "a token is sent although its successor can't be saved",
         (Edit("refresh", "        await self._ledger.store.ensure_room()\n", ""),),
-        ("tests/torture/test_gaps.py::test_nothing_is_sent_without_room",),
+        ("tests/refresh/test_before_sending.py::test_nothing_is_sent_without_room",),
     ),
     Plant(
         "a full disk has room",
         5,
         "a token is sent although its successor can't be saved",
         (Edit("store", "    if free < ROOM:\n", "    if free < 0:\n"),),
-        ("tests/torture/test_gaps.py::test_a_full_file_system_has_no_room",),
+        ("tests/store/test_room.py::test_a_full_file_system_has_no_room",),
     ),
     Plant(
         "settling time dropped",
@@ -93,7 +93,7 @@ PLANTS = (
                 "self._settled_at.pop(due.did, -math.inf) - math.inf",
             ),
         ),
-        ("tests/torture/test_gaps_in_time.py::test_a_clock_set_forward_shortens_no_settling",),
+        ("tests/scheduler/test_corners.py::test_a_clock_set_forward_shortens_no_settling",),
     ),
     Plant(
         "settling time is no matter for force",
@@ -134,7 +134,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "    return expires_at - probe.server_time > _EXPIRY_DOUBT\n",
+                "    return expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT\n",
                 "    return expires_at is not None\n",
             ),
         ),
@@ -152,5 +152,88 @@ PLANTS = (
             ),
         ),
         (_ENGINE + "test_a_dead_session_is_left_alone[trio]",),
+    ),
+    Plant(
+        "spill removed before the tokens are saved",
+        5,
+        "a crash in that moment finds the tokens in neither place",
+        (
+            Edit(
+                "refresh/sending",
+                "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
+                "                if place is not None and self._spill is not None:\n"
+                "                    await self._spill.remove(arrived.did)\n"
+                "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
+            ),
+        ),
+        (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
+    ),
+    Plant(
+        "spill removed before it is adopted",
+        5,
+        "a disk that fails once more ends the session",
+        (
+            Edit(
+                "refresh/notice",
+                "        if await self._ledger.commit(work.session, done, tokens=tokens_of(session))",
+                "        await self._spill.remove(session.did)\n"
+                "        if await self._ledger.commit(work.session, done, tokens=tokens_of(session))",
+            ),
+        ),
+        (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
+    ),
+    Plant(
+        "spill removed before it is worthless",
+        5,
+        "what a foreign program brought and took back again has cost the only copy",
+        (
+            Edit(
+                "refresh/notice",
+                "        put_back = tokens_of(work.session)",
+                "        if self._spill is not None:\n"
+                "            await self._spill.remove(work.session.did)\n"
+                "        put_back = tokens_of(work.session)",
+            ),
+        ),
+        (_SPILL + "test_a_spill_stays_until_the_change_that_makes_it_worthless_is_durable[trio]",),
+    ),
+    Plant(
+        "held tokens raise no alarm",
+        5,
+        "nobody hears of the disk before the daemon ends",
+        (Edit("refresh/sending", "                self._patience.holding.add(arrived.did)\n", ""),),
+        (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
+    ),
+    Plant(
+        "alarm of held tokens never ends",
+        5,
+        "a disk that works again stays an alarm, until nobody looks any more",
+        (Edit("refresh/sending", "                self._patience.holding.discard(arrived.did)\n", ""),),
+        (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
+    ),
+    Plant(
+        "wrong clock's record believed",
+        6,
+        "a session that was never rotated is given up because this machine's clock was ahead",
+        (
+            Edit(
+                "refresh/unclear",
+                "issued_at > now):",
+                "issued_at > now + 1e9):",
+            ),
+            Edit(
+                "refresh/unclear",
+                "    return expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT\n",
+                "    return expires_at - probe.server_time > _EXPIRY_DOUBT\n",
+            ),
+        ),
+        (_LOST + "test_a_clock_that_was_ahead_proves_nothing",),
+    ),
+    Plant(
+        "commit cut short blamed on somebody",
+        3,
+        "after a crash a person looks for a foreign program that is not there",
+        (Edit("refresh/notice", "        if not entry.cut_short:", "        if entry:"),),
+        (_ENGINE + "test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody",),
     ),
 )

@@ -4,7 +4,7 @@ from tests.torture.plants.plant import Edit, Plant
 
 _POLICY = "tests/core/test_policy.py::"
 _ENGINE = "tests/refresh/test_engine.py::"
-_GAPS = "tests/torture/test_gaps_in_time.py::"
+_GAPS = "tests/scheduler/test_corners.py::"
 _SCHEDULER = "tests/scheduler/test_scheduler.py::"
 
 PLANTS = (
@@ -232,5 +232,33 @@ PLANTS = (
             ),
         ),
         (_SCHEDULER + "test_a_store_that_fails_for_a_while_delays_only",),
+    ),
+    Plant(
+        "line beyond the horizon told to nobody",
+        7,
+        "a daemon that is restarted on a folder refreshes nothing that is not due within minutes",
+        (Edit("scheduler/plan", "        self._store.schedule(did, due)\n", ""),),
+        ("tests/scheduler/test_restart.py",),
+        short=True,
+    ),
+    Plant(
+        "put-off look left behind by a clock",
+        7,
+        "a session that could not be looked at once runs out when the clock is set back",
+        (Edit("scheduler/set_back", "        self._plan.bring_forward(by)\n", ""),),
+        (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
+    ),
+    Plant(
+        "plan that can't be moved now forgotten",
+        7,
+        "a disk that fails when the clock is set back lets tokens run out",
+        (
+            Edit(
+                "scheduler/set_back",
+                "        except StoreError:\n            return False\n",
+                "        except StoreError:\n            self._plan.put_off(did, _PAUSE)\n",
+            ),
+        ),
+        (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
     ),
 )

@@ -55,6 +55,6 @@ PLANTS = (
                 '        raise SessionError(f"not JSON: {text!r}") from None\n',
             ),
         ),
-        ("tests/torture/test_gaps.py::test_half_a_record_is_not_quoted",),
+        ("tests/core/test_session.py::test_what_is_not_a_session_is_said_without_its_secrets",),
     ),
 )

@@ -1,4 +1,4 @@
-"""As `test_gaps`, of the scheduler; and narrow versions of tests that are long for one planted bug."""
+"""Corners of the scheduler, and narrow versions of its tests that are long for one planted bug."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,0 +1,69 @@
+"""What to do when the wall clock was set back: tokens go on ageing whatever it says.
+
+Every plan was made by the clock of before, so each is brought forward by as much; one that can't be
+moved now, because somebody works on the session or the disk fails, is moved later. It may have been
+made anew by then: such a session is refreshed once too early, which no session minds.
+
+A clock that was set forward needs nothing of the kind: what is due too early is refreshed at its
+issuer's pace, and has right times from then on.
+"""
+
+import math
+
+import anyio
+
+from idiolectd.errors import RecordError, StoreError
+from idiolectd.ports import Due, SharedStore
+from idiolectd.refresh import RefreshEngine
+from idiolectd.scheduler.plan import Plan
+from idiolectd.scheduler.troubles import Troubles
+
+# Every line of a store: only after its clock was set back.
+_ALL_LINES = 10_000_000
+
+# Before what could not be moved is tried again.
+_PAUSE = 5.0
+
+
+class SetBack:
+    """Brings the plans of a store forward.
+
+    Args:
+        store: has the lines.
+        engine: moves one session's durable plan.
+        plan: the near future, which follows.
+        troubles: told when the store can't answer.
+    """
+
+    def __init__(self, store: SharedStore, engine: RefreshEngine, plan: Plan, troubles: Troubles) -> None:
+        self._store = store
+        self._engine = engine
+        self._plan = plan
+        self._troubles = troubles
+
+    async def bring_forward(self, by: float) -> None:
+        """Moves every plan, soonest first, by that many seconds; returns when all are."""
+        self._plan.bring_forward(by)
+        left = [line.did for line in await self._all_lines()]
+        while True:
+            left = [did for did in left if not await self._has_moved(did, by)]
+            if not left:
+                return
+            await anyio.sleep(_PAUSE)
+
+    async def _all_lines(self) -> list[Due]:
+        while True:
+            try:
+                return await self._store.due(math.inf, limit=_ALL_LINES)
+            except StoreError as error:
+                self._troubles.store_failed(error)
+                await anyio.sleep(_PAUSE)
+
+    async def _has_moved(self, did: str, by: float) -> bool:
+        try:
+            self._plan.put(did, await self._engine.shift(did, by))
+        except RecordError:
+            self._plan.put_off(did, _PAUSE)  # and, if it stays so, reported
+        except StoreError:
+            return False
+        return True
