@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from idiolectd.store.blocking import MemoryReading, Reading
-    from idiolectd.store.database_reading import BUSY_PATIENCE
     from idiolectd.store.durable import replace_file
-    from idiolectd.store.filesystem import FilesystemOAuthTokenStore
+    from idiolectd.store.files.store import FilesystemOAuthTokenStore
+    from idiolectd.store.locks.ofd import is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
-    from idiolectd.store.ofd import is_held, try_exclusive
     from idiolectd.store.opening import open_store
     from idiolectd.store.presence import (
         PRESENCE_LOCK,
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     )
     from idiolectd.store.reading import find_did, load_session, open_reading
     from idiolectd.store.spill import SpillFolder
-    from idiolectd.store.sqlite import SqliteOAuthTokenStore
+    from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
+    from idiolectd.store.sqlite.store import SqliteOAuthTokenStore
     from idiolectd.store.urls import StoreUrl, parse_store_url
 
 __all__ = [
@@ -51,27 +51,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BUSY_PATIENCE": "database_reading",
+    "BUSY_PATIENCE": "sqlite.database_reading",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
-    "FilesystemOAuthTokenStore": "filesystem",
+    "FilesystemOAuthTokenStore": "files.store",
     "InMemoryOAuthTokenStore": "memory",
     "MemoryReading": "blocking",
     "Presence": "presence",
     "Reading": "blocking",
     "SpillFolder": "spill",
-    "SqliteOAuthTokenStore": "sqlite",
+    "SqliteOAuthTokenStore": "sqlite.store",
     "StoreUrl": "urls",
     "find_did": "reading",
     "is_daemon_running": "presence",
-    "is_held": "ofd",
+    "is_held": "locks.ofd",
     "load_session": "reading",
     "open_reading": "reading",
     "open_store": "opening",
     "parse_store_url": "urls",
     "read_presence": "presence",
     "replace_file": "durable",
-    "try_exclusive": "ofd",
+    "try_exclusive": "locks.ofd",
 }
 
 

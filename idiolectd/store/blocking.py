@@ -17,10 +17,10 @@ from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
-from idiolectd.store.database_reading import DatabaseReading
 from idiolectd.store.durable import PRIVATE
-from idiolectd.store.folder import Folder
+from idiolectd.store.files.folder import Folder
 from idiolectd.store.memory import InMemoryOAuthTokenStore
+from idiolectd.store.sqlite.database_reading import DatabaseReading
 from idiolectd.store.trouble import translated
 from idiolectd.store.urls import StoreUrl
 

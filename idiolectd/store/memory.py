@@ -17,6 +17,7 @@ from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
+from idiolectd.store.locks.queues import Queues
 from idiolectd.store.merge import (
     decode_record,
     decode_state,
@@ -25,7 +26,6 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
-from idiolectd.store.queues import Queues
 from idiolectd.store.schedule import DueIndex
 from idiolectd.store.watching import Pending
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from idiolectd.clock import Clock
 from idiolectd.ports import SharedStore
-from idiolectd.store.filesystem import FilesystemOAuthTokenStore
+from idiolectd.store.files.store import FilesystemOAuthTokenStore
 from idiolectd.store.memory import InMemoryOAuthTokenStore
-from idiolectd.store.sqlite import SqliteOAuthTokenStore
+from idiolectd.store.sqlite.store import SqliteOAuthTokenStore
 from idiolectd.store.urls import parse_store_url
 
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idiolectd.store.ofd import is_held
+from idiolectd.store.locks.ofd import is_held
 from idiolectd.store.trouble import translated
 
 PRESENCE_LOCK = "daemon.lock"

@@ -6,7 +6,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import ConfigError, NoSessionError, RecordError, SessionError
 from idiolectd.session import OAuthSession, normal_handle
 from idiolectd.store.blocking import Reading, shared_reading
-from idiolectd.store.database_reading import BUSY_PATIENCE
+from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
 from idiolectd.store.urls import parse_store_url
 
 

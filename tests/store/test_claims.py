@@ -12,9 +12,9 @@ import pytest
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.ports import SharedStore
 from idiolectd.store import is_held, open_store, try_exclusive
-from idiolectd.store.claims import Locks
-from idiolectd.store.mounts import refuse_network_file_system
-from idiolectd.store.ofd import try_lock
+from idiolectd.store.locks.claims import Locks
+from idiolectd.store.locks.mounts import refuse_network_file_system
+from idiolectd.store.locks.ofd import try_lock
 from tests.store.support import ALICE, BOB, Child, Opener, session
 
 

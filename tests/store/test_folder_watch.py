@@ -11,7 +11,7 @@ from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import StoreError
 from idiolectd.ports import FULL_BATCH
 from idiolectd.store import FilesystemOAuthTokenStore
-from idiolectd.store.folder_watch import FolderWatch, _Inotify, _Listing
+from idiolectd.store.files.folder_watch import FolderWatch, _Inotify, _Listing
 from tests.store.support import ALICE, BOB, WEB_COLON, WEB_UNDERSCORE, session
 
 pytestmark = pytest.mark.anyio

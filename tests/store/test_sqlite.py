@@ -20,9 +20,9 @@ from idiolectd.ports import FULL_BATCH, Committed, Due
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store import SqliteOAuthTokenStore
-from idiolectd.store.group_commit import GroupCommit
-from idiolectd.store.operations import Delete, Operation
-from idiolectd.store.writer import Answer
+from idiolectd.store.sqlite.group_commit import GroupCommit
+from idiolectd.store.sqlite.operations import Delete, Operation
+from idiolectd.store.sqlite.writer import Answer
 from tests.store.support import ALICE, BOB, GOLDEN, Child, rotated, session
 
 pytestmark = pytest.mark.anyio
@@ -277,7 +277,7 @@ async def test_a_write_repairs_the_tables_too(path: Path) -> None:
 
 async def test_the_schedule_uses_its_index(path: Path) -> None:
     """Neither the schedule nor the next number of a change is found by reading everything."""
-    from idiolectd.store import schema
+    from idiolectd.store.sqlite import schema
 
     async with opened(path) as store:
         await store.save(session())

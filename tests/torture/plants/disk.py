@@ -65,7 +65,7 @@ PLANTS = (
                 "        if tokens",
             ),
             Edit(
-                "store/folder",
+                "store/files/folder",
                 "        return Committed.DONE\n",
                 "        self._write_state(read.did, state)\n        return Committed.DONE\n",
             ),
@@ -216,8 +216,8 @@ PLANTS = (
         3,
         "a note whose folder was not synced is never written again, and a power cut takes it",
         (
-            Edit("store/folder", "        self._doubtful.add(path)\n", ""),
-            Edit("store/folder", "        self._doubtful.discard(path)\n", ""),
+            Edit("store/files/folder", "        self._doubtful.add(path)\n", ""),
+            Edit("store/files/folder", "        self._doubtful.discard(path)\n", ""),
         ),
         (_DURABLE + "test_a_state_whose_folder_was_not_synced_is_written_again",),
     ),
@@ -239,14 +239,14 @@ PLANTS = (
         4,
         "what a foreign program wrote while nobody looked out is noticed when it is due",
         (
-            Edit("store/folder_watch", "def start(self)", "def start(self, is_known)"),
+            Edit("store/files/folder_watch", "def start(self)", "def start(self, is_known)"),
             Edit(
-                "store/folder_watch",
+                "store/files/folder_watch",
                 "self._pending.add(self._dids_of(self._names))",
                 "self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))",
             ),
             Edit(
-                "store/filesystem",
+                "store/files/store",
                 "in_thread(watch.start)",
                 "in_thread(watch.start, self._schedule.__contains__)",
             ),

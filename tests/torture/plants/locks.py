@@ -42,12 +42,12 @@ PLANTS = (
         "a symbolic link makes a second claim",
         (
             Edit(
-                "store/filesystem",
+                "store/files/store",
                 "    root = Path(os.path.realpath(path))\n",
                 "    root = Path(path).absolute()\n",
             ),
             Edit(
-                "store/filesystem",
+                "store/files/store",
                 "        self._locks = Locks(self.runtime_dir)\n",
                 "        self._locks = Locks(root.with_name(root.name + '.locks'))\n",
             ),
@@ -86,7 +86,7 @@ PLANTS = (
         "a failing disk hides the outcome of a refresh",
         (
             Edit(
-                "store/ofd",
+                "store/locks/ofd",
                 "            with contextlib.suppress(OSError):\n                os.close(self._fd)\n",
                 "            os.close(self._fd)\n",
             ),

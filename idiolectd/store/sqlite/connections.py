@@ -7,10 +7,10 @@ from typing import Any, Literal
 import aiosqlite
 
 from idiolectd.errors import StoreError
-from idiolectd.store import schema
-from idiolectd.store.database import HARDEN, Connection, identity_of, uri_of
 from idiolectd.store.merge import too_large
-from idiolectd.store.operations import Stored, Value, text_of
+from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.database import HARDEN, Connection, identity_of, uri_of
+from idiolectd.store.sqlite.operations import Stored, Value, text_of
 
 Row = tuple[Any, ...]
 

@@ -23,10 +23,10 @@ from idiolectd.ports import Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
-from idiolectd.store.claims import Locks
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.folder import Folder
-from idiolectd.store.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.files.folder import Folder
+from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.locks.claims import Locks
 from idiolectd.store.room import ensure_room
 from idiolectd.store.schedule import DueIndex
 from idiolectd.store.trouble import translated

@@ -11,8 +11,8 @@ import anyio
 
 from idiolectd.errors import IdiolectError, StoreError
 from idiolectd.ports import Committed
-from idiolectd.store.operations import Operation
-from idiolectd.store.writer import Answer
+from idiolectd.store.sqlite.operations import Operation
+from idiolectd.store.sqlite.writer import Answer
 
 # Others wait for the write lock meanwhile: a fraction of a second's work.
 _MOST = 250

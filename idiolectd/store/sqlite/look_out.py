@@ -5,7 +5,7 @@ answers leave out what is scheduled already, so that a restart does not look at 
 """
 
 from idiolectd.ports import FULL_BATCH
-from idiolectd.store.reader import Reader
+from idiolectd.store.sqlite.reader import Reader
 
 
 class SchemaMoved(Exception):

@@ -13,7 +13,6 @@ from idiolectd.errors import DidError, RecordError
 from idiolectd.ports import Committed, Due
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
-from idiolectd.store import schema
 from idiolectd.store.merge import (
     decode_record,
     decode_state,
@@ -22,6 +21,7 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
+from idiolectd.store.sqlite import schema
 
 Value = str | bytes | float | int | None
 Statement = tuple[str, tuple[Value, ...]]

@@ -22,21 +22,21 @@ from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import record_access
-from idiolectd.store.claims import Locks
-from idiolectd.store.connections import DatabaseFile
-from idiolectd.store.database import runtime_dir_of
 from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder, sync_folder
-from idiolectd.store.group_commit import GroupCommit
-from idiolectd.store.island import Island
-from idiolectd.store.look_out import LookOut, SchemaMoved
+from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_record, decode_state
-from idiolectd.store.operations import Commit, Delete, Operation, Save, place_of
-from idiolectd.store.reader import Reader
 from idiolectd.store.room import ensure_room
+from idiolectd.store.sqlite.connections import DatabaseFile
+from idiolectd.store.sqlite.database import runtime_dir_of
+from idiolectd.store.sqlite.group_commit import GroupCommit
+from idiolectd.store.sqlite.island import Island
+from idiolectd.store.sqlite.look_out import LookOut, SchemaMoved
+from idiolectd.store.sqlite.operations import Commit, Delete, Operation, Save, place_of
+from idiolectd.store.sqlite.reader import Reader
+from idiolectd.store.sqlite.writer import Answer, Writer
 from idiolectd.store.trouble import translated
 from idiolectd.store.urls import StoreUrl
 from idiolectd.store.watching import Pending
-from idiolectd.store.writer import Answer, Writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -4,7 +4,7 @@
 
     STORE/did_plc_abc.json                      the record: upstream's format, upstream's name
     STORE/.idiolectd/state/did_plc_abc.json     what is known of its refreshing
-    STORE/.idiolectd/locks/claims               see `idiolectd.store.claims`
+    STORE/.idiolectd/locks/claims               see `idiolectd.store.locks.claims`
 
 Blocking; call it from a worker thread, and under the write lock for whatever writes. It knows
 nothing of tasks. Errors of single records are `RecordError`, all others `OSError` or `StoreError`.
@@ -26,8 +26,9 @@ from idiolectd.ports import Committed, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
-from idiolectd.store.bounded import read_bounded
 from idiolectd.store.durable import Access
+from idiolectd.store.files.bounded import read_bounded
+from idiolectd.store.files.names import belongs, did_of, guess_did
 from idiolectd.store.merge import (
     MAX_RECORD,
     decode_any,
@@ -38,7 +39,6 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
-from idiolectd.store.names import belongs, did_of, guess_did
 
 # A state holds up to two records as escaped text.
 _MAX_STATE = 8 * MAX_RECORD

@@ -18,9 +18,9 @@ import anyio
 from idiolectd.errors import LockBusy
 from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.mounts import refuse_network_file_system
-from idiolectd.store.ofd import HeldLock, try_lock
-from idiolectd.store.queues import Queues
+from idiolectd.store.locks.mounts import refuse_network_file_system
+from idiolectd.store.locks.ofd import HeldLock, try_lock
+from idiolectd.store.locks.queues import Queues
 from idiolectd.store.trouble import translated
 
 # Claims lie below, the write lock at this byte. A file offset is a signed 64-bit number.

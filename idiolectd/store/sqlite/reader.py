@@ -12,10 +12,10 @@ import aiosqlite
 
 from idiolectd.errors import RecordError
 from idiolectd.ports import Due, Survey
-from idiolectd.store import schema
-from idiolectd.store.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.merge import decode_record, too_large
-from idiolectd.store.operations import Stored, Value, did_of, place_of, text_of
+from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.sqlite.operations import Stored, Value, did_of, place_of, text_of
 
 _PAGE = 200
 

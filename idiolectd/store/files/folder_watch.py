@@ -18,8 +18,8 @@ from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it 
 
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish
-from idiolectd.store.folder import Folder, is_record_name
-from idiolectd.store.names import did_of, guess_did
+from idiolectd.store.files.folder import Folder, is_record_name
+from idiolectd.store.files.names import did_of, guess_did
 from idiolectd.store.trouble import translated
 from idiolectd.store.watching import Pending
 

@@ -19,10 +19,19 @@ import aiosqlite
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Committed
-from idiolectd.store import schema
-from idiolectd.store.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.durable import Access
-from idiolectd.store.operations import Operation, Plan, Statement, Stored, gathered, place_of, plan, text_of
+from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.sqlite.operations import (
+    Operation,
+    Plan,
+    Statement,
+    Stored,
+    gathered,
+    place_of,
+    plan,
+    text_of,
+)
 
 Answer = Committed | RecordError | sqlite3.Error
 

@@ -12,10 +12,10 @@ from idiolectd.did import parse_did
 from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
-from idiolectd.store import schema
-from idiolectd.store.database import HARDEN, Connection, identity_of, runtime_dir_of, uri_of
 from idiolectd.store.merge import decode_record, decode_state, too_large
-from idiolectd.store.operations import did_of, place_of, text_of
+from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.database import HARDEN, Connection, identity_of, runtime_dir_of, uri_of
+from idiolectd.store.sqlite.operations import did_of, place_of, text_of
 from idiolectd.store.trouble import translated
 from idiolectd.store.urls import StoreUrl
 

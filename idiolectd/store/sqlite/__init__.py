@@ -1,0 +1,1 @@
+"""One row for each session: `store.SqliteOAuthTokenStore`."""
