@@ -118,12 +118,15 @@ class RefreshEngine:
             As `look`.
         """
         async with self._store.claim(did, patience=0):
-            work = await self._notice.adopt(await self._store.read(did))
+            entry = await self._store.read(did)
+            work = await self._notice.adopt(entry)
             if work is None or work.state.next_attempt_at is None:
                 return None
-            moved = replace(work, state=replace(work.state, next_attempt_at=work.state.next_attempt_at - by))
-            await self._ledger.commit(work.session, moved)
-            return self._ledger.line(moved)
+            if work.state.next_attempt_at == entry.state.next_attempt_at:  # else it was planned just now
+                at = work.state.next_attempt_at - by
+                work = replace(work, state=replace(work.state, next_attempt_at=at))
+                await self._ledger.commit(work.session, work)
+            return self._ledger.line(work)
 
     async def refresh(
         self, did: str, *, force: bool = False, needed: bool = False, patience: float = 0.0

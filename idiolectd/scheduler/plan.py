@@ -5,7 +5,6 @@ Knows when, not what: it holds lines of the schedule and a bell that rings when 
 
 import math
 from collections.abc import Container
-from dataclasses import replace
 
 import anyio
 
@@ -69,11 +68,9 @@ class Plan:
         if earlier is None or due.at < earlier:
             self._bell.set()
 
-    def bring_forward(self, by: float) -> None:
-        """Moves what was put off by that many seconds: the clock was set back; all else the store knows."""
-        for due in self._agenda.lines():
-            if due.lane == NOWHERE:
-                self._put(replace(due, at=due.at - by))
+    def put_off_dids(self) -> set[str]:
+        """Whose records are to be looked at again: the store may know nothing of them."""
+        return {due.did for due in self._agenda.lines() if due.lane == NOWHERE}
 
     def pop_due(self) -> list[Due]:
         """Takes out every line whose time has come."""

@@ -43,8 +43,8 @@ class SetBack:
 
     async def bring_forward(self, by: float) -> None:
         """Moves every plan, soonest first, by that many seconds; returns when all are."""
-        self._plan.bring_forward(by)
         left = [line.did for line in await self._all_lines()]
+        left += self._plan.put_off_dids().difference(left)
         while True:
             left = [did for did in left if not await self._has_moved(did, by)]
             if not left:

@@ -168,7 +168,8 @@ class InMemoryOAuthTokenStore:
     def put_record(self, did: str, text: bytes) -> None:
         """Stores any text as a record, as a foreign program could: for what is not a session."""
         self._records[did] = text
-        self._schedule.put(did, None)  # nobody may be looking out: the next one is told
+        if not self._watches:  # the next one is told
+            self._schedule.put(did, None)
         self._report(did)
 
     def _place(self, did: str) -> str:

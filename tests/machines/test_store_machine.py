@@ -129,7 +129,8 @@ class StoreMachine(RuleBasedStateMachine):
             account.forget()
             self.states.pop(account.did, None)
             return
-        if changed in ("login", "rotation"):
+        used_up = {*aware.spent, read.refresh_jwt} if rotate else {*aware.spent}
+        if changed in ("login", "rotation") and account.stored.refresh_jwt not in used_up:
             assert done is Committed.SUPERSEDED
             assert stored == account.stored
             return
