@@ -130,7 +130,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.states.pop(account.did, None)
             return
         used_up = {*aware.spent, read.refresh_jwt} if rotate else {*aware.spent}
-        if changed in ("login", "rotation") and account.stored.refresh_jwt not in used_up:
+        rival = account.stored if changed in ("login", "rotation") else None
+        if rival is not None and rival.refresh_jwt not in used_up:
             assert done is Committed.SUPERSEDED
             assert stored == account.stored
             return
