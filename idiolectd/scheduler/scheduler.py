@@ -34,10 +34,13 @@ from idiolectd.state import shown
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
 _JUMP = 5.0
 
+# Two clocks never agree to the last bit: less than this is nothing left.
+_ROUNDING = 0.001
+
 # Before an unreadable record is called broken it is read again: upstream's CLI writes in place.
 _SECOND_LOOK = 1.0
 
-# How long to leave alone what somebody else holds, and a store that can't answer.
+# How long to leave alone what somebody holds, and a store that can't answer.
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
 
@@ -221,7 +224,7 @@ class Scheduler:
 
     async def _work(self, due: Due, lane: Lane) -> None:
         left = self._settled_at.pop(due.did, -math.inf) - anyio.current_time()
-        if left > 0:  # the wall clock was set forward meanwhile
+        if left > _ROUNDING:  # the wall clock was set forward meanwhile
             self._settled_at[due.did] = anyio.current_time() + left
             self._plan.put_off(due.did, left)
         elif due.lane == NOWHERE:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import anyio
+import pytest
 import trio
 import trio.testing
 
@@ -85,6 +86,31 @@ def test_a_clock_set_forward_shortens_no_settling() -> None:
             assert not sent_again.is_set()
             await anyio.sleep(60)
             assert sent_again.is_set()
+
+    in_virtual_time(run)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("fraction", [number * 3.1e-8 for number in range(8)])
+def test_clocks_that_differ_by_a_rounding_error_make_nobody_spin(fraction: float) -> None:
+    """What is left of a settling time by one clock and over by the other is over.
+
+    A wall clock tells no less than 2.4e-7 s, a monotonic one of short standing far less.
+    """
+
+    async def run(world: World) -> None:
+        server = world.server("works", life=600)
+        await world.store.save(server.login(DID))
+        server.probe_answer = Probe(Taken.YES)
+
+        async def lose(_session: OAuthSession) -> Answer | None:
+            await anyio.sleep(fraction)
+            return Ambiguous("reset", "connection reset") if len(server.sent) == 1 else None
+
+        server.before = lose
+        async with world.running():
+            await anyio.sleep(600)
+        assert len(server.sent) == 2
 
     in_virtual_time(run)
 
