@@ -27,7 +27,7 @@ test:           ## everything, the real PDS included
 	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 test-quick: $(STAMP) ## the daily part, less than a minute, no npm
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not real_pds"

@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and their order."""
 
 import pytest
 
@@ -7,3 +7,8 @@ import pytest
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every async test runs on both."""
     return str(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: at the end, no process waits for one that has just begun another."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

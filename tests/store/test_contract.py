@@ -537,9 +537,16 @@ async def test_a_foreign_change_just_before_an_own_commit_is_reported(
 async def test_a_storm_is_reported_in_bounded_answers(store: SharedStore) -> None:
     """More changes than one answer holds come in full answers and one that is not full."""
     dids = {f"did:plc:{number:024d}" for number in range(FULL_BATCH + 50)}
+    waiting = iter(dids)
+
+    async def save() -> None:
+        for did in waiting:
+            await store.save(session(did))
+
+    # So many at once, because on a slow disk the last of a thousand would wait too long for the lock.
     async with anyio.create_task_group() as group:
-        for did in dids:
-            group.start_soon(store.save, session(did))
+        for _ in range(32):
+            group.start_soon(save)
     async with store.watch() as watch:
         with anyio.fail_after(20):
             first, second = await watch.wait_changed(), await watch.wait_changed()
