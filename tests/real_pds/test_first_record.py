@@ -77,9 +77,7 @@ def test_first_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with RealPds(tmp_path / "pds") as pds, Browser() as browser:
         (account,) = pds.accounts
         typed = [
-            line.replace("https://github.com/example/idiolectd", f"{ROOT} idiolectd").replace(
-                "alice.example", account.handle
-            )
+            line.replace("REPOSITORY", str(ROOT)).replace("alice.example", account.handle)
             for line in commands()
         ]
         assert str(ROOT) in typed[0]

@@ -32,8 +32,10 @@ PLANTS = (
             ),
             Edit(
                 "refresh",
-                "            entry = await self._store.read(did)\n            work = await",
-                "            work = await",
+                "            entry = await self._store.read(did)\n"
+                "            work = await self._notice.adopt(entry)\n"
+                "            if work is None or entry",
+                "            work = await self._notice.adopt(entry)\n            if work is None or entry",
             ),
         ),
         (
