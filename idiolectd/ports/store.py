@@ -144,6 +144,13 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    async def claim_holder(self, did: str) -> str | None:
+        """The other process that holds the claim on a session now, for people: ``process 812 (python3)``.
+
+        None: nobody does, a task of this process does, or the system doesn't tell. Never waits for it.
+        """
+        ...
+
     async def ensure_room(self) -> None:
         """Makes sure that there is space for what a refresh brings.
 

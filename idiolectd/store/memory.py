@@ -97,6 +97,11 @@ class InMemoryOAuthTokenStore:
         async with self._claims.hold(parse_did(did), patience):
             yield
 
+    async def claim_holder(self, did: str) -> str | None:
+        """See `SharedStore.claim_holder`; no other process can."""
+        await anyio.lowlevel.checkpoint()
+        return None
+
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`; memory is not a disk."""
         await anyio.lowlevel.checkpoint()

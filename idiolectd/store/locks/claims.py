@@ -18,6 +18,7 @@ import anyio
 from idiolectd.errors import LockBusy
 from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
+from idiolectd.store.locks.holders import holder_of, signed, signed_holder_of
 from idiolectd.store.locks.mounts import refuse_network_file_system
 from idiolectd.store.locks.ofd import HeldLock, try_lock
 from idiolectd.store.locks.queues import Queues
@@ -50,11 +51,16 @@ class Locks:
     @asynccontextmanager
     async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
         """See `idiolectd.ports.SharedStore.claim`."""
-        digest = hashlib.sha256(did.encode()).digest()
-        async with self._hold(
-            f"claim on {did}", int.from_bytes(digest[:8], "big") >> 2, patience, _CLAIM_PAUSE
-        ):
+        async with self._hold(f"claim on {did}", _claim_byte(did), patience, _CLAIM_PAUSE):
             yield
+
+    async def claim_holder(self, did: str) -> str | None:
+        """See `idiolectd.ports.SharedStore.claim_holder`."""
+        return await in_thread(holder_of, self._file, _claim_byte(did))
+
+    async def writing_holder(self) -> str | None:
+        """The other process that holds the write lock, as `claim_holder`."""
+        return await in_thread(holder_of, self._file, _WRITE_LOCK)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -73,7 +79,8 @@ class Locks:
         async with self._queues.hold(what, patience):
             held = await self._take(what, byte, deadline, longest_pause)
             try:
-                yield
+                with signed(self._file, byte):
+                    yield
             finally:
                 held.release()
 
@@ -97,6 +104,12 @@ class Locks:
                 return held  # no checkpoint from here to the caller's `try`
             left = deadline - anyio.current_time()
             if left <= 0:
-                raise LockBusy(f"another process holds the {what} ({self._file}); try again later")
+                who = signed_holder_of(self._file, byte) or "another process"
+                raise LockBusy(f"{who} holds the {what} ({self._file}); try again later")
             await anyio.sleep(min(pause, left))
             pause = min(pause * 1.5, longest_pause)
+
+
+def _claim_byte(did: str) -> int:
+    digest = hashlib.sha256(did.encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2

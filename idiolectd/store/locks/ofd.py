@@ -53,7 +53,7 @@ class HeldLock:
             with contextlib.suppress(OSError):
                 # Unlocked by name first: a copy of the descriptor that somebody made in C code
                 # (fork without Python's handlers) would keep the lock alive.
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, 0, 0))
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, 0, 0))
             with contextlib.suppress(OSError):
                 os.close(self._fd)
 
@@ -72,7 +72,7 @@ def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
     with _guard:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, start, length))
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, start, length))
         except OSError as error:
             os.close(fd)
             if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -112,13 +112,14 @@ def is_held(path: Path) -> bool:
         except (FileNotFoundError, PermissionError):
             return False
         try:
-            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, 0, 0))
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, flock(fcntl.F_WRLCK, 0, 0))
         finally:
             os.close(fd)
     return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
 
 
-def _flock(kind: int, start: int, length: int) -> bytes:
+def flock(kind: int, start: int, length: int) -> bytes:
+    """What fcntl(2) is given: a lock of this kind on this range; length 0: all that follows."""
     return struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
 
 

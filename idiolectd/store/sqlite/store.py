@@ -144,6 +144,10 @@ class SqliteOAuthTokenStore:
         async with self._locks.claim(parse_did(did), patience):
             yield
 
+    async def claim_holder(self, did: str) -> str | None:
+        """See `SharedStore.claim_holder`."""
+        return await self._locks.claim_holder(parse_did(did))
+
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
         await in_thread(ensure_room, self._path.parent)

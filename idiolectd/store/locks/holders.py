@@ -1,0 +1,173 @@
+"""Who holds a lock: which process, as far as the system tells.
+
+The lock itself is owned by an open file description, of which the kernel names no process. So each
+process that takes it also signs: it keeps a POSIX lock on the same byte of a file beside it, whose owner
+``F_GETLK`` names (fcntl(2)). The sign decides nothing. Like the lock it goes when its process dies, so it
+can't be out of date as a note in a file could. Processes that don't sign (older versions, SQLite's locks)
+are looked for in ``/proc``, which shows those of the same user, or all of them to root.
+
+A process loses all its POSIX locks on a file when it closes *any* descriptor of it, so each file of signs
+has one descriptor in a process, closed with the last sign. A forked child inherits no signs, and needs
+none: it keeps no lock either.
+"""
+
+import fcntl
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from idiolectd.store.locks.ofd import flock
+
+_SIGNS = "holders"
+
+_PROC = Path("/proc")
+
+
+@dataclass
+class _Sheet:
+    """An open file of signs."""
+
+    fd: int
+    signs: int = 0
+
+
+_guard = threading.Lock()
+_sheets: dict[Path, _Sheet] = {}
+
+
+@contextmanager
+def signed(lock: Path, byte: int) -> Iterator[None]:
+    """Says for the block that this process holds the lock on a byte of a file.
+
+    Failing to is no reason not to work. Leave the block before the lock is released.
+    """
+    path = lock.with_name(_SIGNS)
+    is_signed = _put(path, byte)
+    try:
+        yield
+    finally:
+        if is_signed:
+            _take_back(path, byte)
+
+
+def _put(path: Path, byte: int) -> bool:
+    with _guard, suppress(OSError):
+        sheet = _sheets.get(path)
+        if sheet is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            sheet = _sheets[path] = _Sheet(os.open(path, flags, 0o600))
+        sheet.signs += 1
+        with suppress(OSError):
+            fcntl.fcntl(sheet.fd, fcntl.F_SETLK, flock(fcntl.F_WRLCK, byte, 1))
+        return True
+    return False
+
+
+def _take_back(path: Path, byte: int) -> None:
+    with _guard:
+        sheet = _sheets.get(path)
+        if sheet is None:
+            return  # in a forked child
+        sheet.signs -= 1
+        with suppress(OSError):
+            if sheet.signs:
+                fcntl.fcntl(sheet.fd, fcntl.F_SETLK, flock(fcntl.F_UNLCK, byte, 1))
+            else:
+                del _sheets[path]
+                os.close(sheet.fd)
+
+
+def holder_of(path: Path, byte: int) -> str | None:
+    """The other process that holds a lock on a byte of a file, for people: ``process 812 (python3)``.
+
+    None: nobody does, this process itself does, or the system doesn't tell this user. Never raises, and
+    never opens `path` itself: closing it would drop this process' own POSIX locks on it, and so SQLite's.
+
+    Blocks for some milliseconds if the holder has not signed: call it from a worker thread.
+
+    Args:
+        path: the locked file. SQLite's writers in WAL mode hold byte 120 of its ``-shm`` file.
+        byte: which byte of it.
+    """
+    pid = _signed(path, byte) or _seen(path, byte)
+    return None if pid is None else _named(pid)
+
+
+def signed_holder_of(path: Path, byte: int) -> str | None:
+    """As `holder_of`, of those that signed only: one system call."""
+    pid = _signed(path, byte)
+    return None if pid is None else _named(pid)
+
+
+def _signed(lock: Path, byte: int) -> int | None:
+    path = lock.with_name(_SIGNS)
+    with _guard:
+        try:
+            sheet = _sheets.get(path)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if sheet is None else sheet.fd
+            try:
+                found = fcntl.fcntl(fd, fcntl.F_GETLK, flock(fcntl.F_WRLCK, byte, 1))
+            finally:
+                if sheet is None:
+                    os.close(fd)
+        except OSError:
+            return None
+    kind, _, _, _, pid = struct.unpack_from("hhqqi", found)
+    # 0: in a pid namespace that this one doesn't see.
+    return pid if kind != fcntl.F_UNLCK and pid > 0 else None
+
+
+def _seen(path: Path, byte: int) -> int | None:
+    with suppress(OSError):
+        wanted = path.stat()
+        for process in _PROC.iterdir():
+            if process.name.isdecimal() and process.name != str(os.getpid()):
+                for descriptor in _descriptors_on(process, wanted):
+                    if _is_locked(process / "fdinfo" / descriptor, byte):
+                        return int(process.name)
+    return None
+
+
+def _descriptors_on(process: Path, wanted: os.stat_result) -> Iterator[str]:
+    with suppress(OSError):  # another user's, or gone
+        for entry in (process / "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(entry.stat(), wanted):
+                    yield entry.name
+
+
+def _is_locked(fdinfo: Path, byte: int) -> bool:
+    """Whether a descriptor's file is locked there by its process (proc_pid_fdinfo(5))."""
+    with suppress(OSError):
+        for line in fdinfo.read_text().splitlines():
+            # lock:   1: OFDLCK ADVISORY  WRITE -1 fe:00:2295813 120 EOF
+            words = line.split()
+            if len(words) == 9 and words[0] == "lock:" and words[4] == "WRITE":
+                first, last = words[7:]
+                if int(first) <= byte and (last == "EOF" or byte <= int(last)):
+                    return True
+    return False
+
+
+def _named(pid: int) -> str:
+    # The program's name only: arguments of foreign programs may hold secrets.
+    try:
+        name = (_PROC / str(pid) / "comm").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        name = ""
+    return f"process {pid} ({name})" if name.isprintable() and name else f"process {pid}"
+
+
+def _forget_in_child() -> None:
+    for sheet in _sheets.values():
+        with suppress(OSError):
+            os.close(sheet.fd)
+    _sheets.clear()
+    _guard.release()
+
+
+os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_forget_in_child)
