@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from idiolectd import __version__, events
 from idiolectd.config import Config, reload_config
 from idiolectd.daemon.presence import Daemonship, clock_behind, hold_daemonship, own_presence
-from idiolectd.errors import ConfigError, StoreError
+from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.parts import Parts, open_parts
 from idiolectd.refresh import Patience
@@ -193,12 +193,22 @@ class _Daemon:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
             holding = parts.engine.patience.holding
+            self._keep(daemonship)
             presence = replace(presence, paused=scheduler.statistics().troubled, unpersisted=sorted(holding))
             daemonship.note(presence)
             try:
                 self._notifier.status(_status(await parts.store.count(), scheduler, len(holding)))
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
+
+    def _keep(self, daemonship: Daemonship) -> None:
+        try:
+            daemonship.keep()
+        except LockBusy as error:  # two would send one token each: whoever came second stays
+            self.refused = error
+            self._stop("another daemon runs on this store")
+        except StoreError as error:
+            self._notifier.status(f"the store is in trouble: {error}")
 
     def _start_watchdog(self, tg: TaskGroup, parts: Parts, scheduler: Scheduler) -> None:
         interval = self._notifier.watchdog_interval()

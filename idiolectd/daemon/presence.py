@@ -16,6 +16,7 @@ from idiolectd.errors import LockBusy, StoreError
 from idiolectd.store import (
     PRESENCE_LOCK,
     PRESENCE_NOTE,
+    HeldLock,
     Presence,
     read_presence,
     replace_file,
@@ -24,10 +25,35 @@ from idiolectd.store import (
 
 
 class Daemonship:
-    """Being the one daemon of a store; `note` tells others about it."""
+    """Being the one daemon of a store; `note` tells others about it.
 
-    def __init__(self, folder: Path | None) -> None:
+    Args:
+        folder: the store's `runtime_dir`; None: a store in memory has no rivals.
+        lock: what keeps others from being it.
+    """
+
+    def __init__(self, folder: Path | None, lock: HeldLock | None = None) -> None:
         self._folder = folder
+        self._lock = lock
+
+    def keep(self) -> None:
+        """Takes the lock again if somebody removed its file: else a second daemon could start.
+
+        Raises:
+            LockBusy: one has.
+            StoreError: the lock can't be taken now.
+        """
+        if self._folder is None or self._lock is None or self._lock.is_current():
+            return
+        if not self._folder.parent.exists():
+            return  # the store itself is gone (a disk that was unmounted): nothing is made there
+        lock, self._lock = self._lock, _taken(self._folder)
+        lock.release()
+
+    def give_up(self) -> None:
+        """Lets another daemon start."""
+        if self._lock is not None:
+            self._lock.release()
 
     def note(self, presence: Presence) -> None:
         """Replaces the note. Failing to is no reason to stop: the lock is what counts."""
@@ -49,14 +75,20 @@ def hold_daemonship(folder: Path | None) -> Iterator[Daemonship]:
     if folder is None:
         yield Daemonship(None)
         return
+    daemonship = Daemonship(folder, _taken(folder))
     try:
-        lock = try_exclusive(folder / PRESENCE_LOCK)
+        yield daemonship
+    finally:
+        daemonship.give_up()
+
+
+def _taken(folder: Path) -> HeldLock:
+    try:
+        return try_exclusive(folder / PRESENCE_LOCK)
     except LockBusy:
         found = read_presence(folder)
         who = f"with pid {found.pid}, since {found.since}" if found is not None else "that has just started"
         raise LockBusy(f"another idiolectd runs on this store, {who}; stop it first") from None
-    with lock:
-        yield Daemonship(folder)
 
 
 def clock_behind(folder: Path | None, now: float) -> float:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from idiolectd.store.blocking import MemoryReading, Reading
     from idiolectd.store.durable import replace_file
     from idiolectd.store.files.store import FilesystemOAuthTokenStore
-    from idiolectd.store.locks.ofd import is_held, try_exclusive
+    from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
     from idiolectd.store.opening import open_store
     from idiolectd.store.presence import (
@@ -31,6 +31,7 @@ __all__ = [
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
     "FilesystemOAuthTokenStore",
+    "HeldLock",
     "InMemoryOAuthTokenStore",
     "MemoryReading",
     "Presence",
@@ -55,6 +56,7 @@ _HOMES = {
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "FilesystemOAuthTokenStore": "files.store",
+    "HeldLock": "locks.ofd",
     "InMemoryOAuthTokenStore": "memory",
     "MemoryReading": "blocking",
     "Presence": "presence",

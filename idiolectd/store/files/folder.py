@@ -190,6 +190,7 @@ class Folder:
 
     def prepare(self) -> None:
         """What writing needs: folders, and no left-overs of writers that crashed."""
+        self.check_identity()  # nothing is made where the store itself is gone
         if self._access.gid is not None:
             fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

@@ -149,6 +149,8 @@ class FilesystemOAuthTokenStore:
     ) -> Committed:
         """See `SharedStore.commit`."""
         did = parse_did(read.did)
+        if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
+            await self._locks.confirm_claim(did)
         return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
 
     async def due(self, before: float, *, limit: int) -> list[Due]:
@@ -187,7 +189,11 @@ class FilesystemOAuthTokenStore:
             if not self._prepared:
                 await self._in_thread(self._folder.prepare)
                 self._prepared = True
-            return await work(*args)
+            try:
+                return await work(*args)
+            except FileNotFoundError:  # somebody removed a folder of ours
+                await self._in_thread(self._folder.prepare)
+                return await work(*args)
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await anyio.to_thread.run_sync(work, *args)

@@ -5,7 +5,8 @@ a private folder beside the store's *real* path, so a symbolic link to the store
 claim, and a million DIDs need no million files. Programs without write permission can't open it.
 
 Rules: fail closed: whatever goes wrong is a `StoreError`, and nothing is done. Waiting can be
-cancelled and has a bound. Within the process tasks queue; the kernel decides between processes.
+cancelled and has a bound. Within the process tasks queue; the kernel decides between processes. A
+lock folder that somebody removed is made anew, and a claim that was held in it is taken again there.
 """
 
 import hashlib
@@ -47,12 +48,31 @@ class Locks:
         self._file = runtime_dir / "locks" / "claims"
         self._queues = Queues()
         self._prepared = False
+        self._claims: dict[str, list[HeldLock]] = {}
 
     @asynccontextmanager
     async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
         """See `idiolectd.ports.SharedStore.claim`."""
-        async with self._hold(f"claim on {did}", _claim_byte(did), patience, _CLAIM_PAUSE):
-            yield
+        async with self._hold(_claim_on(did), _claim_byte(did), patience, _CLAIM_PAUSE) as held:
+            self._claims[did] = [held]
+            try:
+                yield
+            finally:
+                for lock in self._claims.pop(did):
+                    lock.release()
+
+    async def confirm_claim(self, did: str) -> None:
+        """Makes sure that a claim of ours, if we hold one on this DID, still keeps others out.
+
+        Raises:
+            LockBusy: the lock file was removed, and another process has taken the claim on the new one.
+        """
+        locks = self._claims.get(did)
+        if locks and not locks[-1].is_current():
+            # The old one is kept beside it: somebody may still have that file open.
+            locks.append(
+                await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), _CLAIM_PAUSE)
+            )
 
     async def claim_holder(self, did: str) -> str | None:
         """See `idiolectd.ports.SharedStore.claim_holder`."""
@@ -73,14 +93,16 @@ class Locks:
             yield
 
     @asynccontextmanager
-    async def _hold(self, what: str, byte: int, patience: float, longest_pause: float) -> AsyncIterator[None]:
+    async def _hold(
+        self, what: str, byte: int, patience: float, longest_pause: float
+    ) -> AsyncIterator[HeldLock]:
         deadline = anyio.current_time() + patience
         await self._prepare()
         async with self._queues.hold(what, patience):
             held = await self._take(what, byte, deadline, longest_pause)
             try:
                 with signed(self._file, byte):
-                    yield
+                    yield held
             finally:
                 held.release()
 
@@ -95,11 +117,20 @@ class Locks:
         make_private_folder(self._file.parent)
         refuse_network_file_system(self._file.parent)
 
+    def _restore_folder(self) -> None:
+        # Not what lies above it: where the store itself is gone (a disk that was unmounted), nothing is made.
+        self._file.parent.parent.parent.stat()
+        self._make_folder()
+
     async def _take(self, what: str, byte: int, deadline: float, longest_pause: float) -> HeldLock:
         pause = _FIRST_PAUSE
         while True:
             with translated(f"can't lock {self._file}"):
-                held = try_lock(self._file, byte, 1)
+                try:
+                    held = try_lock(self._file, byte, 1)
+                except FileNotFoundError:
+                    await in_thread(self._restore_folder)
+                    held = try_lock(self._file, byte, 1)
             if held is not None:
                 return held  # no checkpoint from here to the caller's `try`
             left = deadline - anyio.current_time()
@@ -113,3 +144,7 @@ class Locks:
 def _claim_byte(did: str) -> int:
     digest = hashlib.sha256(did.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 2
+
+
+def _claim_on(did: str) -> str:
+    return f"claim on {did}"

@@ -5,8 +5,10 @@ of the description is closed, so also when the process dies. Each acquisition op
 and therefore excludes other tasks and threads of this process too. POSIX `lockf` would not, and it
 drops its lock when anybody in the process closes the file.
 
-Rules: lock files are never unlinked, or two processes could lock two files of one name. Descriptors
-are close-on-exec, and a forked child closes them: it would keep the lock when its parent dies.
+Rules: lock files are never unlinked by us, or two processes could lock two files of one name. Where
+somebody else removes one, a lock on it keeps nobody out any more: a lock is only taken on the file that
+is at its path, and `HeldLock.is_current` tells whether it still is. Descriptors are close-on-exec, and a
+forked child closes them: it would keep the lock when its parent dies.
 """
 
 import contextlib
@@ -33,14 +35,19 @@ _held: set["HeldLock"] = set()
 class HeldLock:
     """A lock that is held until `release`, or until the process ends."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
+        self._path = path
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def is_current(self) -> bool:
+        """Whether the locked file is the one at its path; else others can lock another one there."""
+        return _is_at(self._path, self._fd)
 
     def release(self) -> None:
         """Frees the lock. Harmless when repeated, and in a forked child."""
@@ -70,15 +77,19 @@ def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
         OSError: it can't be told. Nothing may be done then.
     """
     with _guard:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, start, length))
-        except OSError as error:
-            os.close(fd)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return None
-            raise
-        held = HeldLock(fd)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, start, length))
+            except OSError as error:
+                os.close(fd)
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    return None
+                raise
+            if _is_at(path, fd):
+                break
+            os.close(fd)  # removed between the two calls: whoever comes next would lock another file
+        held = HeldLock(fd, path)
         _held.add(held)
         return held
 
@@ -116,6 +127,13 @@ def is_held(path: Path) -> bool:
         finally:
             os.close(fd)
     return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except OSError:
+        return False
 
 
 def flock(kind: int, start: int, length: int) -> bytes:

@@ -170,6 +170,8 @@ class SqliteOAuthTokenStore:
     ) -> Committed:
         """See `SharedStore.commit`."""
         did = parse_did(read.did)
+        if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
+            await self._locks.confirm_claim(did)
         return await self._write(did, Commit(read, state, tokens, due))
 
     async def due(self, before: float, *, limit: int) -> list[Due]:

@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _CLAIMS = "tests/store/test_claims.py::"
+_REMOVED = "tests/store/test_removed_folders.py::"
 
 PLANTS = (
     Plant(
@@ -74,11 +75,64 @@ PLANTS = (
         (
             Edit(
                 "daemon",
-                "        lock = try_exclusive(folder / PRESENCE_LOCK)\n",
-                "        lock = contextlib.nullcontext()\n",
+                "        return try_exclusive(folder / PRESENCE_LOCK)\n",
+                "        return try_exclusive(folder / str(os.urandom(8).hex()))\n",
             ),
         ),
         ("tests/daemon/test_presence.py::test_a_store_has_one_daemon",),
+    ),
+    Plant(
+        "removed lock folder stays away",
+        11,
+        "no session is refreshed any more, and nobody says so",
+        (
+            Edit(
+                "store/locks/claims",
+                "                    await in_thread(self._restore_folder)\n",
+                "                    raise\n",
+            ),
+        ),
+        (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-sqlite]",),
+    ),
+    Plant(
+        "removed state folder stays away",
+        11,
+        "no session is refreshed any more, and nobody says so",
+        (
+            Edit(
+                "store/files/store",
+                "            except FileNotFoundError:  # somebody removed a folder of ours\n"
+                "                await self._in_thread(self._folder.prepare)\n",
+                "            except FileNotFoundError:\n                raise\n",
+            ),
+        ),
+        (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-files]",),
+    ),
+    Plant(
+        "claim on a removed file counts",
+        1,
+        "two processes send one token after their lock file was removed",
+        (
+            Edit(
+                "store/locks/claims",
+                "        if locks and not locks[-1].is_current():\n",
+                "        if locks is None:\n",
+            ),
+        ),
+        (_REMOVED + "test_who_lost_the_claim_with_its_file_sends_nothing[trio-files]",),
+    ),
+    Plant(
+        "daemon's removed lock not taken again",
+        1,
+        "a second daemon starts",
+        (
+            Edit(
+                "daemon/presence",
+                "or self._lock.is_current():\n",
+                "or self._lock:\n",
+            ),
+        ),
+        (_REMOVED + "test_the_daemon_keeps_its_place_when_its_lock_is_removed",),
     ),
     Plant(
         "closing a lock file raises",
