@@ -17,8 +17,13 @@ from idiolectd.session import Kind
 _MAX_TEXT = 200
 _MAX_CODE = 64
 
-# Our own assertions and proofs are JWTs too, and a server may quote what it refuses.
-_JWT = re.compile(r"eyJ[\w-]*\.[\w-]*(\.[\w-]*)?", re.ASCII)
+# A server may send 256 KiB of text. So much of it is looked at: enough that `_MAX_TEXT` characters are left
+# when a few quoted tokens are taken out.
+_MOST_READ = 4096
+
+# Our own assertions and proofs are JWTs too, and a server may quote what it refuses. Whatever begins like
+# one matches to its end: an attempt that failed there would be made again at each "eyJ" inside.
+_JWT = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*", re.ASCII)
 
 # A gateway answers these when the server behind it did not, or not in time: it may have acted all
 # the same. The server's own two words for "not now" are not among them: measured, nothing is
@@ -46,8 +51,8 @@ class Refusal:
         body = response.json_object() or {}
         error, text = body.get("error"), body.get(text_field)
         return cls(
-            error if isinstance(error, str) and error else None,
-            text if isinstance(text, str) else "",
+            error[:_MOST_READ] if isinstance(error, str) and error else None,
+            text[:_MOST_READ] if isinstance(text, str) else "",
         )
 
 
@@ -99,9 +104,25 @@ def judge_failure(error: NotSent | Unclear) -> Retry | Ambiguous:
 
 
 def safe_text(text: str, secrets: Collection[str] = ()) -> str:
-    """A server's text for people: no control characters, nothing secret, at most 200 characters."""
+    """A server's text for people: no control characters, nothing secret, at most 200 characters.
+
+    Costs the same however long the text is: the rest of it is cut off first.
+    """
+    text = _cut(text, secrets)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "…")
     text = _JWT.sub("…", text)
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+
+
+def _cut(text: str, secrets: Collection[str]) -> str:
+    """The beginning of a text; if the cut went through a secret, without what is left of that."""
+    if len(text) < _MOST_READ:
+        return text
+    text = text[:_MOST_READ]
+    for secret in secrets:
+        for length in range(min(len(secret), _MOST_READ), 3, -1):
+            if text.endswith(secret[:length]):
+                return text[:-length]
+    return text

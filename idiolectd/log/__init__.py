@@ -24,6 +24,9 @@ __all__ = ["Format", "LogSink", "capture_logging", "log_sink", "redact", "redact
 
 Format = Literal["json", "console"]
 
+# Characters of one value of a line: a traceback has 8,000 at most. What is longer was not meant for a log.
+_MOST_SHOWN = 10_000
+
 _RANK: Mapping[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -114,13 +117,17 @@ def _mask(value: Any) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return redact(value)
+            return _masked_text(value)
         case dict():
-            return {redact(str(name)): _mask(item) for name, item in value.items()}
+            return {_masked_text(str(name)): _mask(item) for name, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_mask(item) for item in value]
         case _:
-            return redact(str(value))
+            return _masked_text(str(value))
+
+
+def _masked_text(text: str) -> str:
+    return redact(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
 
 
 _render_json = structlog.processors.JSONRenderer(ensure_ascii=False)

@@ -2,6 +2,9 @@
 
 No event should hold one. This is for the mistake that nobody has made yet, so it knows shapes and
 not sources, and would rather mask too much.
+
+Texts may be a server's words, so each shape is matched in time that grows with the text and no faster:
+no shape scans ahead for an end that may be missing, from each place where it might begin.
 """
 
 import re
@@ -51,6 +54,7 @@ _SECRETS = (
 
 _MAX_TRACEBACK = 8000  # characters: enough for the frames of a chain, small enough for one log line
 _MAX_MESSAGE = 500
+_MOST_READ = 10 * _MAX_MESSAGE  # of a message, before what is masked in it shortens it
 _MAX_CHAIN = 8
 _MAX_FRAMES = 40
 
@@ -94,7 +98,7 @@ def _described(exc: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception that can't be printed is still to be reported
         message = "(no message)"
     name = f"{type(exc).__module__}.{type(exc).__qualname__}".removeprefix("builtins.")
-    message = redact(message)
+    message = redact(message[:_MOST_READ])
     return f"{name}: {message[:_MAX_MESSAGE]}" if message else name
 
 

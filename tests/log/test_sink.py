@@ -158,11 +158,19 @@ def test_stuck_reader(pipe: tuple[io.FileIO, io.TextIOWrapper]) -> None:
     assert json.loads(line)["event"] == "daemon.started"
 
 
+def test_no_value_fills_the_log() -> None:
+    """What is too long for a line is cut, and the line stays one."""
+    stream = io.StringIO()
+    log_sink("json", "info", stream)(events.DaemonReloadFailed(error="x" * 100_000))
+    (line,) = stream.getvalue().splitlines()
+    assert len(line) < 11_000
+
+
 def test_torn_line(pipe: tuple[io.FileIO, io.TextIOWrapper]) -> None:
     """A long line that gets stuck half-way spoils no other line."""
     reader, writer = pipe
     sink = log_sink("json", "info", writer)
-    sink(events.DaemonReloadFailed(error="x" * 100_000))  # a pipe takes 65,536
+    sink(events.DaemonReloaded(changed=["x" * 9_000] * 11, ignored=[]))  # a pipe takes 65,536
     kept = reader.read(1 << 20)
     assert kept is not None
     assert b"\n" not in kept

@@ -1,6 +1,6 @@
 """The bugs that `tests.torture.planted` plants, by where they are."""
 
-from tests.torture.plants import disk, judging, locks, losing, network, scheduling, secrecy, sending
+from tests.torture.plants import disk, judging, locks, losing, network, scheduling, secrecy, sending, shared
 from tests.torture.plants.plant import Edit, MisfitError, Plant, plant_into, take_out
 
 PLANTS: tuple[Plant, ...] = (
@@ -12,6 +12,7 @@ PLANTS: tuple[Plant, ...] = (
     *network.PLANTS,
     *scheduling.PLANTS,
     *secrecy.PLANTS,
+    *shared.PLANTS,
 )
 
 __all__ = ["PLANTS", "Edit", "MisfitError", "Plant", "plant_into", "take_out"]
