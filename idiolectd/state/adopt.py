@@ -5,7 +5,8 @@ from enum import Enum, auto
 
 from idiolectd.errors import SessionError
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state.refresh_state import Pins, RefreshState, with_spent
+from idiolectd.state.order import Order, order_of
+from idiolectd.state.refresh_state import Pins, RefreshState, State, with_spent
 
 
 class Change(Enum):
@@ -14,7 +15,7 @@ class Change(Enum):
     NONE = auto()
     LOGIN = auto()  # first seen, or another DPoP key: a new session
     ROTATED = auto()  # the same session with a token that we did not bring
-    SPENT = auto()  # somebody put back a token that is known to be used up
+    SPENT = auto()  # somebody put back an older copy, whose token is used up
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,50 @@ def adopt(stored: OAuthSession, state: RefreshState, now: float) -> Adopted:
     """Compares a record with what is known of it.
 
     A foreign writer may have dropped our fields (pins are put back), rotated the tokens (theirs
-    count), put a spent token back (the last good record counts), or stored a new login.
+    count), put an older copy back (the last good record counts), or stored a new login. Of which age
+    a record is, times tell (`order_of`), and for the last few rotations the list of used-up tokens.
+    Where no server's time proves it, the record that lost is kept as `RefreshState.displaced` until
+    the server has shown which of the two lives.
     """
     good = last_good(state)
     same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
     if good is not None and same_key and good.refresh_token_hash == stored.refresh_token_hash:
         session = state.pins.restored_to(stored)
         return Adopted(session, replace(state, pins=state.pins.filled_from(session)), Change.NONE)
-    is_spent = stored.refresh_token_hash in state.spent
-    if good is not None and is_spent and good.refresh_token_hash not in state.spent:
-        # With another key it is an earlier login's record: none of its fields is this session's.
-        session = state.pins.restored_to(stored.with_tokens(tokens_of(good))) if same_key else good
-        return Adopted(session, state, Change.SPENT)
+    if good is not None and good.refresh_token_hash not in state.spent:
+        is_spent = stored.refresh_token_hash in state.spent
+        order = Order.OLDER if is_spent else order_of(stored, good)
+        if order in (Order.OLDER, Order.SEEMS_OLDER):
+            # With another key it is an earlier login's record: none of its fields is this session's.
+            session = state.pins.restored_to(stored.with_tokens(tokens_of(good))) if same_key else good
+            if order is Order.SEEMS_OLDER:
+                state = replace(state, displaced=stored.to_json())
+            return Adopted(session, state, Change.SPENT)
+    return _accepted(stored, state, good, now)
+
+
+def adopt_login(given: OAuthSession, state: RefreshState, now: float) -> Adopted:
+    """Takes over a record with another DPoP key that a program saves on purpose: a login.
+
+    Unlike a record that was found (`adopt`), it counts unless both the server's times and ours make it
+    an earlier login's: a clock that was set back must not keep a person from logging in.
+    """
+    good = last_good(state)
+    if good is not None and (given.refresh_token_hash in state.spent or order_of(given, good) is Order.OLDER):
+        return Adopted(good, state, Change.SPENT)
+    return _accepted(given, state, good, now)
+
+
+def _accepted(record: OAuthSession, state: RefreshState, good: OAuthSession | None, now: float) -> Adopted:
+    """The record counts from now on, instead of the last good one."""
+    same_key = good is not None and good.dpop_thumbprint == record.dpop_thumbprint
     pins = state.pins if same_key else Pins()
-    session = pins.restored_to(stored)
+    session = pins.restored_to(record)
+    lived = good is not None and state.state is not State.RELOGIN_REQUIRED
     started = RefreshState(
         spent=with_spent(state.spent, good.refresh_token_hash) if good else state.spent,
         last_good=session.to_json(),
+        displaced=state.last_good if lived else None,
         pins=pins.filled_from(session),
         token_seen_at=now,
         last_success_at=state.last_success_at if same_key else None,

@@ -113,6 +113,8 @@ class RefreshState:
         spent: hashes of refresh tokens that must never be sent again, newest last.
         last_good: JSON of the last record known to be right. Protected like the record.
         withheld: JSON of tokens that arrived and did not fit the session; for a person to judge.
+        displaced: JSON of the record that lost against the stored one although no server's time proves
+            which of the two is newer; kept until the server has shown which one lives.
         predecessor: a legacy session's refresh token before the present one: it works for two hours
             more, so whoever logs out has to end it too.
         pins: see `Pins`.
@@ -135,6 +137,7 @@ class RefreshState:
     spent: tuple[str, ...] = ()
     last_good: str | None = field(default=None, repr=False)
     withheld: str | None = field(default=None, repr=False)
+    displaced: str | None = field(default=None, repr=False)
     predecessor: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
     token_seen_at: float | None = None
@@ -198,6 +201,7 @@ class RefreshState:
             note=None,
             spent=spent,
             last_good=after.to_json(),
+            displaced=None,
             predecessor=before.refresh_jwt if before.kind == "bearer" else None,
             pins=self.pins.filled_from(after),
             token_seen_at=now,
@@ -260,6 +264,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "spent": lambda value: tuple(_a(str)(spent) for spent in _a(list)(value)),
     "last_good": _TEXT,
     "withheld": _TEXT,
+    "displaced": _TEXT,
     "predecessor": _TEXT,
     "pins": _a(dict),
     "token_seen_at": _TIME,

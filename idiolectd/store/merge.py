@@ -3,8 +3,7 @@
 Pure: no I/O, no locks, no clock. A store reads record and state under its write lock, asks here, and
 writes the answer in one step.
 
-Rules: newer is never overwritten by older; a token that is known to be used up never replaces
-another; what nobody meant to change stays as it is stored *now*.
+Rules: newer is never overwritten by older, however many rotations lie between; what nobody meant to change stays as it is stored *now*.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,16 @@ from dataclasses import dataclass
 from idiolectd.errors import RecordError, SessionError
 from idiolectd.ports import Committed
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import Change, LastError, RefreshState, adopt
+from idiolectd.state import (
+    Change,
+    LastError,
+    Order,
+    RefreshState,
+    adopt,
+    adopt_login,
+    last_good,
+    order_of,
+)
 
 # A record is a few KiB. Whatever is larger is not one, and must not fill the memory of all readers.
 MAX_RECORD = 1024 * 1024
@@ -98,14 +106,17 @@ def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshS
         state: the state as it is now.
         now: seconds since the epoch.
     """
+    seen_login = False
     if stored is not None:
         # A foreign writer may have been here since the state was written; look first at that.
         seen = adopt(stored, state, now)
-        stored, state = seen.session, seen.state
-        if given.refresh_token_hash in state.spent and given.dpop_thumbprint != stored.dpop_thumbprint:
-            # An earlier login's copy comes back. Its fields belong to another key: none are taken.
-            return Merged(stored, state, new_login=seen.change is Change.LOGIN)
-    adopted = adopt(given, state, now)
+        stored, state, seen_login = seen.session, seen.state, seen.change is Change.LOGIN
+    good = last_good(state)
+    is_login = good is not None and good.dpop_thumbprint != given.dpop_thumbprint
+    adopted = adopt_login(given, state, now) if is_login else adopt(given, state, now)
+    if adopted.change is Change.SPENT and is_login:
+        # An earlier login's copy comes back. Its fields belong to another key: none are taken.
+        return Merged(stored or adopted.session, state, new_login=seen_login)
     return Merged(adopted.session, adopted.state, new_login=adopted.change is Change.LOGIN)
 
 
@@ -124,9 +135,23 @@ def merge_commit(
         return Committed.GONE
     # A commit that failed half-way and is tried again finds its own tokens: that is no rival.
     ours = {read.refresh_jwt} | ({tokens.refresh_jwt} if tokens else set())
-    if stored.refresh_jwt not in ours and stored.refresh_token_hash not in state.spent:
+    if stored.refresh_jwt not in ours and not _is_older(stored, read, state):
         return Committed.SUPERSEDED
-    return stored if tokens is None else state.pins.restored_to(stored.with_tokens(tokens))
+    if tokens is None:
+        return stored
+    # With another key it is an earlier login's record, and the tokens would not fit it.
+    base = stored if stored.dpop_thumbprint == read.dpop_thumbprint else read
+    return state.pins.restored_to(base.with_tokens(tokens))
+
+
+def _is_older(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> bool:
+    """Whether somebody has put an older copy back since the session was read."""
+    if stored.refresh_token_hash in state.spent:
+        return True
+    order = order_of(stored, read)
+    # Another key may be a login's, which wins: not to be taken for old by a clock that was set back.
+    same_key = stored.dpop_thumbprint == read.dpop_thumbprint
+    return order is Order.OLDER or (order is Order.SEEMS_OLDER and same_key)
 
 
 def is_as_read(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> bool:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idiolectd.clock import rfc3339
 from idiolectd.errors import SessionError
+from idiolectd.jose import b64url_encode
 from idiolectd.session import OAuthSession
 from idiolectd.state import (
     Change,
@@ -18,6 +20,7 @@ from idiolectd.state import (
     State,
     TokenTimes,
     adopt,
+    adopt_login,
     last_good,
     tokens_of,
 )
@@ -37,6 +40,7 @@ states = st.builds(
     spent=st.lists(st.text(), max_size=5).map(tuple),
     last_good=st.none() | st.text(),
     withheld=st.none() | st.text(),
+    displaced=st.none() | st.text(),
     pins=st.builds(Pins, issuer=st.none() | st.text(), client_id=st.none() | st.text()),
     token_seen_at=optional_times,
     ending=st.booleans(),
@@ -70,8 +74,13 @@ def test_a_damaged_state_is_an_error_of_one_kind(text: str) -> None:
 
 def test_no_token_in_repr() -> None:
     """The last good record and withheld tokens do not show."""
-    state = RefreshState(last_good="SECRET", withheld="SECRET")
+    state = RefreshState(last_good="SECRET", withheld="SECRET", displaced="SECRET")
     assert "SECRET" not in repr(state)
+
+
+def make_jwt(claims: dict[str, object]) -> str:
+    """A token that says something of itself; nobody here verifies it."""
+    return f"eyJ9.{b64url_encode(json.dumps(claims).encode())}.c2ln"
 
 
 class TestAdopt:
@@ -130,6 +139,52 @@ class TestAdopt:
         assert (adopted.state.state, adopted.state.attempts) == (State.FRESH, 0)
         assert adopted.state.pins.issuer == "https://other.example"
         assert self.second.refresh_token_hash in adopted.state.spent
+
+    def test_an_old_copy_never_wins(self) -> None:
+        """However many rotations old, and whatever list of used-up tokens has forgotten it."""
+        state, newest = self.rotated, self.second
+        for n in range(1, 100):
+            tokens = tokens_of(self.server.login(did(1)))
+            after = replace(newest.with_tokens(tokens), issued_at=rfc3339(START + 60 * n))
+            state, newest = state.rotated(newest, after, START + 60 * n), after
+        adopted = adopt(self.first, state, START + 6000)
+        assert (adopted.change, adopted.session) == (Change.SPENT, newest)
+        # No server's time says so, and clocks can be set: the other one is kept until one has proved to live.
+        assert adopted.state.displaced == self.first.to_json()
+
+    def test_the_servers_times_decide(self) -> None:
+        """A copy with an older `iat` is old for good: there is nothing left to prove."""
+        old = replace(self.first, access_jwt=make_jwt({"iat": START}), issued_at=rfc3339(START))
+        new = replace(
+            self.second, access_jwt=make_jwt({"iat": START + 3000}), issued_at=rfc3339(START + 3000)
+        )
+        state = self.known.rotated(self.first, new, START + 3000)
+        state = replace(state, spent=())
+        adopted = adopt(old, state, START + 6000)
+        assert (adopted.change, adopted.session, adopted.state.displaced) == (Change.SPENT, new, None)
+
+    def test_what_replaces_a_session_unproven_displaces_it(self) -> None:
+        """The last good record survives until the newer one has brought tokens."""
+        theirs = self.second.with_tokens(tokens_of(self.server.login(did(1))))
+        adopted = adopt(theirs, self.rotated, START)
+        assert adopted.state.displaced == self.second.to_json()
+        assert adopted.state.rotated(theirs, self.server.login(did(1)), START).displaced is None
+
+    def test_a_login_after_a_death_displaces_nothing(self) -> None:
+        """What the server has ended is nothing to go back to."""
+        dead = replace(self.rotated, state=State.RELOGIN_REQUIRED)
+        assert adopt(self.server.login(did(1), key=OTHER_KEY), dead, START).state.displaced is None
+
+    def test_a_clock_that_was_set_back_keeps_nobody_from_logging_in(self) -> None:
+        """A saved login counts even if our clock calls it older; a copy that the server's time calls older doesn't."""
+        login = replace(self.server.login(did(1), key=OTHER_KEY), issued_at=rfc3339(START - 9999))
+        assert adopt_login(login, self.rotated, START - 9999).change is Change.LOGIN
+        assert adopt(login, self.rotated, START - 9999).change is Change.SPENT
+        claims = {"iss": "https://pds.example", "iat": START - 9999}
+        now = replace(self.second, access_jwt=make_jwt(claims | {"iat": START}))
+        state = self.known.rotated(self.first, now, START)
+        copy = replace(login, access_jwt=make_jwt(claims))
+        assert adopt_login(copy, state, START).change is Change.SPENT
 
     def test_an_issuer_is_never_repinned(self) -> None:
         """A record that names another issuer under the same key contradicts its pin."""
