@@ -23,6 +23,7 @@ from idiolectd import __version__, open_store
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.ports import Spilled
 from idiolectd.refresh import RefreshEngine
+from idiolectd.session import Kind
 from idiolectd.store import SpillFolder
 from tests.support import FakeServer, Recorder, SetClock, planner, without_ours
 
@@ -54,7 +55,7 @@ class Writer:
     def __init__(self, store: Any, spill: SpillFolder) -> None:
         self.store, self.spill = store, spill
         self.clock = SetClock(_BEGAN)
-        self.servers = {
+        self.servers: dict[Kind, FakeServer] = {
             "dpop": FakeServer(self.clock.now),
             "bearer": FakeServer(self.clock.now, kind="bearer"),
         }
@@ -64,7 +65,7 @@ class Writer:
 
     async def write(self) -> None:
         for name in NAMES:
-            kind = "bearer" if name == "legacy" else "dpop"
+            kind: Kind = "bearer" if name == "legacy" else "dpop"
             await self.store.save(self.servers[kind].login(did_of(name)))
             if name not in ("saved", "upstream"):
                 await self.engine.look(did_of(name))
