@@ -13,6 +13,7 @@ from idiolectd.ports.refresher import (
 )
 from idiolectd.ports.store import (
     FULL_BATCH,
+    NOWHERE,
     Committed,
     Due,
     Entry,
@@ -26,6 +27,7 @@ from idiolectd.ports.store import (
 
 __all__ = [
     "FULL_BATCH",
+    "NOWHERE",
     "Answer",
     "Arrived",
     "Committed",

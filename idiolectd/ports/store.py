@@ -68,6 +68,11 @@ class Survey:
     broken: list[RecordError]
 
 
+# The lane of what is only to be looked at: unreadable, held by somebody else, put off, or not planned
+# yet. Nothing is sent from it, so that one issuer's trouble stays in that issuer's lane.
+NOWHERE = ""
+
+
 @dataclass(frozen=True, order=True)
 class Due:
     """A line of the schedule.
@@ -76,7 +81,7 @@ class Due:
         at: when to look at the session.
         did: whose it is.
         expires_at: when its access token ends: among overdue sessions the soonest goes first.
-        lane: whom the refresh will be sent to: the issuer, or the PDS's origin.
+        lane: whom the refresh will be sent to: the issuer, or the PDS's origin; or `NOWHERE`.
     """
 
     at: float
@@ -187,6 +192,10 @@ class SharedStore(OAuthTokenStore, Protocol):
             tokens: what to change in the record; None leaves it untouched.
             due: the new line of the schedule; None: the session has no next attempt.
         """
+        ...
+
+    async def forget(self, did: str) -> bool:
+        """Removes what is known of a session whose record is gone; returns whether it is (still) gone."""
         ...
 
     async def due(self, before: float, *, limit: int) -> list[Due]:

@@ -44,7 +44,7 @@ from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, adopt, last_good, tokens_of
+from idiolectd.state import RefreshState, State, adopt, tokens_of
 
 # How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
 _IDENTITY_INTERVAL = 7 * 86400.0
@@ -96,13 +96,13 @@ class RefreshEngine:
             StoreError: the store can't answer.
         """
         entry = await self._store.read(did)
-        if entry.session is None and last_good(entry.state) is None:
-            return None
+        if entry.session is None:
+            return await self._notice.forget(did, entry.state)
+        self._notice.found(did)
         now = self._ledger.clock.now()
-        if entry.session is not None:
-            adopted = adopt(entry.session, entry.state, now)
-            if is_known(adopted) and await self._notice.spilled(adopted) is None:
-                return self._ledger.line(Work(adopted.session, adopted.state, now))
+        adopted = adopt(entry.session, entry.state, now)
+        if is_known(adopted) and await self._notice.spilled(adopted) is None:
+            return self._ledger.line(Work(adopted.session, adopted.state, now))
         async with self._store.claim(did, patience=0):
             work = await self._notice.adopt(await self._store.read(did))
             return None if work is None else self._ledger.line(work)

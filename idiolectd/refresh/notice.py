@@ -7,9 +7,11 @@ Under the claim, because it writes the state; it sends nothing. What is found is
 import contextlib
 from dataclasses import replace
 
+import anyio
+
 from idiolectd import events
 from idiolectd.errors import StoreError
-from idiolectd.ports import Committed, Entry, SharedStore, Spill
+from idiolectd.ports import NOWHERE, Committed, Due, Entry, SharedStore, Spill
 from idiolectd.refresh.ledger import Ledger, Work
 from idiolectd.session import OAuthSession
 from idiolectd.state import (
@@ -22,6 +24,10 @@ from idiolectd.state import (
     shown,
     tokens_of,
 )
+
+# How long, in seconds, a record has to be away before that is a logout: a program that replaces it by
+# removing it first needs some milliseconds.
+STAYS_AWAY = 1.0
 
 
 class Notice:
@@ -37,11 +43,11 @@ class Notice:
         self._store = store
         self._ledger = ledger
         self._spill = spill
+        self._missing_since: dict[str, float] = {}
 
     async def adopt(self, entry: Entry) -> Work | None:
         """Compares a record with its state, writes down what changed, plans what is new."""
         if entry.session is None:
-            await self._forget(entry.state)
             return None
         now = self._ledger.clock.now()
         adopted = adopt(entry.session, entry.state, now)
@@ -51,7 +57,7 @@ class Notice:
             return await self._adopt_spill(work, spilled)
         if is_known(adopted):
             return work
-        if adopted.change is not Change.SPENT:
+        if adopted.change is not Change.SPENT or adopted.state.next_attempt_at is None:
             work = replace(work, state=self._ledger.planner.fresh(work.session, work.state, now))
         put_back = tokens_of(work.session) if adopted.change is Change.SPENT else None
         if work.session.dpop_thumbprint != entry.session.dpop_thumbprint:
@@ -96,11 +102,27 @@ class Notice:
         self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
         return done
 
-    async def _forget(self, state: RefreshState) -> None:
-        """The record is gone: so is, if nobody logged in meanwhile, what the state keeps of it."""
-        good = last_good(state)
-        if good is not None and await self._store.commit(good, state) is Committed.GONE:
-            self._ledger.emit(events.SessionRemoved(did=good.did))
+    async def forget(self, did: str, state: RefreshState) -> Due | None:
+        """Forgets, if the record stays away, what is known of its session; returns when to look again.
+
+        A record that is not there is no logout yet: a foreign program may be replacing it by removing it
+        first.
+        """
+        if state == RefreshState():
+            return None
+        now = anyio.current_time()
+        left = self._missing_since.setdefault(did, now) + STAYS_AWAY - now
+        if left > 0:
+            wall = self._ledger.clock.now()
+            return Due(at=wall + left, did=did, expires_at=wall, lane=NOWHERE)
+        del self._missing_since[did]
+        if await self._store.forget(did) and last_good(state) is not None:
+            self._ledger.emit(events.SessionRemoved(did=did))
+        return None
+
+    def found(self, did: str) -> None:
+        """The record of a DID is there."""
+        self._missing_since.pop(did, None)
 
     def _report(self, change: Change, work: Work) -> None:
         session, state = work.session, work.state

@@ -24,6 +24,7 @@ from idiolectd.outcome import (
 from idiolectd.ports import Answer, Arrived, Committed, Prepared, Spill, Spilled, SplitRefresher
 from idiolectd.refresh import report
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
+from idiolectd.refresh.notice import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 
@@ -117,7 +118,12 @@ class Sending:
         state = self._ledger.planner.fresh(session, sent.state.rotated(sent.session, session, now), now)
         done = replace(sent, session=session, state=state)
         tokens = replace(tokens, pds_url=session.pds_url)
-        match await self._hold_until_saved(sent, done, session, tokens):
+        committed = await self._hold_until_saved(sent, done, session, tokens)
+        if committed is Committed.GONE:
+            # Perhaps a foreign program is replacing the record, and has removed it first.
+            await anyio.sleep(STAYS_AWAY)
+            committed = await self._hold_until_saved(sent, done, session, tokens)
+        match committed:
             case Committed.DONE:
                 self._ledger.emit(
                     report.refreshed(

@@ -9,7 +9,7 @@ from collections.abc import Container
 import anyio
 
 from idiolectd.clock import Clock
-from idiolectd.ports import Due, SharedStore
+from idiolectd.ports import NOWHERE, Due, SharedStore
 from idiolectd.scheduler.agenda import Agenda
 
 # Nothing sleeps longer: this is how late a resumed machine may notice that its clock went on.
@@ -21,10 +21,6 @@ _SHORTEST_SLEEP = 0.001
 # How much of the future is held in memory, and how many lines of it at most.
 _HORIZON = 600.0
 _MOST_LINES = 100_000
-
-# The lane of what is only to be looked at: unreadable, held by somebody else, or put off. Nothing is
-# sent from it, so that one issuer's trouble stays in that issuer's lane.
-NOWHERE = ""
 
 
 class Plan:

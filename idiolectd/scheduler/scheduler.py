@@ -22,11 +22,11 @@ from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
-from idiolectd.ports import FULL_BATCH, Due, SharedStore
+from idiolectd.ports import FULL_BATCH, NOWHERE, Due, SharedStore
 from idiolectd.refresh import Attempt, RefreshEngine
 from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
-from idiolectd.scheduler.plan import NOWHERE, Plan
+from idiolectd.scheduler.plan import Plan
 from idiolectd.scheduler.set_back import SetBack
 from idiolectd.scheduler.troubles import Troubles
 from idiolectd.state import shown

@@ -63,7 +63,7 @@ class InMemoryOAuthTokenStore:
         )
         self._records[did] = encode_record(merged.session, place=self._place(did))
         self._states[did] = merged.state.to_json()
-        self._schedule.put(did, None)
+        self._schedule.put_saved(did, merged)
         self._report(did)
 
     async def load(self, did: str) -> OAuthSession | None:
@@ -125,8 +125,6 @@ class InMemoryOAuthTokenStore:
         stored = self._stored(did)
         merged = merge_commit(stored, read, state, tokens)
         if isinstance(merged, Committed):
-            if merged is Committed.GONE:
-                self._forget(did)
             return merged
         if tokens is not None:
             self._records[did] = encode_record(merged, place=self._place(did))
@@ -135,6 +133,15 @@ class InMemoryOAuthTokenStore:
         if stored is not None and not is_as_read(stored, read, state):
             self._report(did)
         return Committed.DONE
+
+    async def forget(self, did: str) -> bool:
+        """See `SharedStore.forget`."""
+        await anyio.lowlevel.checkpoint()
+        did = parse_did(did)
+        if did in self._records:
+            return False
+        self._forget(did)
+        return True
 
     async def due(self, before: float, *, limit: int) -> list[Due]:
         """See `SharedStore.due`."""
@@ -149,7 +156,7 @@ class InMemoryOAuthTokenStore:
     async def watch(self) -> AsyncIterator[Pending]:
         """See `SharedStore.watch`."""
         await anyio.lowlevel.checkpoint()
-        pending = Pending(did for did in self._records if did not in self._schedule)
+        pending = Pending(did for did in self._records if not self._schedule.is_planned(did))
         self._watches.add(pending)
         try:
             yield pending
@@ -175,6 +182,11 @@ class InMemoryOAuthTokenStore:
         self._records[did] = text
         if not self._watches:  # the next one is told
             self._schedule.put(did, None)
+        self._report(did)
+
+    def remove_record(self, did: str) -> None:
+        """Removes a record and nothing else, as a foreign program could."""
+        self._records.pop(did, None)
         self._report(did)
 
     def _place(self, did: str) -> str:

@@ -9,13 +9,14 @@ Rules: newer is never overwritten by older, however many rotations lie between; 
 from dataclasses import dataclass
 
 from idiolectd.errors import RecordError, SessionError
-from idiolectd.ports import Committed
+from idiolectd.ports import NOWHERE, Committed, Due
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
     Change,
     LastError,
     Order,
     RefreshState,
+    State,
     adopt,
     adopt_login,
     last_good,
@@ -90,11 +91,16 @@ class Merged:
         session: the record.
         state: the refresh state.
         new_login: the state speaks of another session than before.
+        keeps_line: the session's line of the schedule stays as it is.
+        line: the line it gets, or if it keeps one and has none: to be looked at now. Whoever saves must
+            not leave a session behind that nobody plans. None: it is to have no next attempt.
     """
 
     session: OAuthSession
     state: RefreshState
     new_login: bool
+    keeps_line: bool
+    line: Due | None
 
 
 def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshState, now: float) -> Merged:
@@ -116,8 +122,20 @@ def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshS
     adopted = adopt_login(given, state, now) if is_login else adopt(given, state, now)
     if adopted.change is Change.SPENT and is_login:
         # An earlier login's copy comes back. Its fields belong to another key: none are taken.
-        return Merged(stored or adopted.session, state, new_login=seen_login)
-    return Merged(adopted.session, adopted.state, new_login=adopted.change is Change.LOGIN)
+        return _merged(stored or adopted.session, state, new_login=seen_login, now=now)
+    return _merged(adopted.session, adopted.state, new_login=adopted.change is Change.LOGIN, now=now)
+
+
+def _merged(session: OAuthSession, state: RefreshState, *, new_login: bool, now: float) -> Merged:
+    is_dead = state.state is State.RELOGIN_REQUIRED
+    rests = is_dead or state.paused
+    return Merged(
+        session,
+        state,
+        new_login=new_login,
+        keeps_line=is_dead or state.next_attempt_at is not None,
+        line=None if rests else Due(at=now, did=session.did, expires_at=now, lane=NOWHERE),
+    )
 
 
 def merge_commit(

@@ -5,7 +5,8 @@ What is lost with the process is found again: a look-out's first answer names ev
 
 from bisect import bisect_left, insort
 
-from idiolectd.ports import Due
+from idiolectd.ports import NOWHERE, Due
+from idiolectd.store.merge import Merged
 
 
 class DueIndex:
@@ -22,6 +23,11 @@ class DueIndex:
     def __contains__(self, did: str) -> bool:
         return did in self._of
 
+    def is_planned(self, did: str) -> bool:
+        """Whether a DID has a line that more than a look is planned by."""
+        line = self._of.get(did)
+        return line is not None and line.lane != NOWHERE
+
     def put(self, did: str, line: Due | None) -> None:
         """Replaces the line of a DID; None removes it."""
         old = self._of.pop(did, None)
@@ -30,6 +36,11 @@ class DueIndex:
         if line is not None:
             self._of[did] = line
             insort(self._sorted, line)
+
+    def put_saved(self, did: str, merged: Merged) -> None:
+        """What a save makes of the line of a DID."""
+        if not (merged.keeps_line and did in self):
+            self.put(did, merged.line)
 
     def before(self, time: float, limit: int) -> list[Due]:
         """The lines with ``at < time``, soonest first."""

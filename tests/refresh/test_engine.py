@@ -22,6 +22,7 @@ from idiolectd.outcome import (
 )
 from idiolectd.ports import Answer, Arrived, Committed, Doubtful, Due, Entry, Probe, Taken
 from idiolectd.refresh import RefreshEngine
+from idiolectd.refresh.notice import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store import InMemoryOAuthTokenStore
@@ -503,12 +504,25 @@ class TestALostAnswer:
 
 
 async def test_a_removed_session_is_forgotten(house: House) -> None:
-    """When a record is gone, what the state keeps of it goes too."""
+    """When a record stays away, what the state keeps of it goes too."""
     await house.engine.look(DID)
     house.store._records.pop(DID)
+    again = await house.engine.look(DID)
+    assert again is not None
+    await anyio.sleep(STAYS_AWAY)
     assert await house.engine.look(DID) is None
     assert (await house.state()) == RefreshState()
     assert "session.removed" in house.events.names
+
+
+async def test_a_used_token_that_is_put_back_before_the_plan_is_made(house: House) -> None:
+    """A program saves tokens of its own, another the old ones: the session is undone, and planned."""
+    await house.engine.look(DID)
+    old = await house.load()
+    await house.store.save(old.with_tokens(house.server._tokens(DID)))
+    house.store.put_record(DID, old.to_json().encode())
+    assert await house.engine.look(DID) is not None
+    assert house.server.is_current(await house.load())
 
 
 async def test_the_end_of_a_session_is_announced() -> None:

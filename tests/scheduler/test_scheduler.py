@@ -65,6 +65,7 @@ class World:
         engine = RefreshEngine(
             self.store, refreshers, planner=planner(), clock=self.clock, events=self.events
         )
+        self.engine = engine
         return Scheduler(
             self.store, engine, clock=self.clock, emit=self.events, limits=self.limits, luck=lambda: 0.5
         )

@@ -98,6 +98,24 @@ async def put_foreign(store: SharedStore, folder: Path, did: str, text: bytes) -
         foreign.close()
 
 
+async def remove_foreign(store: SharedStore, folder: Path, did: str) -> None:
+    """Removes a record in the way a foreign program would."""
+    import sqlite3
+
+    from idiolectd.did import upstream_file_name
+    from idiolectd.store import InMemoryOAuthTokenStore
+
+    if isinstance(store, InMemoryOAuthTokenStore):
+        store.remove_record(did)
+    elif store.url.startswith("file:"):
+        (folder / "files" / upstream_file_name(did)).unlink()
+    else:
+        foreign = sqlite3.connect(folder / "db" / "sessions.sqlite")
+        with foreign:
+            foreign.execute("DELETE FROM sessions WHERE did = ?", (did,))
+        foreign.close()
+
+
 class Child:
     """A process that runs `tests.store.child`; killed at the end if need be."""
 

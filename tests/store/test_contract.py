@@ -1,5 +1,6 @@
 """What every store does: `idiolectd.ports.SharedStore`, on both event loops."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import anyio
 import pytest
 
 from idiolectd.errors import DidError, LockBusy, RecordError
-from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, SharedStore
+from idiolectd.ports import FULL_BATCH, NOWHERE, Committed, Due, Entry, SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import Change, LastError, RefreshState, State, adopt
 from idiolectd.store.merge import MAX_RECORD
@@ -20,6 +21,7 @@ from tests.store.support import (
     Opener,
     key,
     put_foreign,
+    remove_foreign,
     rotated,
     session,
     tokens,
@@ -131,6 +133,51 @@ async def test_a_did_too_long_for_a_file_is_refused_or_stored(store: SharedStore
     else:
         await store.save(session(did))
         assert await store.list_dids() == [did]
+
+
+async def test_a_save_that_keeps_the_tokens_keeps_the_line(store: SharedStore) -> None:
+    """Another handle, nonce or copy leaves the session planned; new tokens are to be looked at now."""
+    await store.save(session())
+    entry = await store.read(ALICE)
+    assert entry.session is not None
+    planned = replace(adopt(entry.session, entry.state, NOW).state, next_attempt_at=5.0)
+    await store.commit(entry.session, planned, due=due(ALICE, 5.0))
+    await store.save(session(handle="bob.example"))
+    await store.save(session(dpop_nonce="n"))
+    assert await store.due(100.0, limit=9) == [due(ALICE, 5.0)]
+    await store.save(session(generation=2))
+    (line,) = await store.due(math.inf, limit=9)
+    assert (line.did, line.lane) == (ALICE, NOWHERE)
+
+
+async def test_a_save_leaves_a_line_where_there_was_none(store: SharedStore) -> None:
+    """A planned session without a line is found again; a dead and a paused one stay without."""
+    for number, changes in enumerate(({}, {"state": State.RELOGIN_REQUIRED}, {"paused": True})):
+        saved = session(f"did:plc:{number:024d}")
+        await store.save(saved)
+        entry = await store.read(saved.did)
+        assert entry.session is not None
+        state = adopt(entry.session, entry.state, NOW).state
+        await store.commit(entry.session, replace(state, next_attempt_at=5.0, **changes))  # type: ignore[arg-type]
+        await store.save(replace(saved, handle="new.example"))
+    assert [line.did for line in await store.due(math.inf, limit=9)] == ["did:plc:" + "0" * 24]
+
+
+async def test_a_record_that_is_gone_is_forgotten_only_when_asked(store: SharedStore, tmp_path: Path) -> None:
+    """A commit that finds no record writes and removes nothing: it may be on its way back."""
+    await store.save(session())
+    entry = await store.read(ALICE)
+    assert entry.session is not None
+    await store.commit(entry.session, replace(entry.state, paused=True))
+    assert not await store.forget(ALICE)
+    await remove_foreign(store, tmp_path, ALICE)
+    assert await store.commit(entry.session, entry.state) is Committed.GONE
+    await put_foreign(store, tmp_path, ALICE, session().to_json().encode())
+    assert (await store.read(ALICE)).state.paused
+    await remove_foreign(store, tmp_path, ALICE)
+    assert await store.forget(ALICE)
+    assert await store.read(ALICE) == Entry(None, RefreshState())
+    assert await store.due(math.inf, limit=9) == []
 
 
 # Damage ------------------------------------------------------------------------------------------

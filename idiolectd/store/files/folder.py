@@ -31,6 +31,7 @@ from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.names import belongs, did_of, guess_did
 from idiolectd.store.merge import (
     MAX_RECORD,
+    Merged,
     decode_any,
     decode_record,
     decode_state,
@@ -156,6 +157,15 @@ class Folder:
         with os.scandir(self.root) as entries:
             return {entry.name for entry in entries if is_record_name(entry.name)}
 
+    def orphans(self) -> set[str]:
+        """The names of records that are gone and have left a state behind."""
+        try:
+            with os.scandir(self._states) as entries:
+                states = {entry.name for entry in entries if is_record_name(entry.name)}
+        except FileNotFoundError:
+            return set()
+        return states - self.names()
+
     def survey(self) -> Survey:
         """All records, readable or not."""
         dids, broken = set(), []
@@ -203,8 +213,8 @@ class Folder:
         durable.sweep(self.root)
         durable.sweep(self._states)
 
-    def save(self, session: OAuthSession, now: float) -> None:
-        """See `idiolectd.ports.OAuthTokenStore.save`."""
+    def save(self, session: OAuthSession, now: float) -> Merged:
+        """See `idiolectd.ports.OAuthTokenStore.save`; returns what was stored."""
         did = session.did
         found = self.locate(did)
         merged = merge_save(session, found.session, self.state(did, now), now)
@@ -218,6 +228,7 @@ class Folder:
         else:
             self._write_state(did, merged.state)
             self._write_record(found, merged.session)
+        return merged
 
     def commit(
         self,
@@ -239,8 +250,6 @@ class Folder:
         stored = found.readable()
         merged = merge_commit(stored, read, state, tokens)
         if isinstance(merged, Committed):
-            if merged is Committed.GONE:
-                self._remove_state(read.did)
             return merged
         # The state first. A crash after it leaves a record with a token that the state calls spent,
         # beside the last good record, which holds the new tokens: `adopt` puts them back. The other
@@ -251,6 +260,14 @@ class Folder:
             as_read = stored is not None and is_as_read(stored, read, state)
             self._write_record(found, merged, own_write if as_read else None)
         return Committed.DONE
+
+    def forget(self, did: str) -> bool:
+        """See `idiolectd.ports.SharedStore.forget`."""
+        found = self.locate(did)
+        if found.session is not None or found.damage is not None:
+            return False
+        self._remove_state(did)
+        return True
 
     def delete(self, did: str) -> None:
         """See `idiolectd.ports.OAuthTokenStore.delete`."""

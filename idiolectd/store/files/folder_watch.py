@@ -77,7 +77,7 @@ class FolderWatch:
         # The look-out first, the list second: what happens between the two is told twice, not never.
         self._source = _source(self._folder)
         self._names = self._folder.names()
-        self._pending.add(self._dids_of(self._names))
+        self._pending.add(self._dids_of(self._names | self._folder.orphans()))
 
     async def wait_changed(self) -> list[str]:
         """See `idiolectd.ports.Watch.wait_changed`."""

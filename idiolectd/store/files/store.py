@@ -153,6 +153,11 @@ class FilesystemOAuthTokenStore:
             await self._locks.confirm_claim(did)
         return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
 
+    async def forget(self, did: str) -> bool:
+        """See `SharedStore.forget`."""
+        did = parse_did(did)
+        return await self._write(f"can't forget {did}", self._forget, did)
+
     async def due(self, before: float, *, limit: int) -> list[Due]:
         """See `SharedStore.due`."""
         await anyio.lowlevel.checkpoint()
@@ -199,24 +204,24 @@ class FilesystemOAuthTokenStore:
         return await anyio.to_thread.run_sync(work, *args)
 
     async def _save(self, did: str, session: OAuthSession) -> None:
-        await self._in_thread(self._folder.save, session, self._clock.now())
-        self._schedule.put(did, None)
+        self._schedule.put_saved(did, await self._in_thread(self._folder.save, session, self._clock.now()))
 
     async def _delete(self, did: str) -> None:
         await self._in_thread(self._folder.delete, did)
         self._schedule.put(did, None)
 
+    async def _forget(self, did: str) -> bool:
+        is_gone = await self._in_thread(self._folder.forget, did)
+        if is_gone:
+            self._schedule.put(did, None)
+        return is_gone
+
     async def _commit(
         self, did: str, read: OAuthSession, state: RefreshState, tokens: Tokens | None, due: Due | None
     ) -> Committed:
         done = await self._in_thread(self._folder.commit, read, state, tokens, self._own_write)
-        match done:
-            case Committed.DONE:
-                self._schedule.put(did, due)
-            case Committed.GONE:
-                self._schedule.put(did, None)
-            case Committed.SUPERSEDED:
-                pass
+        if done is Committed.DONE:
+            self._schedule.put(did, due)
         return done
 
     def _own_write(self, name: str, written: os.stat_result) -> None:

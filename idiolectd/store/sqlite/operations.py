@@ -61,7 +61,14 @@ class Delete:
     did: str
 
 
-Operation = Save | Commit | Delete
+@dataclass(frozen=True)
+class Forget:
+    """See `idiolectd.ports.SharedStore.forget`."""
+
+    did: str
+
+
+Operation = Save | Commit | Delete | Forget
 
 
 @dataclass(frozen=True)
@@ -121,16 +128,19 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Plan:
         case Save(session):
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
-            return Plan(
-                did, ((schema.PUT_RECORD, (did, record)), _put_state(did, merged.state, None, stale=True))
-            )
+            put_line = schema.PUT_STATE_KEEPING_LINE if merged.keeps_line else schema.PUT_STATE_STALE
+            values = _state_values(did, merged.state, merged.line)
+            return Plan(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
+        case Forget():
+            # An unreadable record is one, too.
+            if stored.record is not None:
+                return Plan(did, ())
+            return Plan(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
         case Commit(read, state, tokens, due):
             found = stored.session(place, did)
             outcome = merge_commit(found, read, state, tokens)
-            if found is None:
-                return Plan(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
-            if isinstance(outcome, Committed):
-                return Plan(did, (), answer=outcome)
+            if found is None or isinstance(outcome, Committed):
+                return Plan(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)
             as_read = is_as_read(found, read, state)
             put_state = _put_state(did, state, due, stale=not as_read)
             if tokens is None:
@@ -182,7 +192,9 @@ def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
 
 
 def _put_state(did: str, state: RefreshState, due: Due | None, *, stale: bool) -> Statement:
-    sql = schema.PUT_STATE_STALE if stale else schema.PUT_STATE
+    return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, _state_values(did, state, due)
+
+
+def _state_values(did: str, state: RefreshState, due: Due | None) -> tuple[Value, ...]:
     line = (None, None, None) if due is None else (due.at, due.expires_at, due.lane)
-    text = state.to_json().encode(errors="backslashreplace").decode()
-    return sql, (did, text, *line)
+    return did, state.to_json().encode(errors="backslashreplace").decode(), *line

@@ -106,4 +106,11 @@ _PUT_STATE = (
 PUT_STATE = _PUT_STATE.format(seq="(SELECT seq FROM idiolectd_changes WHERE did = ?1)")
 # The line is not to be relied on: somebody else's change has not been looked at yet.
 PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
+# For a save that left the tokens alone: the line that is given counts only where there was none.
+PUT_STATE_KEEPING_LINE = (
+    "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "
+    "VALUES (?1, ?2, NULL, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
+    "seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
+    "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
+)
 DELETE_STATE = "DELETE FROM idiolectd_state WHERE did = ?"

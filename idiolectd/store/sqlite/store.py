@@ -31,7 +31,7 @@ from idiolectd.store.sqlite.database import runtime_dir_of
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.island import Island
 from idiolectd.store.sqlite.look_out import LookOut, SchemaMoved
-from idiolectd.store.sqlite.operations import Commit, Delete, Operation, Save, place_of
+from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save, place_of
 from idiolectd.store.sqlite.reader import Reader
 from idiolectd.store.sqlite.writer import Answer, Writer
 from idiolectd.store.trouble import translated
@@ -173,6 +173,11 @@ class SqliteOAuthTokenStore:
         if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
             await self._locks.confirm_claim(did)
         return await self._write(did, Commit(read, state, tokens, due))
+
+    async def forget(self, did: str) -> bool:
+        """See `SharedStore.forget`."""
+        did = parse_did(did)
+        return await self._write(did, Forget(did)) is Committed.GONE
 
     async def due(self, before: float, *, limit: int) -> list[Due]:
         """See `SharedStore.due`."""

@@ -1,6 +1,17 @@
 """The bugs that `tests.torture.planted` plants, by where they are."""
 
-from tests.torture.plants import disk, judging, locks, losing, network, scheduling, secrecy, sending, shared
+from tests.torture.plants import (
+    disk,
+    judging,
+    locks,
+    losing,
+    network,
+    scheduling,
+    secrecy,
+    sending,
+    shared,
+    silence,
+)
 from tests.torture.plants.plant import Edit, MisfitError, Plant, plant_into, take_out
 
 PLANTS: tuple[Plant, ...] = (
@@ -13,6 +24,7 @@ PLANTS: tuple[Plant, ...] = (
     *scheduling.PLANTS,
     *secrecy.PLANTS,
     *shared.PLANTS,
+    *silence.PLANTS,
 )
 
 __all__ = ["PLANTS", "Edit", "MisfitError", "Plant", "plant_into", "take_out"]

@@ -242,7 +242,7 @@ PLANTS = (
             Edit("store/files/folder_watch", "def start(self)", "def start(self, is_known)"),
             Edit(
                 "store/files/folder_watch",
-                "self._pending.add(self._dids_of(self._names))",
+                "self._pending.add(self._dids_of(self._names | self._folder.orphans()))",
                 "self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))",
             ),
             Edit(

@@ -26,12 +26,8 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "            held = await self._take(what, byte, deadline, longest_pause)\n"
-                "            try:\n"
-                "                yield\n"
-                "            finally:\n"
-                "                held.release()\n",
-                "            yield\n",
+                "            held = await self._take(what, byte, deadline, longest_pause)\n",
+                "            held = HeldLock(-1, self._file)\n",
             ),
         ),
         (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),

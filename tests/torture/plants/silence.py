@@ -1,0 +1,74 @@
+"""Bugs by which a session would expire without a word, or be taken for logged out."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_CONTRACT = "tests/store/test_contract.py::"
+_SILENCE = "tests/scheduler/test_silence.py::"
+
+PLANTS = (
+    Plant(
+        "save wipes the line",
+        11,
+        "a client changes a handle, and nobody refreshes the session any more",
+        (
+            Edit(
+                "store/merge",
+                "        keeps_line=is_dead or state.next_attempt_at is not None,\n",
+                "        keeps_line=False,\n",
+            ),
+            Edit(
+                "store/merge", "        line=None if rests else Due(", "        line=None if True else Due("
+            ),
+        ),
+        (_CONTRACT + "test_a_save_that_keeps_the_tokens_keeps_the_line[trio-sqlite]",),
+        short=True,
+    ),
+    Plant(
+        "save leaves the session without a line",
+        11,
+        "a line that an older version wiped is never made again",
+        (Edit("store/sqlite/schema", "due_at = coalesce(due_at, excluded.due_at)", "due_at = due_at"),),
+        (_CONTRACT + "test_a_save_leaves_a_line_where_there_was_none[trio-sqlite]",),
+    ),
+    Plant(
+        "used token put back without a plan",
+        11,
+        "the session is undone and never planned",
+        (Edit("refresh/notice", " or adopted.state.next_attempt_at is None:", ":"),),
+        ("tests/refresh/test_engine.py::test_a_used_token_that_is_put_back_before_the_plan_is_made[trio]",),
+    ),
+    Plant(
+        "missing record is a logout at once",
+        5,
+        "new tokens are revoked because a foreign program replaces the record",
+        (
+            Edit(
+                "refresh/sending",
+                "        if committed is Committed.GONE:\n",
+                "        if committed is None:\n",
+            ),
+        ),
+        (_SILENCE + "test_a_record_that_is_replaced_by_removing_it_first_is_no_logout",),
+        short=True,
+    ),
+    Plant(
+        "missing record forgotten at once",
+        5,
+        "a pause and the pins are lost because a foreign program replaces the record",
+        (Edit("refresh/notice", "        if left > 0:\n", "        if left > STAYS_AWAY:\n"),),
+        (_SILENCE + "test_a_removed_record_that_comes_back_keeps_what_is_known",),
+    ),
+    Plant(
+        "commit forgets what has no record",
+        5,
+        "a state is lost because a foreign program replaces the record",
+        (
+            Edit(
+                "store/sqlite/operations",
+                "                return Plan(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
+                "                return Plan(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
+            ),
+        ),
+        (_CONTRACT + "test_a_record_that_is_gone_is_forgotten_only_when_asked[trio-sqlite]",),
+    ),
+)
