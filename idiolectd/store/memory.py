@@ -63,7 +63,7 @@ class InMemoryOAuthTokenStore:
         )
         self._records[did] = encode_record(merged.session, place=self._place(did))
         self._states[did] = merged.state.to_json()
-        self._schedule.put_saved(did, merged)
+        self._schedule.put_saved(did, merged.line, keep=merged.keeps_line)
         self._report(did)
 
     async def load(self, did: str) -> OAuthSession | None:

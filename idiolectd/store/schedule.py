@@ -6,7 +6,6 @@ What is lost with the process is found again: a look-out's first answer names ev
 from bisect import bisect_left, insort
 
 from idiolectd.ports import NOWHERE, Due
-from idiolectd.store.merge import Merged
 
 
 class DueIndex:
@@ -37,10 +36,10 @@ class DueIndex:
             self._of[did] = line
             insort(self._sorted, line)
 
-    def put_saved(self, did: str, merged: Merged) -> None:
-        """What a save makes of the line of a DID."""
-        if not (merged.keeps_line and did in self):
-            self.put(did, merged.line)
+    def put_saved(self, did: str, line: Due | None, *, keep: bool) -> None:
+        """What a save makes of the line of a DID: another, or the same as before if there is one to keep."""
+        if not (keep and did in self):
+            self.put(did, line)
 
     def before(self, time: float, limit: int) -> list[Due]:
         """The lines with ``at < time``, soonest first."""

@@ -204,7 +204,8 @@ class FilesystemOAuthTokenStore:
         return await anyio.to_thread.run_sync(work, *args)
 
     async def _save(self, did: str, session: OAuthSession) -> None:
-        self._schedule.put_saved(did, await self._in_thread(self._folder.save, session, self._clock.now()))
+        merged = await self._in_thread(self._folder.save, session, self._clock.now())
+        self._schedule.put_saved(did, merged.line, keep=merged.keeps_line)
 
     async def _delete(self, did: str) -> None:
         await self._in_thread(self._folder.delete, did)
