@@ -5,8 +5,9 @@ there is one of it for asyncio, trio and threads, and no twin: `idiolectd.auth.s
 is asked, in whichever way its caller can.
 
 The way: load → check the host → (renew, if allowed and about to end) → make the body repeatable →
-sign → send → judge. Refused for its nonce or its time: signed anew, once. Refused for its token: wait
-until the *record* holds another, and repeat. Rules:
+sign → send → judge. Refused for its nonce or its time: signed anew. Refused for its token: wait until the
+*record* holds another, and repeat. Refused in words that may mean its token: look for a moment whether
+the record holds another, else the refusal is the caller's. Rules:
 
 * No lock is taken and no record written here, and no refresh token leaves.
 * A request is repeated only after a refusal for its token or its proof: nothing was done then.
@@ -22,12 +23,13 @@ import httpx
 
 from idiolectd.auth.destination import check_destination
 from idiolectd.auth.headers import auth_headers
-from idiolectd.auth.refusals import STATUSES, Refusal, refusal_of
+from idiolectd.auth.refusals import STATUSES, Refusal, error_in, refusal_of
 from idiolectd.auth.servers import Servers
 from idiolectd.clock import Clock
 from idiolectd.errors import BodyUsedUp, LockBusy, RecordError, RefreshFailed
 from idiolectd.http import origin
 from idiolectd.oauth.refresher import GET_SESSION
+from idiolectd.oauth.repeats import Repeats
 from idiolectd.policy import is_needed
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, TokenTimes
@@ -40,6 +42,10 @@ _SMALL_BODY = 8 * 1024 * 1024
 
 # Between looks at the record: a rotation is written some milliseconds after the server made it.
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.25
+
+# How long a refusal that may mean the token is kept from the caller: as long as a rotation takes to be
+# written, on a slow disk.
+_MOMENT = 1.0
 
 # How many tokens one request is tried with: its first, the next one, and two more if the session was
 # refreshed again just then. Whoever rotates faster than that is broken.
@@ -170,12 +176,15 @@ class Exchange:
         """Sends until the token is taken; returns the session whose it was."""
         while True:
             refusal = yield from self._sent(request, session, repeat=True)
-            if refusal is not Refusal.TOKEN:
+            if refusal not in (Refusal.TOKEN, Refusal.PERHAPS):
                 return session
-            self._refused.add(session.access_jwt)
-            if len(self._refused) == _TOKENS:
-                raise (yield Explain(session, _TOKENS, self._waited))
-            session = yield from self._newer()
+            certain = refusal is Refusal.TOKEN
+            newer = yield from self._newer(session, certain=certain)
+            if newer is None and certain:
+                raise (yield Explain(session, len(self._refused), self._waited))
+            if newer is None:
+                return session  # for another reason, or none that could be told: the caller's to see
+            session = newer
 
     def _answered_at_once(self, session: OAuthSession) -> Steps[None]:
         """Sends what can be sent only once, right after a question that costs nothing to repeat."""
@@ -184,39 +193,42 @@ class Exchange:
         question = httpx.Request("GET", server + GET_SESSION, extensions=self._request.extensions)
         session = yield from self._answered(question, session)
         refusal = yield from self._sent(self._request, session, repeat=False)
-        if refusal in (Refusal.TOKEN, Refusal.NONCE):
+        if refusal is Refusal.PERHAPS and (yield from self._newer(session, certain=False)) is None:
+            return
+        if refusal is not None:
+            what = "nonce" if refusal is Refusal.NONCE else "token"
             raise BodyUsedUp(
-                f"{server} refused the request for its {refusal.name.lower()}, and its body"
+                f"{server} refused the request for its {what}, and its body"
                 " can't be sent a second time: send the request again (or give its content as bytes)"
             )
 
     def _sent(self, request: httpx.Request, session: OAuthSession, *, repeat: bool) -> Steps[Refusal | None]:
-        """Signs and sends; once more if the answer brought the nonce or the time that was wrong."""
+        """Signs and sends; again if the answer brought the nonce or the time that was wrong."""
         check_destination(session, str(request.url), self._terms.also)
         server = origin(str(request.url))
-        repeatable = {Refusal.NONCE, Refusal.PROOF} if repeat else set()
+        repeats = Repeats(self._servers.nonce(server), self._servers.skew(server))
         while True:
-            nonce, skew, sent_at = self._servers.nonce(server), self._servers.skew(server), self._clock.now()
-            self._sign(request, session, nonce, sent_at + skew)
+            sent_at = self._clock.now()
+            self._sign(request, session, repeats.nonce, sent_at + self._servers.skew(server))
             answer: httpx.Response = yield Send(request)
             if origin(str(answer.url)) != server:
                 return None  # the client followed a redirect: who answered knows nothing of the token
             self._servers.learn(server, answer, sent_at=sent_at, received_at=self._clock.now())
-            refusal = yield from self._judged(answer, session, server)
-            known = (nonce, skew) == (self._servers.nonce(server), self._servers.skew(server))
-            if refusal not in repeatable or known:
-                return refusal
-            repeatable.discard(refusal)
+            if answer.status_code not in STATUSES:
+                return None
+            yield ReadBody(answer)
+            error, skew = error_in(answer), self._servers.skew(server)
+            if (
+                repeat
+                and session.kind == "dpop"
+                and repeats.allows(answer.status_code, error, nonce=self._servers.nonce(server), skew=skew)
+            ):
+                continue
+            return refusal_of(answer, error, session, now=self._clock.now() + skew)
 
     def _sign(self, request: httpx.Request, session: OAuthSession, nonce: str | None, now: float) -> None:
         request.headers.pop("DPoP", None)  # a login may have changed the kind of session
         request.headers.update(auth_headers(session, request.method, str(request.url), nonce=nonce, now=now))
-
-    def _judged(self, answer: httpx.Response, session: OAuthSession, server: str) -> Steps[Refusal | None]:
-        if answer.status_code not in STATUSES:
-            return None
-        yield ReadBody(answer)
-        return refusal_of(answer, session, now=self._clock.now() + self._servers.skew(server))
 
     # The record ------------------------------------------------------------------------------
 
@@ -229,19 +241,28 @@ class Exchange:
             session = yield Load()
         return session
 
-    def _newer(self) -> Steps[OAuthSession]:
-        """Waits until the record holds a token that was not refused yet."""
+    def _newer(self, refused: OAuthSession, *, certain: bool) -> Steps[OAuthSession | None]:
+        """Waits until the record holds a token that was not refused yet; None: it does not in time.
+
+        Args:
+            refused: whose token was.
+            certain: it was for the token; else the record is watched for a moment only.
+        """
+        self._refused.add(refused.access_jwt)
+        if len(self._refused) == _TOKENS:
+            return None
         pause = _FIRST_PAUSE
+        until = self._terms.patience if certain else min(self._terms.patience, self._waited + _MOMENT)
         while True:
             session = yield from self._load()
             if session.access_jwt not in self._refused:
                 return session
-            if self._may_renew and (yield Renew(session.access_jwt)):
+            if certain and self._may_renew and (yield Renew(session.access_jwt)):
                 self._may_renew = False
                 continue
-            left = self._terms.patience - self._waited
+            left = until - self._waited
             if left <= 0:
-                raise (yield Explain(session, len(self._refused), self._waited))
+                return None
             yield Pause(min(pause, left))
             self._waited += min(pause, left)
             pause = min(pause * 1.5, _LAST_PAUSE)

@@ -18,38 +18,49 @@ from idiolectd.session import OAuthSession
 STATUSES = (400, 401)
 
 
+# XRPC's words for a token that is not taken. Some methods say the same of tokens that come by e-mail.
+_TOKEN_WORDS = ("ExpiredToken", "InvalidToken")
+
+# Refusals of requests whose token is taken: another one would not help.
+_NOT_THE_TOKEN = ("AccountTakedown", "AccountDeactivated", "AccountSuspended")
+
+
 class Refusal(Enum):
     """Why a request was refused that might be taken the next time."""
 
     NONCE = auto()  # it wants another DPoP nonce, which came along (RFC 9449, section 9)
-    PROOF = auto()  # it does not take the proof; perhaps for its time
     TOKEN = auto()  # it does not take the access token (RFC 6750, section 3.1)
+    PERHAPS = auto()  # it may not take the access token; servers say so in many words
 
 
-def refusal_of(answer: httpx.Response, session: OAuthSession, *, now: float) -> Refusal | None:
+def refusal_of(
+    answer: httpx.Response, error: str | None, session: OAuthSession, *, now: float
+) -> Refusal | None:
     """Judges an answer whose body has been read; None: its reason is another one, or it is none.
 
     Args:
         answer: what came.
+        error: the error code in it (`error_in`).
         session: whose token went along.
         now: the server's clock, if the answer does not tell it; seconds since the epoch.
     """
-    if answer.status_code not in STATUSES:
+    if answer.status_code not in STATUSES or error in _NOT_THE_TOKEN:
         return None
+    if error == "use_dpop_nonce":
+        return Refusal.NONCE
+    if error == "invalid_token":
+        return Refusal.TOKEN
+    if error == "ExpiredToken" and _is_over(session, http_date(answer.headers.get("date", "")) or now):
+        return Refusal.TOKEN
+    if answer.status_code == 401 or error in _TOKEN_WORDS:
+        return Refusal.PERHAPS
+    return None
+
+
+def error_in(answer: httpx.Response) -> str | None:
+    """The error code of an answer whose body has been read, if it holds one."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    match dpop.error_of(Response(answer.status_code, headers, answer.content)):
-        case "use_dpop_nonce":
-            return Refusal.NONCE
-        case "invalid_dpop_proof":
-            return Refusal.PROOF
-        case "invalid_token":
-            return Refusal.TOKEN
-        # XRPC's word for it, and also for the tokens that some methods take from e-mails: it is about
-        # ours only if ours is over.
-        case "ExpiredToken" if _is_over(session, http_date(headers.get("date", "")) or now):
-            return Refusal.TOKEN
-        case _:
-            return None
+    return dpop.error_of(Response(answer.status_code, headers, answer.content))
 
 
 def _is_over(session: OAuthSession, now: float) -> bool:

@@ -7,6 +7,7 @@ tokens and no protocols: those are `oauth` and `xrpc`. `refusals` is where both 
 table of errors.
 """
 
+from idiolectd.http.challenges import Challenge, parse_challenges
 from idiolectd.http.client import HttpClient
 from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.lanes import LaneTransport
@@ -14,6 +15,7 @@ from idiolectd.http.refusals import Refusal, judge_failure, judge_refusal, safe_
 from idiolectd.http.response import Response, retry_after, text_member
 
 __all__ = [
+    "Challenge",
     "HttpClient",
     "LaneTransport",
     "NetworkPolicy",
@@ -24,6 +26,7 @@ __all__ = [
     "judge_failure",
     "judge_refusal",
     "origin",
+    "parse_challenges",
     "retry_after",
     "safe_text",
     "text_member",

@@ -7,20 +7,18 @@ clock as far as it is known.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from idiolectd.errors import SessionError
-from idiolectd.http import HttpClient, Refusal, Response, origin
+from idiolectd.http import HttpClient, Refusal, Response, origin, parse_challenges
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
+from idiolectd.oauth.repeats import Repeats
 
 # Parsing a key takes twice the time of signing with it, and one refresh needs it several times.
 _KEYS_KEPT = 256
-
-_CHALLENGE_ERROR = re.compile(r'\berror="([^"\\]*)"')
 
 
 class DpopKey(SigningKey):
@@ -83,9 +81,7 @@ async def request(
     access_token: str | None = None,
     form: Callable[[], Mapping[str, str]] | None = None,
 ) -> Response:
-    """Sends a request with a proof, and once more if the server asks for another nonce or time.
-
-    Both refusals come before anything is consumed; the first answer brought what was missing.
+    """Sends a request with a proof, and again if the server asks for another nonce or time (`Repeats`).
 
     Args:
         http: sends it.
@@ -99,15 +95,13 @@ async def request(
         NotSent: nothing was sent, or only what was refused for its nonce.
         Unclear: as `HttpClient.request`.
     """
-    nonce, skew = http.nonces.get(nonce_key(url, access_token)), http.skew(origin(url))
-    response = await _send(http, key, method, url, access_token, form)
-    brought_nonce = http.nonces.get(nonce_key(url, access_token)) not in (None, nonce)
-    brought_time = http.skew(origin(url)) != skew
-    if (asks_for_nonce(response) and brought_nonce) or (
-        error_of(response) == "invalid_dpop_proof" and brought_time
-    ):
-        response = await _send(http, key, method, url, access_token, form)
-    return response
+    server = nonce_key(url, access_token)
+    repeats = Repeats(http.nonces.get(server), http.skew(origin(url)))
+    while True:
+        response = await _send(http, key, method, url, access_token, form, repeats.nonce)
+        newest, skew = http.nonces.get(server), http.skew(origin(url))
+        if not repeats.allows(response.status, error_of(response), nonce=newest, skew=skew):
+            return response
 
 
 async def _send(
@@ -117,15 +111,14 @@ async def _send(
     url: str,
     access_token: str | None,
     form: Callable[[], Mapping[str, str]] | None,
+    nonce: str | None,
 ) -> Response:
-    server = nonce_key(url, access_token)
-    nonce = http.nonces.get(server)
     proof = key.proof(htm=method, htu=url, iat=http.server_now(url), nonce=nonce, access_token=access_token)
     headers = {"DPoP": proof}
     if access_token is not None:
         headers["Authorization"] = f"DPoP {access_token}"
     response = await http.request(method, url, headers=headers, form=form() if form else None)
-    http.nonces.take(server, response.headers.get("dpop-nonce"))
+    http.nonces.take(nonce_key(url, access_token), response.headers.get("dpop-nonce"))
     return response
 
 
@@ -134,14 +127,12 @@ def nonce_key(url: str, access_token: str | None = None) -> str:
     return origin(url) if access_token is None else f"{origin(url)} pds"
 
 
-def asks_for_nonce(response: Response) -> bool:
-    """Whether a server wants another nonce (RFC 9449, sections 8 and 9)."""
-    return error_of(response) == "use_dpop_nonce"
-
-
 def error_of(response: Response) -> str | None:
     """The error code of a refusal: a PDS puts it into `WWW-Authenticate`, everybody into the body."""
     if not 400 <= response.status < 500:
         return None
-    challenge = _CHALLENGE_ERROR.search(response.headers.get("www-authenticate", ""))
-    return challenge.group(1) if challenge else Refusal.found(response, "message").error
+    challenges = parse_challenges(response.headers.get("www-authenticate", ""))
+    # A PDS names each scheme that it takes; the DPoP one speaks of proofs.
+    challenges.sort(key=lambda challenge: challenge.scheme != "dpop")
+    found = (error for one in challenges if (error := one.parameters.get("error")))
+    return next(found, None) or Refusal.found(response, "message").error

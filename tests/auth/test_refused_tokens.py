@@ -23,7 +23,7 @@ from tests.auth.support import (
     refused_tokens,
 )
 from tests.simulator import Fault
-from tests.simulator.wire import Request, json_response
+from tests.simulator.wire import Request, Response, json_response
 
 
 def test_a_rotation_is_adopted_at_once(way: Way, world: World) -> None:
@@ -163,9 +163,50 @@ def test_an_expired_legacy_token_is_waited_for(way: Way, legacy: World) -> None:
 def test_another_token_in_the_same_words_is_the_callers(way: Way, legacy: World, error: str) -> None:
     """confirmEmail says ExpiredToken of the token in its body: ours lives, so the answer is passed on."""
     legacy.wire.before = lambda _n, _r: json_response(400, {"error": error, "message": "Token is bad"})
-    answer = legacy.fetch(way, legacy.auth(patience=LONG), "POST", CREATE_RECORD, json={})
+    answer = legacy.fetch(way, legacy.auth(patience=0.1), "POST", CREATE_RECORD, json={})
     assert (answer.status_code, answer.json()["error"]) == (400, error)
     assert len(legacy.wire.requests) == 1
+
+
+# What servers say of a token that was rotated just now: status, WWW-Authenticate, body.
+ROTATED = {
+    "millipds": (401, None, b"revoked token"),
+    "pegasus": (400, None, b'{"error":"ExpiredToken","message":"Token has been revoked"}'),
+    "an older word": (400, None, b'{"error":"InvalidToken","message":"no"}'),
+    "no word at all": (401, None, b""),
+    "without quotes": (401, "DPoP error=invalid_token", b""),
+    "in capitals": (401, 'DPOP Realm="x" , ERROR = "invalid_token"', b""),
+    "with escapes": (401, 'DPoP error="invalid\\_token"', b""),
+    "behind another scheme": (401, 'Basic realm="a, error=", DPoP algs="ES256", error="invalid_token"', b""),
+    "an edge's page": (401, None, b"<html>Unauthorized</html>"),
+}
+
+
+@pytest.mark.parametrize("words", ROTATED)
+def test_a_rotation_is_seen_in_any_words(way: Way, world: World, words: str) -> None:
+    """Whatever a server says of the old token: before the caller hears it, the record is looked at."""
+    world.fetch(way, world.auth())
+    old = world.record["accessJwt"]
+    status, challenge, body = ROTATED[words]
+    fields = [("WWW-Authenticate", challenge)] if challenge else []
+
+    def refuse(_number: int, request: Request) -> Response | None:
+        return Response(status, fields, body) if old in (request.get("authorization") or "") else None
+
+    world.wire.before = refuse
+    world.rotate()
+    saving = world.store_later(0.1)
+    assert world.fetch(way, world.auth(patience=LONG)).status_code == 200
+    saving.join()
+
+
+def test_an_unclear_refusal_is_the_callers_in_the_end(way: Way, world: World) -> None:
+    """It is passed on untouched if the record brings nothing new; a known reason at once."""
+    world.fetch(way, world.auth())
+    world.wire.before = lambda _n, _r: Response(401, [], b"revoked token")
+    answer = world.fetch(way, world.auth(patience=0.1))
+    assert (answer.status_code, answer.text) == (401, "revoked token")
+    assert len(world.wire.requests) == 3  # with the two of the nonce
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 503])
@@ -176,7 +217,7 @@ def test_other_refusals_are_the_callers(way: Way, world: World, status: int) -> 
     world.sim.faults.add(Fault("respond", "getSession", status=status, body=b"<html>\xff"))
     faulty = world.sim.faults
     world.wire.before = lambda _n, r: found.response if (found := faulty.take(r)) else None
-    answer = world.fetch(way, world.auth(patience=LONG))
+    answer = world.fetch(way, world.auth(patience=0.1 if status == 401 else LONG))
     assert (answer.status_code, answer.content) == (status, b"<html>\xff")
     assert len(world.wire.requests) == before + 1
 

@@ -1,5 +1,6 @@
 """`SessionAuth` signs: proofs, nonces, clocks. With each kind of client."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,8 +79,8 @@ def test_a_success_brings_the_next_nonce(way: Way, world: World) -> None:
     assert world.sim.counters.nonce_requests == 1
 
 
-def test_a_nonce_is_asked_for_once(way: Way, world: World) -> None:
-    """A server that always wants another nonce gets two requests, and the caller its answer."""
+def test_nonces_without_end_are_given_up(way: Way, world: World) -> None:
+    """A server that always wants another nonce gets four requests, and the caller its answer."""
     nonces = iter(range(100))
 
     def refuse(_number: int, _request: Request) -> Response:
@@ -92,7 +93,28 @@ def test_a_nonce_is_asked_for_once(way: Way, world: World) -> None:
 
     world.wire.before = refuse
     assert world.fetch(way, world.auth()).status_code == 401
-    assert len(world.wire.requests) == 2
+    assert len(world.wire.requests) == 4
+
+
+@pytest.mark.parametrize("turns", ["ab", "aab", "abb"])
+def test_nodes_with_nonces_of_their_own(way: Way, world: World, turns: str) -> None:
+    """Behind one name every request may meet another node: the one that it meets gets its own nonce."""
+    nodes = itertools.cycle(turns)
+
+    def serve(_number: int, request: Request) -> Response | None:
+        node = next(nodes)
+        if decode(request.get("dpop") or "")[1].get("nonce") == f"nonce-{node}":
+            return json_response(200, {"did": world.did})
+        return json_response(
+            401,
+            {"error": "use_dpop_nonce", "message": "again"},
+            ("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'),
+            ("DPoP-Nonce", f"nonce-{node}"),
+        )
+
+    world.wire.before = serve
+    auth = world.auth()
+    assert [world.fetch(way, auth).status_code for _ in range(6)] == [200] * 6
 
 
 def test_a_wrong_clock_is_corrected(way: Way, tmp_path: Path) -> None:
@@ -104,6 +126,26 @@ def test_a_wrong_clock_is_corrected(way: Way, tmp_path: Path) -> None:
     assert sent <= 3
     assert world.fetch(way, auth).status_code == 200
     assert len(world.wire.requests) == sent + 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, "InvalidRequest"), (401, "invalid_token"), (401, "AuthRequired"), (400, None)]
+)
+def test_a_wrong_clock_is_corrected_whatever_the_words(
+    way: Way, world: World, status: int, error: str | None
+) -> None:
+    """Servers say in many words that a proof is of another time; what counts is the time that they bring."""
+    ahead = time.time() + 60
+
+    def serve(_number: int, request: Request) -> Response:
+        date = ("Date", formatdate(ahead, usegmt=True))
+        if abs(decode(request.get("dpop") or "")[1]["iat"] - ahead) < 10:
+            return json_response(200, {"did": world.did}, date)
+        return json_response(status, {"error": error} if error else {}, date)
+
+    world.wire.before = serve
+    assert world.fetch(way, world.auth(patience=LONG)).status_code == 200
+    assert len(world.wire.requests) == 2
 
 
 def test_a_bad_proof_is_the_callers_to_see(way: Way, world: World) -> None:

@@ -120,14 +120,11 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n    return response\n',
-                '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n'
-                "    if asks_for_nonce(response):\n"
-                "        return await _send(http, key, method, url, access_token, form)\n"
-                "    return response\n",
+                " or len(self._brought) == _NONCES:\n",
+                " or len(self._brought) == _NONCES + 99:\n",
             ),
         ),
-        (_SEND + "test_a_server_that_always_asks_for_a_nonce_is_asked_twice[trio]",),
+        (_SEND + "test_a_server_that_always_asks_for_a_nonce_is_given_up[trio]",),
     ),
     Plant(
         "assertion used twice",
@@ -146,7 +143,13 @@ PLANTS = (
         "nonce thrown away",
         7,
         "every refresh takes two requests",
-        (Edit("oauth", '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n', ""),),
+        (
+            Edit(
+                "oauth",
+                '    http.nonces.take(nonce_key(url, access_token), response.headers.get("dpop-nonce"))\n',
+                "",
+            ),
+        ),
         (_SEND + "test_a_nonce_is_asked_for_once_and_shared[trio]",),
     ),
     Plant(
@@ -267,5 +270,41 @@ PLANTS = (
             ),
         ),
         ("tests/http/test_client.py::test_a_slow_drip_meets_the_deadline[trio]",),
+    ),
+    Plant(
+        "unclear refusals passed on at once",
+        1,
+        "clients of a server with words of its own see every rotation",
+        (Edit("auth/refusals", "        return Refusal.PERHAPS\n", "        return None\n"),),
+        ("tests/auth/test_refused_tokens.py::test_a_rotation_is_seen_in_any_words[trio-millipds]",),
+    ),
+    Plant(
+        "one spelling of a challenge",
+        1,
+        "a refused token is not recognized, and the client meets it",
+        (Edit("http/challenges", "name.lower(), token", "name, token"),),
+        ("tests/http/test_challenges.py::test_every_legal_spelling_is_read",),
+    ),
+    Plant(
+        "the newest nonce only",
+        7,
+        "two nodes with nonces of their own refuse in turn, without end",
+        (
+            Edit(
+                "oauth/repeats",
+                "        self.nonce = self._brought[-2] if len(self._brought) == _NONCES else newest\n",
+                "        self.nonce = newest\n",
+            ),
+        ),
+        ("tests/auth/test_signing.py::test_nodes_with_nonces_of_their_own[trio-ab]",),
+    ),
+    Plant(
+        "a wrong time in one server's words only",
+        6,
+        "a clock that is a minute off stops every call at other servers",
+        (Edit("oauth/repeats", ' and error != "invalid_grant":', ' and error == "invalid_dpop_proof":'),),
+        (
+            "tests/auth/test_signing.py::test_a_wrong_clock_is_corrected_whatever_the_words[trio-400-InvalidRequest]",
+        ),
     ),
 )
