@@ -12,10 +12,11 @@ from idiolectd.http.client import HttpClient
 from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.lanes import LaneTransport
 from idiolectd.http.refusals import Refusal, judge_failure, judge_refusal, safe_text
-from idiolectd.http.response import Response, retry_after, text_member
+from idiolectd.http.response import CutOff, Response, retry_after, text_member
 
 __all__ = [
     "Challenge",
+    "CutOff",
     "HttpClient",
     "LaneTransport",
     "NetworkPolicy",

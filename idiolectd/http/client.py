@@ -7,7 +7,6 @@ because they may quote a header, and headers hold tokens.
 
 import os
 import ssl
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -17,16 +16,22 @@ import anyio
 import httpx
 
 from idiolectd.clock import Clock
-from idiolectd.errors import NotSent, TransportError, Unclear
+from idiolectd.errors import NotSent, Unclear
 from idiolectd.events import EventSink
+from idiolectd.http.arrived import read_message, unpacked
+from idiolectd.http.exchange import Exchange
 from idiolectd.http.guard import NetworkPolicy, check_url, origin
-from idiolectd.http.lanes import SENDING, LaneTransport, Sending
+from idiolectd.http.lanes import EXCHANGE, LaneTransport
 from idiolectd.http.memory import Nonces, Skews
-from idiolectd.http.response import Response, http_date
+from idiolectd.http.response import CutOff, Response, http_date
 
 # An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
 MAX_BODY = 256 * 1024
 
+# What is kept of an answer as it came: such a body, a head, and what cuts a body into chunks.
+_MAX_KEPT = MAX_BODY + 128 * 1024
+
+# Seconds for everything together; then there is one last look (`Exchange`), for a second at most.
 DEADLINE = 30.0
 
 # Seconds. Each bounds one wait of the transport; a server that drips bytes is stopped by the deadline.
@@ -115,19 +120,31 @@ class HttpClient:
 
         Raises:
             NotSent: not one byte of the request left this machine.
+            CutOff: the same, and a part of the answer is here.
             Unclear: there is no whole answer, and the server may have acted.
         """
         check_url(url, self._policy)
         server = origin(url)
-        sending = Sending()
+        exchange = Exchange(keep=_MAX_KEPT, looks=method == "POST")
         request = httpx.Request(
             method,
             url,
             headers={**_HEADERS, **_checked(headers or {}, server)},
             data=form,
             json=json,
-            extensions={"timeout": _PHASES, SENDING: sending},
+            extensions={"timeout": _PHASES, EXCHANGE: exchange},
         )
+        with exchange.under_way():
+            answered = await self._exchange(request, exchange, server, deadline)
+        if isinstance(answered, Unclear):
+            return _recovered(exchange, answered)
+        if isinstance(answered, NotSent):
+            raise answered
+        return answered
+
+    async def _exchange(
+        self, request: httpx.Request, exchange: Exchange, server: str, deadline: float
+    ) -> Response | NotSent | Unclear:
         sent_at = self._clock.now()
         response: Response | None = None
         with anyio.move_on_after(deadline):
@@ -135,17 +152,17 @@ class HttpClient:
                 answer = await self._transport.handle_async_request(request)
                 self._learn_clock(server, answer, sent_at)
                 try:
-                    response = await _read(answer, server)
+                    response = await _read(answer, exchange, server)
                 finally:
                     # A connection that breaks now, or a deadline that strikes, changes nothing:
                     # the answer is here, or the error is on its way.
                     with suppress(*_FOREIGN):
                         await answer.aclose()
             except _FOREIGN as error:
-                raise _translated(error, server, sending) from None
+                return _translated(error, server, exchange)
         if response is None:
-            kind = Unclear if sending.possible else NotSent
-            raise kind("deadline", f"{server}: no whole answer within {deadline:g} s")
+            kind = Unclear if exchange.possible else NotSent
+            return kind("deadline", f"{server}: no whole answer within {deadline:g} s")
         return response
 
     def _learn_clock(self, server: str, answer: httpx.Response, sent_at: float) -> None:
@@ -190,7 +207,7 @@ _TEXTS = {
 }
 
 
-def _translated(error: Exception, server: str, sending: Sending) -> TransportError:
+def _translated(error: Exception, server: str, exchange: Exchange) -> NotSent | Unclear:
     code, unsent = "reset", False
     for kind, name, vouched in _CODES:
         if isinstance(error, kind):
@@ -203,7 +220,7 @@ def _translated(error: Exception, server: str, sending: Sending) -> TransportErr
         detail = getattr(cause, "verify_message", "") or cause.reason or ""
     elif cause is not None:
         detail = os.strerror(cause.errno) if cause.errno else ""
-    made = NotSent if unsent or not sending.possible else Unclear
+    made = NotSent if unsent or not exchange.possible else Unclear
     return made(code, f"{server}: {_TEXTS[code]}" + (f" ({detail})" if detail else ""))
 
 
@@ -236,7 +253,7 @@ def _checked(headers: Mapping[str, str], server: str) -> Mapping[str, str]:
     return headers
 
 
-async def _read(answer: httpx.Response, server: str) -> Response:
+async def _read(answer: httpx.Response, exchange: Exchange, server: str) -> Response:
     """The whole answer, or `Unclear` if it grows too large, packed or unpacked."""
     if not isinstance(answer.stream, httpx.AsyncByteStream):
         raise TypeError("the transport is not asynchronous")
@@ -247,26 +264,53 @@ async def _read(answer: httpx.Response, server: str) -> Response:
             if len(body) > MAX_BODY:
                 # Not `break`: a generator left in the middle is closed when it is collected,
                 # and its connection then. A cancelled one closes on its way out.
+                exchange.answered = True  # more of it is not wanted
                 reading.cancel()
-    unpacked = None if reading.cancel_called else _unpacked(bytes(body), answer.headers)
-    if unpacked is None or len(unpacked) > MAX_BODY:
-        raise Unclear("too_large", f"{server}: the answer is larger than {MAX_BODY} bytes")
+    exchange.answered = True
+    response = None
+    if not reading.cancel_called:
+        response = _response(answer.status_code, answer.headers, bytes(body))
+    if response is None:
+        raise _too_large(server)
+    message = read_message(bytes(exchange.arrived))
+    if message is not None and not message.is_whole:
+        exchange.overrun = True
+        if response.json_object() is None:  # its length may be less than what was sent
+            await exchange.last_look()
+            response = _arrived(exchange)[1] or response
+    return response
+
+
+def _recovered(exchange: Exchange, why: Unclear) -> Response:
+    """The answer, if it had arrived whole when we looked away; else raises why there is none."""
+    is_whole, response = _arrived(exchange)
+    if response is None:
+        raise why
+    if not is_whole:
+        raise CutOff(why.code, str(why), response)
+    return response
+
+
+def _arrived(exchange: Exchange) -> tuple[bool, Response | None]:
+    """What came of an answer, if there is something to read, and whether its frame is whole."""
+    message = read_message(bytes(exchange.arrived))
+    if message is None:
+        return False, None
+    return message.is_whole, _response(message.status, httpx.Headers(list(message.headers)), message.body)
+
+
+def _response(status: int, headers: httpx.Headers, body: bytes) -> Response | None:
+    """An answer without its content codings; None if it is too large then."""
+    body = unpacked(body, headers.get("content-encoding", ""), MAX_BODY)
+    if len(body) > MAX_BODY:
+        return None
     return Response(
-        status=answer.status_code,
-        headers={name.lower(): value for name, value in answer.headers.items()},
-        body=unpacked,
-        date=http_date(answer.headers.get("date", "")),
+        status=status,
+        headers={name.lower(): value for name, value in headers.items()},
+        body=body,
+        date=http_date(headers.get("date", "")),
     )
 
 
-def _unpacked(body: bytes, headers: httpx.Headers) -> bytes:
-    """The body without gzip or deflate, which some middle box may add unasked; never far above the cap.
-
-    What can't be unpacked stays as it is, and is then no JSON to anybody.
-    """
-    if headers.get("content-encoding", "identity").strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        return body
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
-    except zlib.error:
-        return body
+def _too_large(server: str) -> Unclear:
+    return Unclear("too_large", f"{server}: the answer is larger than {MAX_BODY} bytes")

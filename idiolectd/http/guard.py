@@ -9,7 +9,6 @@ the same.
 """
 
 import socket
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import (
@@ -27,6 +26,7 @@ import httpcore
 import httpx
 
 from idiolectd.errors import ConfigError, NotSent
+from idiolectd.http.exchange import ExchangeBackend
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -163,7 +163,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, policy: NetworkPolicy) -> None:
         self._policy = policy
-        self._dialler: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
+        self._dialler = ExchangeBackend()
 
     async def connect_tcp(
         self,
@@ -179,16 +179,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
                 numbers = await self._resolve(host, port)
                 for number in numbers[:-1]:
                     try:
-                        stream = await self._dialler.connect_tcp(
+                        return await self._dialler.connect_tcp(
                             number, port, _SECONDS_PER_ADDRESS, local_address, socket_options
                         )
-                        return _Stream(stream)
                     except (httpcore.ConnectError, httpcore.ConnectTimeout):
                         continue
-                stream = await self._dialler.connect_tcp(
+                return await self._dialler.connect_tcp(
                     numbers[-1], port, timeout, local_address, socket_options
                 )
-                return _Stream(stream)
         except TimeoutError:
             raise httpcore.ConnectTimeout from None
 
@@ -209,46 +207,6 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         for number in numbers:
             check_address(ip_address(number), self._policy, host)
         return numbers
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A TCP stream that is closed too if the TLS handshake on it is cancelled: httpcore forgets it then."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(
-        self,
-        max_bytes: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
-    ) -> bytes:
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(
-        self,
-        buffer: bytes,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
-    ) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._stream.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 def _parse(url: str) -> httpx.URL:

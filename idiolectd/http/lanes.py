@@ -18,6 +18,7 @@ import anyio
 import httpcore
 import httpx
 
+from idiolectd.http.exchange import Exchange, ExchangeBackend
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy, is_loopback_host
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
@@ -29,20 +30,8 @@ KEEPALIVE_SECONDS = 1.0
 _MAX_LANES = 256
 _MAX_CONNECTIONS_PER_LANE = 16
 
-# Set in a request's extensions by whoever wants to know; see `Sending`.
-SENDING = "idiolectd.sending"
-
-
-@dataclass
-class Sending:
-    """How far a request has come, for whoever must know if it may be repeated.
-
-    Attributes:
-        possible: False as soon as the transport vouches that nothing was sent yet, True again when
-            the first byte may go out. A transport that says nothing is taken to have sent.
-    """
-
-    possible: bool = True
+# Set in a request's extensions by whoever wants to know; see `Exchange`.
+EXCHANGE = "idiolectd.exchange"
 
 
 @dataclass
@@ -138,7 +127,7 @@ class LaneTransport(httpx.AsyncBaseTransport):
             max_connections=_MAX_CONNECTIONS_PER_LANE,
             keepalive_expiry=KEEPALIVE_SECONDS,
             # What is dialled with a proxy is the proxy: the operator named it, wherever it is.
-            network_backend=httpcore.AnyIOBackend() if proxy else GuardedBackend(self._policy),
+            network_backend=ExchangeBackend() if proxy else GuardedBackend(self._policy),
         )
 
 
@@ -167,15 +156,15 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _to_httpcore(request: httpx.Request) -> httpcore.Request:
-    sending = request.extensions.get(SENDING)
+    exchange = request.extensions.get(EXCHANGE)
     extensions: dict[str, Any] = dict(request.extensions)
-    if isinstance(sending, Sending):
-        sending.possible = False
+    if isinstance(exchange, Exchange):
+        exchange.possible = False
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
             # Opening a tunnel through a proxy is a request too, and not ours.
             if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
-                sending.possible = True
+                exchange.begins()
 
         extensions["trace"] = trace
     return httpcore.Request(

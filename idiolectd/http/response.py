@@ -8,6 +8,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from idiolectd.errors import Unclear
+from idiolectd.http.arrived import members
+
 # A server's wish to be left alone is honoured up to here; a wrong number must not end a session.
 _MAX_RETRY_AFTER = 86_400.0
 
@@ -35,6 +38,29 @@ class Response:
         except (ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
+
+    def members(self) -> dict[str, Any]:
+        """The members of the JSON object in the body that arrived whole, for whoever looks for tokens.
+
+        All of them if the body is a JSON object; else those in front of where it is cut off, whatever
+        else stands around the object. Nothing follows from one that is missing.
+        """
+        whole = self.json_object()
+        return members(self.body) if whole is None else whole
+
+
+class CutOff(Unclear):
+    """An answer came, and not whole: its frame is broken, or it took too long.
+
+    Nobody knows what it would have said. But if the part that came holds the new tokens, they are here.
+
+    Attributes:
+        response: what arrived.
+    """
+
+    def __init__(self, code: str, message: str, response: Response) -> None:
+        super().__init__(code, message)
+        self.response = response
 
 
 def text_member(values: Mapping[str, Any], name: str) -> str | None:
