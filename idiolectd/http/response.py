@@ -31,6 +31,11 @@ class Response:
     body: bytes = field(repr=False)
     date: float | None = None
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status says that the server has done what was asked (2xx)."""
+        return 200 <= self.status < 300
+
     def json_object(self) -> dict[str, Any] | None:
         """The body, if it is a JSON object in UTF-8; None if it is anything else."""
         try:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
-from idiolectd.http import HttpClient, Refusal, Response, retry_after, safe_text
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, retry_after, safe_text
 from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.client_auth import ClientAuth
@@ -204,7 +204,12 @@ class Authorization:
         """
         sent_at = self._clock.now()
         parameters = code_parameters(code, self._redirect_uri, self._verifier)
-        response = await self._request.post(self._http, self._request.server.token_endpoint, parameters)
+        try:
+            response = await self._request.post(self._http, self._request.server.token_endpoint, parameters)
+        except CutOff as error:
+            response = error.response
+            if not response.is_success or TokenAnswer.found(response) is None:
+                raise
         if not 200 <= response.status < 300:
             raise _refused(self.issuer, response, self._clock.now(), (code, self._verifier))
         answer = TokenAnswer.found(response)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from idiolectd.errors import SessionError
-from idiolectd.http import HttpClient, Refusal, Response, origin, parse_challenges
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, origin, parse_challenges
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.oauth.repeats import Repeats
@@ -117,8 +117,13 @@ async def _send(
     headers = {"DPoP": proof}
     if access_token is not None:
         headers["Authorization"] = f"DPoP {access_token}"
-    response = await http.request(method, url, headers=headers, form=form() if form else None)
-    http.nonces.take(nonce_key(url, access_token), response.headers.get("dpop-nonce"))
+    server = nonce_key(url, access_token)
+    try:
+        response = await http.request(method, url, headers=headers, form=form() if form else None)
+    except CutOff as error:
+        http.nonces.take(server, error.response.headers.get("dpop-nonce"))
+        raise
+    http.nonces.take(server, response.headers.get("dpop-nonce"))
     return response
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from idiolectd.clock import Clock
 from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
-from idiolectd.http import HttpClient, Response, judge_failure, origin
+from idiolectd.http import HttpClient, Response, origin
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
 from idiolectd.oauth.client_auth import (
@@ -24,7 +24,7 @@ from idiolectd.oauth.client_auth import (
 )
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
-from idiolectd.oauth.token_endpoint import read_answer, refresh_parameters
+from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
 from idiolectd.outcome import ReloginRequired, Retry, Suspended
 from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
@@ -154,10 +154,11 @@ class OAuthRefresher:
             # only copy of the new one is in the answer.
             response = await self._post(url, request, refresh_parameters(session.refresh_jwt))
         except (NotSent, Unclear) as error:
-            return judge_failure(error)
-        if 300 <= response.status < 500 and response.json_object() is None:
-            self._discovery.forget(request.server.issuer)
-        answer = read_answer(response, session, sent_at=sent_at, now=self._clock.now())
+            answer = read_cut_off(error, session, sent_at=sent_at)
+        else:
+            if 300 <= response.status < 500 and response.json_object() is None:
+                self._discovery.forget(request.server.issuer)
+            answer = read_answer(response, session, sent_at=sent_at, now=self._clock.now())
         if isinstance(answer, Arrived):
             nonce = self._http.nonces.get(dpop.nonce_key(session.pds_url, session.access_jwt))
             return replace(answer, tokens=replace(answer.tokens, dpop_nonce=nonce))

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass, field
 
 from idiolectd.clock import rfc3339
-from idiolectd.http import Refusal, Response, judge_refusal, text_member
+from idiolectd.errors import NotSent, Unclear
+from idiolectd.http import CutOff, Refusal, Response, judge_failure, judge_refusal, text_member
 from idiolectd.jose import claimed_life
 from idiolectd.outcome import Ambiguous
 from idiolectd.ports import Answer, Arrived
@@ -61,10 +62,15 @@ class TokenAnswer:
 
     @classmethod
     def found(cls, response: Response) -> "TokenAnswer | None":
-        """Reads an answer; None if there is no token in it."""
-        body = response.json_object() or {}
+        """Reads an answer; None if there is no token in it.
+
+        One that is no JSON object as a whole, or was cut off, counts if it holds the refresh token:
+        without it the other one says nothing of what became of it.
+        """
+        whole = response.json_object()
+        body = response.members() if whole is None else whole
         access_token, refresh_token = text_member(body, "access_token"), text_member(body, "refresh_token")
-        if access_token is None and refresh_token is None:
+        if refresh_token is None and (access_token is None or whole is None):
             return None
         return cls(
             access_token,
@@ -93,13 +99,29 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         sent_at: when the request left, by our clock: the new tokens are at most that old.
         now: our clock.
     """
-    if not 200 <= response.status < 300:
+    if not response.is_success:
         refusal = Refusal.found(response, "error_description")
         secrets = (session.access_jwt, session.refresh_jwt)
         return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
     found = TokenAnswer.found(response)
     if found is None:
         return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
+    return _arrived(found, session, sent_at)
+
+
+def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: float) -> Answer:
+    """What an exchange without a whole answer means for a session: tokens, if they are in what arrived.
+
+    Never a refusal: nobody knows what else the answer would have said.
+    """
+    if isinstance(error, CutOff) and error.response.is_success:
+        found = TokenAnswer.found(error.response)
+        if found is not None:
+            return _arrived(found, session, sent_at)
+    return judge_failure(error)
+
+
+def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arrived:
     # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
     # within a minute, and not in a loop.
     life = found.life if found.access_token is not None else _HALF_AN_ANSWER

@@ -3,7 +3,7 @@
 from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
-from idiolectd.http import HttpClient, Refusal, origin, retry_after, safe_text
+from idiolectd.http import CutOff, HttpClient, Refusal, origin, retry_after, safe_text
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc.tokens import read_tokens
 
@@ -30,11 +30,17 @@ async def create_session(
     """
     server = origin(pds_url)
     sent_at = clock.now()
-    response = await http.request(
-        "POST",
-        f"{server}/xrpc/com.atproto.server.createSession",
-        json={"identifier": identifier, "password": password},
-    )
+    try:
+        response = await http.request(
+            "POST",
+            f"{server}/xrpc/com.atproto.server.createSession",
+            json={"identifier": identifier, "password": password},
+        )
+    except CutOff as error:
+        response = error.response
+        answer = read_tokens(response, sent_at=sent_at)
+        if response.status != 200 or answer is None or answer.did is None:
+            raise
     if response.status != 200:
         refusal = Refusal.found(response, "message")
         code = safe_text(refusal.error or "", [password])[:64] or f"http_{response.status}"

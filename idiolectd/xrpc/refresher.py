@@ -7,11 +7,11 @@ said to have moved: the tokens are that server's own.
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
-from idiolectd.http import HttpClient, Refusal, Response, judge_failure, judge_refusal
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, judge_failure, judge_refusal
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
 from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.xrpc.tokens import read_tokens
+from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
 _REFRESH = "/xrpc/com.atproto.server.refreshSession"
 _DELETE = "/xrpc/com.atproto.server.deleteSession"
@@ -47,15 +47,18 @@ class LegacyRefresher:
         sent_at = self._clock.now()
         try:
             response = await self._post(session, _REFRESH)
+        except CutOff as error:
+            # The tokens count if they are in what came. A refusal does not: nobody knows the rest of it.
+            answer = read_tokens(error.response, sent_at=sent_at) if error.response.is_success else None
+            return judge_failure(error) if answer is None else _arrived(answer, session)
         except (NotSent, Unclear) as error:
             return judge_failure(error)
-        if not 200 <= response.status < 300:
+        if not response.is_success:
             return self._judged(session, response)
         answer = read_tokens(response, sent_at=sent_at)
         if answer is None:
             return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
-        misfit = None if answer.did == session.did else "the answer's did is not the session's"
-        return Arrived(answer.tokens, misfit)
+        return _arrived(answer, session)
 
     async def probe(self, session: OAuthSession) -> Probe:
         """Asks nobody: sending the refresh token again is safe. See `SplitRefresher.probe`."""
@@ -107,3 +110,8 @@ class LegacyRefresher:
             now=self._clock.now(),
             secrets=(session.access_jwt, session.refresh_jwt),
         )
+
+
+def _arrived(answer: SessionAnswer, session: OAuthSession) -> Arrived:
+    misfit = None if answer.did == session.did else "the answer's did is not the session's"
+    return Arrived(answer.tokens, misfit)

@@ -34,13 +34,13 @@ class SessionAnswer:
 
 
 def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
-    """Reads an answer; None if the two tokens are not in it.
+    """Reads an answer; None if the two tokens are not in it, whole. What else there is may be cut off.
 
     Args:
         response: the answer.
         sent_at: when the request left, by our clock: the tokens are at most that old.
     """
-    body = response.json_object() or {}
+    body = response.members()
     access_jwt, refresh_jwt = text_member(body, "accessJwt"), text_member(body, "refreshJwt")
     if access_jwt is None or refresh_jwt is None:
         return None
