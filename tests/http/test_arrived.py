@@ -1,0 +1,177 @@
+"""What arrived of an answer is read, however broken the frame around it is."""
+
+import gzip
+import json
+import zlib
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from idiolectd.errors import Unclear
+from idiolectd.http import CutOff, HttpClient
+from idiolectd.http.arrived import members, unpacked
+from idiolectd.http.client import MAX_BODY
+from tests.http.support import Handler, answering, listening, read_request, world
+
+pytestmark = pytest.mark.anyio
+
+TOKENS = {"access_token": "NEW-a", "token_type": "DPoP", "refresh_token": "NEW-r", "expires_in": 3600}
+JSON = json.dumps(TOKENS).encode()
+OK = b"HTTP/1.1 200 OK\r\n"
+LENGTH = b"Content-Length: %d\r\n" % len(JSON)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"%x\r\n%s\r\n" % (len(JSON), JSON)
+
+
+def packed(body: bytes, coding: bytes) -> bytes:
+    return OK + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (coding, len(body), body)
+
+
+FRAMES = {
+    "no last chunk": OK + CHUNKED + CHUNK,
+    "no terminator": OK + CHUNKED + CHUNK + b"0\r\n",
+    "a chunk without its end": OK + CHUNKED + CHUNK[:-2],
+    "a chunk cut short": OK + CHUNKED + b"fff\r\n" + JSON,
+    "chunked, and it is not": OK + CHUNKED + JSON,
+    "garbage between the chunks": OK + CHUNKED + CHUNK + b"zz\r\n",
+    "Content-Length too large": OK + b"Content-Length: 9999\r\n\r\n" + JSON,
+    "Content-Length too small": OK + b"Content-Length: 20\r\n\r\n" + JSON,
+    "two Content-Lengths": OK + b"Content-Length: 20\r\nContent-Length: 21\r\n\r\n" + JSON,
+    "no number as Content-Length": OK + b"Content-Length: all\r\n\r\n" + JSON,
+    "an unknown transfer coding": OK + b"Transfer-Encoding: gzip\r\n\r\n" + JSON,
+    "text behind": OK + b"Content-Length: %d\r\n\r\n" % (len(JSON) + 7) + JSON + b"<br />\n",
+    "text before": OK + b"Content-Length: %d\r\n\r\n" % (len(JSON) + 5) + b")]}',"[:5] + JSON,
+    "a newline that was not counted": OK + LENGTH + b"\r\n" + JSON + b"\n",
+    "cut off behind the tokens": OK + LENGTH + b"\r\n" + JSON[: JSON.index(b"NEW-r") + 6],
+    "a line that is no header": OK + b"Warning from the proxy\r\n" + LENGTH + b"\r\n" + JSON,
+    "a space in a header's name": OK + b"X Proxy: a\r\n" + LENGTH + b"\r\n" + JSON,
+    "a control character in a header": OK + b"X: a\x01b\r\n" + LENGTH + b"\r\n" + JSON,
+    "a folded first line": OK + b"  folded: a\r\n" + LENGTH + b"\r\n" + JSON,
+    "a status line of another protocol": b"ICY 200 fine\r\n" + LENGTH + b"\r\n" + JSON,
+    "HTTP/2 spelled out": b"HTTP/2 200\r\n" + LENGTH + b"\r\n" + JSON,
+    "a broken head behind an interim one": b"HTTP/1.1 103 Hint\r\n\r\n"
+    + OK
+    + b"a\r\n"
+    + LENGTH
+    + b"\r\n"
+    + JSON,
+    "a broken head and chunks": OK + b"no header\r\n" + CHUNKED + CHUNK + b"0\r\n\r\n",
+    "a head above the limit": OK + b"A: " + b"x" * 110_000 + b"\r\n" + LENGTH + b"\r\n" + JSON,
+    "gzip": packed(gzip.compress(JSON), b"gzip"),
+    "gzip cut off": packed(gzip.compress(JSON)[:-6], b"gzip"),
+    "gzip with a wrong checksum": packed(gzip.compress(JSON)[:-8] + b"checksum", b"gzip"),
+    "gzip twice": packed(gzip.compress(gzip.compress(JSON)), b"gzip, gzip"),
+    "gzip twice, said once": packed(gzip.compress(gzip.compress(JSON)), b"gzip"),
+    "gzip under another name": packed(gzip.compress(JSON), b"compressed"),
+    "gzip without a name": OK
+    + b"Content-Length: %d\r\n\r\n" % len(gzip.compress(JSON))
+    + gzip.compress(JSON),
+    "deflate": packed(zlib.compress(JSON), b"deflate"),
+    "deflate without its head": packed(zlib.compress(JSON)[2:-4], b"deflate"),
+    "br, and it is not": packed(JSON, b"br"),
+    "zstd, and it is not": packed(JSON, b"zstd"),
+    "a coding that nobody knows": packed(JSON, b"x-own"),
+    "deflate, and it is not": packed(JSON, b"deflate"),
+}
+
+
+def then_closed(frame: bytes) -> Handler:
+    return answering(frame)
+
+
+def then_silent(frame: bytes) -> Handler:
+    async def handler(stream: SocketStream) -> None:
+        await read_request(stream)
+        for at in range(0, len(frame), max(1, len(frame) // 3)):  # in several pieces
+            await stream.send(frame[at : at + max(1, len(frame) // 3)])
+        await anyio.sleep_forever()
+
+    return handler
+
+
+async def find(client: HttpClient, handler: Handler, *, deadline: float = 5.0) -> tuple[int, object]:
+    """Status and refresh token of what arrived."""
+    async with listening(handler) as url:
+        try:
+            response = await client.request("POST", url, deadline=deadline)
+        except CutOff as error:
+            response = error.response
+    return response.status, response.members().get("refresh_token")
+
+
+async def test_tokens_arrive_in_every_broken_frame() -> None:
+    """Whatever is wrong with the frame: the tokens that came are found."""
+    async with world() as w:
+        found = {name: await find(w.client, then_closed(frame)) for name, frame in FRAMES.items()}
+    assert found == dict.fromkeys(FRAMES, (200, "NEW-r"))
+
+
+async def test_tokens_arrive_although_the_end_never_comes() -> None:
+    """A server that keeps the connection and says no more does not take back what it said."""
+    frames = ("no last chunk", "Content-Length too large", "a line that is no header")
+    found: dict[str, tuple[int, object]] = {}
+
+    async def one(name: str) -> None:
+        found[name] = await find(w.client, then_silent(FRAMES[name]), deadline=0.2)
+
+    async with world() as w, anyio.create_task_group() as tasks:
+        for name in frames:
+            tasks.start_soon(one, name)
+    assert found == dict.fromkeys(frames, (200, "NEW-r"))
+
+
+async def test_a_part_of_an_answer_is_no_answer() -> None:
+    """A refusal whose frame is broken is not returned as one; nor is a part of any other answer."""
+    refusal = b'HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\n{"error": "invalid_grant"}'
+    async with listening(answering(refusal)) as url, world() as w:
+        with pytest.raises(Unclear) as caught:
+            await w.client.request("POST", url)
+        with pytest.raises(Unclear):
+            await w.client.request("GET", url)
+    assert isinstance(caught.value, CutOff)
+    assert caught.value.response.status == 400
+
+
+async def test_what_came_too_much_is_no_part_of_the_next_answer() -> None:
+    """A connection with something left over is not used again: the next answer would begin with it."""
+    connections = 0
+
+    async def handler(stream: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(2):
+            await read_request(stream)
+            await stream.send(FRAMES["a newline that was not counted"])
+
+    async with listening(handler) as url, world() as w:
+        for _ in range(2):
+            assert (await w.client.request("POST", url)).json_object() == TOKENS
+    assert connections == 2
+
+
+def test_members_of_an_object_that_is_cut_anywhere() -> None:
+    """No member changes, a number at the cut is left out, and a token counts from its closing quote on."""
+    whole = {**TOKENS, "text": 'a "quoted" \\ é', "nested": {"a": [1, {"b": None}]}, "sub": "did:plc:a"}
+    text = json.dumps(whole, ensure_ascii=False).encode()
+    ends = text.index(b'"NEW-r"') + len(b'"NEW-r"')
+    for cut in range(len(text) + 1):
+        found = members(text[:cut])
+        assert found.items() <= whole.items()
+        assert ("refresh_token" in found) == (cut >= ends)
+    assert members(text) == whole
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[1]", b'{"a"}', b"<html>{}", b"\xff\xfe{", b'{"a":' * 100_000, b"{" * 200_000, b'"{"'],
+)
+def test_no_object_has_no_members(body: bytes) -> None:
+    """Whatever stands there, nothing is made up and nothing is raised."""
+    assert members(body) in ({}, {"a": {}})
+
+
+def test_unpacking_is_bounded() -> None:
+    """However often a body was packed, no more than one byte above the limit comes out."""
+    bomb = gzip.compress(gzip.compress(b"x" * 5_000_000))
+    assert len(unpacked(bomb, "gzip, gzip", MAX_BODY)) <= MAX_BODY + 1
