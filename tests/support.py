@@ -86,6 +86,7 @@ class FakeServer:
     replays: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
     probes: int = 0
+    asked_whose: list[str] = field(default_factory=list)
     probe_answer: Probe = field(default_factory=lambda: Probe(Taken.UNKNOWN))
     before: Callable[[OAuthSession], Awaitable[Answer | None]] | None = None
     after: Callable[[Answer], Awaitable[Answer]] | None = None
@@ -128,6 +129,11 @@ class FakeServer:
     async def probe(self, session: OAuthSession) -> Probe:
         await anyio.lowlevel.checkpoint()
         self.probes += 1
+        return self.probe_answer
+
+    async def whose(self, session: OAuthSession) -> Probe:
+        await anyio.lowlevel.checkpoint()
+        self.asked_whose.append(session.access_jwt)
         return self.probe_answer
 
     async def revoke(self, session: OAuthSession) -> None:

@@ -163,7 +163,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, policy: NetworkPolicy) -> None:
         self._policy = policy
-        self._dialler = ExchangeBackend()
+        self._dialler: httpcore.AsyncNetworkBackend = ExchangeBackend()
 
     async def connect_tcp(
         self,

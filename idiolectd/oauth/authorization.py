@@ -266,6 +266,8 @@ def _misfit(answer: TokenAnswer, account: Account, issuer: str) -> str | None:
         return f"{answer.sub} consented at {issuer}, and not {asked}"
     if (misfit := answer.misfit(account.did)) is not None:
         return f"{issuer}: {misfit}, {asked}" if answer.sub != account.did else f"{issuer}: {misfit}"
+    if answer.unsaid is not None:  # a login is what says whose tokens they are: nobody else is asked
+        return f"{issuer}: {answer.unsaid}"
     if "atproto" not in (answer.scope or "").split():
         return f"{issuer}: the scope that was granted lacks atproto"
     if answer.access_token is None or answer.refresh_token is None:

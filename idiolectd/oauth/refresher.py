@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from idiolectd.clock import Clock
 from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
-from idiolectd.http import HttpClient, Response, origin
+from idiolectd.http import HttpClient, Response, origin, text_member
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
 from idiolectd.oauth.client_auth import (
@@ -179,12 +179,17 @@ class OAuthRefresher:
             response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
         except (NotSent, Unclear):
             return Probe(Taken.UNKNOWN)
-        taken = Taken.UNKNOWN
-        if response.status == 200 and (response.json_object() or {}).get("did") == session.did:
-            taken = Taken.YES
+        taken, did = Taken.UNKNOWN, None
+        if response.status == 200:
+            did = text_member(response.json_object() or {}, "did")
+            taken = Taken.YES if did == session.did else Taken.UNKNOWN
         elif response.status == 401 and dpop.error_of(response) == "invalid_token":
             taken = Taken.NO
-        return Probe(taken, response.date)
+        return Probe(taken, response.date, did)
+
+    async def whose(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whose the access token is. See `SplitRefresher.whose`."""
+        return await self.probe(session)
 
     # Revoke ----------------------------------------------------------------------------------
 

@@ -82,12 +82,19 @@ class TokenAnswer:
         )
 
     def misfit(self, did: str) -> str | None:
-        """Why these are not DPoP-bound tokens of an account; None: they are."""
-        if (self.token_type or "").lower() != "dpop":
+        """Why these are not DPoP-bound tokens of an account; None: what the answer says fits."""
+        if self.token_type is not None and self.token_type.lower() != "dpop":
             return "the answer's token_type is not DPoP"
-        if self.sub != did:
+        if self.sub is not None and self.sub != did:
             return "the answer's sub is not the session's DID"
         return None
+
+    @property
+    def unsaid(self) -> str | None:
+        """What the answer does not say, although it must, of the tokens' type and account; None: it does."""
+        said = {"token_type": self.token_type, "sub": self.sub}
+        missing = [name for name, value in said.items() if value is None]
+        return f"the answer came without {' and '.join(missing)}" if missing else None
 
 
 def read_answer(response: Response, session: OAuthSession, *, sent_at: float, now: float) -> Answer:
@@ -133,7 +140,7 @@ def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arriv
         token_type="DPoP",  # noqa: S106 -- a type, not a password
         scope=found.scope,
     )
-    return Arrived(tokens, found.misfit(session.did))
+    return Arrived(tokens, found.misfit(session.did), found.unsaid)
 
 
 def _life(expires_in: object, access_token: str) -> float:

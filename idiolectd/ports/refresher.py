@@ -26,11 +26,15 @@ class Arrived:
 
     Attributes:
         tokens: what came.
-        misfit: why they must not be published (another `sub`, a wrong `token_type`); None: they fit.
+        misfit: why they must not be published (another `sub`, a wrong `token_type`); None: nothing that
+            the answer says is against it.
+        unsaid: what the answer lacks to say that they fit; None: it says so. The PDS is asked then
+            (`SplitRefresher.whose`) before they are published.
     """
 
     tokens: Tokens
     misfit: str | None = None
+    unsaid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ class Probe:
     Attributes:
         taken: the verdict.
         server_time: the answer's own `Date`, seconds since the epoch.
+        did: whose the PDS says that it is; None: it does not say.
     """
 
     taken: Taken
     server_time: float | None = None
+    did: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,10 @@ class SplitRefresher(Protocol[RequestT]):
 
     async def probe(self, session: OAuthSession) -> Probe:
         """Asks the PDS whether it still takes the access token. Sends no refresh token."""
+        ...
+
+    async def whose(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whose the access token is: `Taken.YES` if it is the session's own account's."""
         ...
 
     async def revoke(self, session: OAuthSession) -> NotRevoked | None:

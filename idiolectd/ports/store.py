@@ -221,10 +221,14 @@ class Spilled:
     Attributes:
         predecessor: the hash of the refresh token that they replace.
         session: the session with them.
+        misfit: why they must not be published, as of `Arrived`.
+        unsaid: what the PDS has to confirm first, as of `Arrived`.
     """
 
     predecessor: str
     session: OAuthSession
+    misfit: str | None = None
+    unsaid: str | None = None
 
 
 class Spill(Protocol):

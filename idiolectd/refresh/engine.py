@@ -44,7 +44,7 @@ from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, adopt, tokens_of
+from idiolectd.state import RefreshState, State, adopt, tokens_of, withheld
 
 # How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
 _IDENTITY_INTERVAL = 7 * 86400.0
@@ -221,6 +221,9 @@ class RefreshEngine:
     async def _work(self, work: Work) -> Attempt:
         session, state = work.session, work.state
         refresher = self._refreshers[session.kind]
+        sending = Sending(refresher, self._ledger, self.patience, self._spill)
+        if state.unconfirmed is not None and withheld(state) is not None:
+            return await finish(sending.confirm, work)
         contradiction = _contradiction(session, state)
         if contradiction is not None:
             return await self._ledger.conclude(work, contradiction)
@@ -234,7 +237,6 @@ class RefreshEngine:
         )
         if not isinstance(prepared, Prepared):
             return await self._ledger.conclude(work, prepared)
-        sending = Sending(refresher, self._ledger, self.patience, self._spill)
         return await finish(sending.send, work, prepared)
 
 

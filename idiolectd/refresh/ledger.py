@@ -20,6 +20,9 @@ from idiolectd.refresh.schedule import Planner, line
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 
+# Why tokens are withheld: they are not this session's, or nobody has said yet that they are.
+MISFIT, UNCONFIRMED = "answer_misfit", "answer_unconfirmed"
+
 NoTokens = Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
 
 

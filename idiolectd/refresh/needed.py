@@ -119,6 +119,9 @@ class _Callback:
     async def probe(self, session: OAuthSession) -> Probe:
         return Probe(Taken.NOBODY_TO_ASK)
 
+    async def whose(self, session: OAuthSession) -> Probe:
+        return Probe(Taken.NOBODY_TO_ASK)
+
     async def revoke(self, session: OAuthSession) -> NotRevoked:
         return NotRevoked("the refresher can't revoke", passing=False)
 

@@ -11,9 +11,9 @@ import anyio
 
 from idiolectd import events
 from idiolectd.errors import StoreError
-from idiolectd.ports import NOWHERE, Committed, Due, Entry, SharedStore, Spill
-from idiolectd.refresh.ledger import Ledger, Work
-from idiolectd.session import OAuthSession
+from idiolectd.ports import NOWHERE, Committed, Due, Entry, SharedStore, Spill, Spilled
+from idiolectd.refresh import report
+from idiolectd.refresh.ledger import MISFIT, Ledger, Work
 from idiolectd.state import (
     Adopted,
     Change,
@@ -73,7 +73,7 @@ class Notice:
         self._ledger.warn_of_end(work, adopted.state)
         return work
 
-    async def spilled(self, adopted: Adopted) -> OAuthSession | None:
+    async def spilled(self, adopted: Adopted) -> Spilled | None:
         """The tokens that came for the stored one and could not be saved then.
 
         Among sessions that are known, they can only be there if the stored token was sent and its
@@ -86,20 +86,34 @@ class Notice:
         spilled = await self._spill.find(adopted.session.did)
         if spilled is None:
             return None
-        return spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None
+        return spilled if spilled.predecessor == adopted.session.refresh_token_hash else None
 
-    async def _adopt_spill(self, work: Work, arrived: OAuthSession) -> Work | None:
+    async def _adopt_spill(self, work: Work, spilled: Spilled) -> Work | None:
+        """Makes durable what an earlier process could not: tokens are published only if they fit."""
         assert self._spill is not None  # noqa: S101 - it is where they come from
         now, planner = self._ledger.clock.now(), self._ledger.planner
-        session = work.session.with_tokens(tokens_of(arrived))
-        state = planner.fresh(session, work.state.rotated(work.session, session, now), now)
-        done = replace(work, session=session, state=state)
-        if await self._ledger.commit(work.session, done, tokens=tokens_of(session)) is not Committed.DONE:
+        session = work.session.with_tokens(tokens_of(spilled.session))
+        done, tokens = work, None
+        if spilled.misfit is None and spilled.unsaid is None:
+            state = planner.fresh(session, work.state.rotated(work.session, session, now), now)
+            done, tokens = replace(work, session=session, state=state), tokens_of(session)
+        else:
+            unsaid = spilled.unsaid if spilled.misfit is None else None
+            state = work.state.withholding(work.session, session, now, unconfirmed=unsaid)
+            if unsaid is not None:
+                state = replace(state, next_attempt_at=now)
+            else:
+                state = state.failed(State.SUSPENDED, MISFIT, spilled.misfit or "", now, cause=MISFIT)
+                state = planner.slow(state, now, asked=True)
+            done = replace(work, state=state)
+        if await self._ledger.commit(work.session, done, tokens=tokens) is not Committed.DONE:
             return None
         with contextlib.suppress(StoreError):
             await self._spill.remove(session.did)
         planned = shown(state.next_attempt_at)
         self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
+        if state.state is State.SUSPENDED:
+            self._ledger.emit(report.problem(done.session, state))
         return done
 
     async def forget(self, did: str, state: RefreshState) -> Due | None:

@@ -18,15 +18,16 @@ from idiolectd.outcome import (
     Current,
     Gone,
     Refreshed,
+    Retry,
     Suspended,
     Unpersisted,
 )
-from idiolectd.ports import Answer, Arrived, Committed, Prepared, Spill, Spilled, SplitRefresher
+from idiolectd.ports import Answer, Arrived, Committed, Prepared, Spill, Spilled, SplitRefresher, Taken
 from idiolectd.refresh import report
-from idiolectd.refresh.ledger import Attempt, Ledger, Work
+from idiolectd.refresh.ledger import MISFIT, UNCONFIRMED, Attempt, Ledger, Work
 from idiolectd.refresh.notice import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState, State
+from idiolectd.state import RefreshState, State, tokens_of, withheld
 
 # A save that failed is tried again after 0.1 s, doubling to 5 s: the tokens exist only here.
 _SAVE_RETRY = (0.1, 5.0)
@@ -102,10 +103,10 @@ class Sending:
 
     async def _persist(self, sent: Work, answer: Answer, *, before: RefreshState) -> Attempt:
         match answer:
-            case Arrived(tokens=tokens, misfit=None):
-                return await self._publish(sent, tokens, before=before)
-            case Arrived(tokens=tokens, misfit=misfit):
-                return await self._withhold(sent, tokens, misfit or "")
+            case Arrived(misfit=None, unsaid=None):
+                return await self._publish(sent, answer.tokens, before=before)
+            case Arrived():
+                return await self._withhold(sent, answer)
             case Ambiguous():
                 return await self._ledger.conclude(sent, answer)
             case _:
@@ -118,12 +119,8 @@ class Sending:
         state = self._ledger.planner.fresh(session, sent.state.rotated(sent.session, session, now), now)
         done = replace(sent, session=session, state=state)
         tokens = replace(tokens, pds_url=session.pds_url)
-        committed = await self._hold_until_saved(sent, done, session, tokens)
-        if committed is Committed.GONE:
-            # Perhaps a foreign program is replacing the record, and has removed it first.
-            await anyio.sleep(STAYS_AWAY)
-            committed = await self._hold_until_saved(sent, done, session, tokens)
-        match committed:
+        spilled = Spilled(sent.session.refresh_token_hash, session)
+        match await self._saved(sent, done, spilled, tokens):
             case Committed.DONE:
                 self._ledger.emit(
                     report.refreshed(
@@ -144,17 +141,62 @@ class Sending:
             case Unpersisted() as failed:
                 return Attempt(failed, None)
 
-    async def _withhold(self, sent: Work, tokens: Tokens, misfit: str) -> Attempt:
-        """Keeps tokens that are not this session's: durable, unpublished, for a person to judge."""
-        session = sent.session.with_tokens(tokens)
-        state = sent.state.rotated(sent.session, session, self._ledger.clock.now())
-        state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())
-        kept = replace(sent, state=self._ledger.planner.slow(state, self._ledger.clock.now(), asked=True))
-        await self._hold_until_saved(sent, kept, session, None)
-        return await self._ledger.conclude(kept, Suspended("answer_misfit", "answer_misfit", misfit))
+    async def confirm(self, work: Work) -> Attempt:
+        """Publishes withheld tokens if the PDS says that they are this session's. Runs shielded."""
+        arrived, unsaid = withheld(work.state), work.state.unconfirmed
+        if arrived is None or unsaid is None:
+            raise ValueError("there is nothing to confirm")
+        probe = await self._refresher.whose(arrived)
+        asked = replace(work, sent=True)
+        if probe.taken is Taken.YES:
+            return await self._publish(work, tokens_of(arrived), before=work.state)
+        if probe.did not in (None, work.session.did):
+            judged = replace(asked, state=replace(work.state, unconfirmed=None))
+            message = f"{unsaid}, and the PDS takes its token for {probe.did}'s"
+            return await self._ledger.conclude(judged, Suspended(MISFIT, MISFIT, message))
+        if probe.taken is Taken.NO:
+            message = f"{unsaid}, and the PDS does not take its token"
+            return await self._ledger.conclude(asked, Suspended(UNCONFIRMED, UNCONFIRMED, message))
+        message = f"{unsaid}, and the PDS can't say now whose its token is"
+        return await self._ledger.conclude(asked, Retry(UNCONFIRMED, message))
+
+    async def _withhold(self, sent: Work, answer: Arrived) -> Attempt:
+        """Keeps tokens durably that must not be published, or not yet."""
+        now = self._ledger.clock.now()
+        session = sent.session.with_tokens(answer.tokens)
+        unsaid = answer.unsaid if answer.misfit is None else None
+        state = sent.state.withholding(sent.session, session, now, unconfirmed=unsaid)
+        kept = replace(sent, state=self._ledger.planner.slow(state, now, asked=True))
+        if unsaid is not None:  # should we die now, the next process asks at once
+            kept = replace(kept, state=replace(state, next_attempt_at=now))
+        spilled = Spilled(sent.session.refresh_token_hash, session, answer.misfit, unsaid)
+        match await self._saved(sent, kept, spilled, None):
+            case Committed.DONE if unsaid is not None:
+                return await self.confirm(kept)
+            case Committed.DONE:
+                return await self._ledger.conclude(kept, Suspended(MISFIT, MISFIT, answer.misfit or ""))
+            case Committed.GONE:
+                await self._refresher.revoke(session)
+                self._ledger.emit(events.SessionRemoved(did=session.did))
+                return Attempt(Gone(), None)
+            case Committed.SUPERSEDED:
+                self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
+                return Attempt(Current(sent.session), None)
+            case Unpersisted() as failed:
+                return Attempt(failed, None)
+
+    async def _saved(
+        self, sent: Work, done: Work, spilled: Spilled, tokens: Tokens | None
+    ) -> Committed | Unpersisted:
+        committed = await self._hold_until_saved(sent, done, spilled, tokens)
+        if committed is Committed.GONE:
+            # Perhaps a foreign program is replacing the record, and has removed it first.
+            await anyio.sleep(STAYS_AWAY)
+            committed = await self._hold_until_saved(sent, done, spilled, tokens)
+        return committed
 
     async def _hold_until_saved(
-        self, sent: Work, done: Work, arrived: OAuthSession, tokens: Tokens | None
+        self, sent: Work, done: Work, spilled: Spilled, tokens: Tokens | None
     ) -> Committed | Unpersisted:
         """Saves, and tries again while it fails: these tokens exist nowhere else (promise 5)."""
         pause, longest = _SAVE_RETRY
@@ -164,24 +206,24 @@ class Sending:
             try:
                 committed = await self._ledger.commit(sent.session, done, tokens=tokens)
             except StoreError as error:
-                self._patience.holding.add(arrived.did)
-                place = place or await self._spill_over(sent.session, arrived)
+                self._patience.holding.add(sent.session.did)
+                place = place or await self._spill_over(spilled)
                 self._ledger.emit(report.unpersisted(sent.session, sent.state, error, place))
                 if not self._patience.lasts(since, pause):
                     return Unpersisted(str(error))
             else:
                 if place is not None and self._spill is not None:
                     with contextlib.suppress(StoreError):  # worthless now; the next claim removes it
-                        await self._spill.remove(arrived.did)
-                self._patience.holding.discard(arrived.did)
+                        await self._spill.remove(sent.session.did)
+                self._patience.holding.discard(sent.session.did)
                 return committed
             await anyio.sleep(pause)
             pause = min(longest, pause * 2)
 
-    async def _spill_over(self, before: OAuthSession, arrived: OAuthSession) -> str | None:
+    async def _spill_over(self, spilled: Spilled) -> str | None:
         if self._spill is None:
             return None
         try:
-            return await self._spill.put(Spilled(before.refresh_token_hash, arrived))
+            return await self._spill.put(spilled)
         except StoreError:
             return None

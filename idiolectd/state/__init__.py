@@ -1,6 +1,6 @@
 """The durable state of a session, what a changed record means beside it, and the session's times."""
 
-from idiolectd.state.adopt import Adopted, Change, adopt, adopt_login, last_good, tokens_of
+from idiolectd.state.adopt import Adopted, Change, adopt, adopt_login, last_good, tokens_of, withheld
 from idiolectd.state.order import Order, order_of
 from idiolectd.state.refresh_state import LastError, Note, Pins, RefreshState, State
 from idiolectd.state.times import TokenTimes, session_deadline, shown
@@ -22,4 +22,5 @@ __all__ = [
     "session_deadline",
     "shown",
     "tokens_of",
+    "withheld",
 ]

@@ -93,6 +93,14 @@ def last_good(state: RefreshState) -> OAuthSession | None:
         return None
 
 
+def withheld(state: RefreshState) -> OAuthSession | None:
+    """The session with the tokens that arrived and are not published, if there are any."""
+    try:
+        return OAuthSession.from_json(state.withheld) if state.withheld else None
+    except SessionError:
+        return None
+
+
 def tokens_of(session: OAuthSession) -> Tokens:
     """The part of a session that a rotation changes."""
     return Tokens(**{f.name: getattr(session, f.name) for f in fields(Tokens)})

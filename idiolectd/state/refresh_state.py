@@ -112,7 +112,10 @@ class RefreshState:
         note: see `Note`.
         spent: hashes of refresh tokens that must never be sent again, newest last.
         last_good: JSON of the last record known to be right. Protected like the record.
-        withheld: JSON of tokens that arrived and did not fit the session; for a person to judge.
+        withheld: JSON of the session with tokens that arrived and are not published: they did not fit,
+            which is for a person to judge, or it is not known yet whether they do.
+        unconfirmed: what the answer lacked to say that the withheld tokens fit: the PDS is asked.
+            None: they don't.
         displaced: JSON of the record that lost against the stored one although no server's time proves
             which of the two is newer; kept until the server has shown which one lives.
         predecessor: a legacy session's refresh token before the present one: it works for two hours
@@ -137,6 +140,7 @@ class RefreshState:
     spent: tuple[str, ...] = ()
     last_good: str | None = field(default=None, repr=False)
     withheld: str | None = field(default=None, repr=False)
+    unconfirmed: str | None = None
     displaced: str | None = field(default=None, repr=False)
     predecessor: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
@@ -201,10 +205,31 @@ class RefreshState:
             note=None,
             spent=spent,
             last_good=after.to_json(),
+            withheld=None,
+            unconfirmed=None,
             displaced=None,
             predecessor=before.refresh_jwt if before.kind == "bearer" else None,
             pins=self.pins.filled_from(after),
             token_seen_at=now,
+        )
+
+    def withholding(
+        self, before: OAuthSession, after: OAuthSession, now: float, *, unconfirmed: str | None
+    ) -> Self:
+        """`after` holds the tokens that came for those of `before`, and the record keeps `before`.
+
+        Args:
+            before: the record as it is, its refresh token used up if another one came.
+            after: the same with the tokens that came.
+            now: seconds since the epoch.
+            unconfirmed: see there.
+        """
+        return replace(
+            self.rotated(before, after, now),
+            last_success_at=self.last_success_at,
+            last_good=self.last_good,
+            withheld=after.to_json(),
+            unconfirmed=unconfirmed,
         )
 
     def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
@@ -264,6 +289,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "spent": lambda value: tuple(_a(str)(spent) for spent in _a(list)(value)),
     "last_good": _TEXT,
     "withheld": _TEXT,
+    "unconfirmed": _TEXT,
     "displaced": _TEXT,
     "predecessor": _TEXT,
     "pins": _a(dict),

@@ -23,6 +23,7 @@ from idiolectd.store.trouble import translated
 _VERSION = 1
 _END = ".json"
 _MAX_SPILL = 1024 * 1024
+_WHY_WITHHELD = ("misfit", "unsaid")
 
 
 class SpillFolder:
@@ -65,6 +66,7 @@ class SpillFolder:
                 "version": _VERSION,
                 "predecessor": spilled.predecessor,
                 "session": json.loads(spilled.session.to_json()),
+                **{name: getattr(spilled, name) for name in _WHY_WITHHELD if getattr(spilled, name)},
             }
         )
         with translated(f"can't write {self._path}"):
@@ -78,7 +80,8 @@ class SpillFolder:
                     raw = json.loads(file.read(_MAX_SPILL))
                 if raw["version"] != _VERSION or not isinstance(raw["predecessor"], str):
                     return None
-                return Spilled(raw["predecessor"], OAuthSession.from_json(json.dumps(raw["session"])))
+                why = {name: raw[name] for name in _WHY_WITHHELD if isinstance(raw.get(name), str)}
+                return Spilled(raw["predecessor"], OAuthSession.from_json(json.dumps(raw["session"])), **why)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except (ValueError, KeyError, TypeError, RecursionError, SessionError):

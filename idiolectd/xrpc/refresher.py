@@ -7,7 +7,7 @@ said to have moved: the tokens are that server's own.
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
-from idiolectd.http import CutOff, HttpClient, Refusal, Response, judge_failure, judge_refusal
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, judge_failure, judge_refusal, text_member
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
 from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
 from idiolectd.session import Kind, OAuthSession
@@ -15,6 +15,7 @@ from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
 _REFRESH = "/xrpc/com.atproto.server.refreshSession"
 _DELETE = "/xrpc/com.atproto.server.deleteSession"
+_WHOSE = "/xrpc/com.atproto.server.getSession"
 
 # A server that deletes and still refreshes gets a second chance, with the tokens it gave instead.
 _DELETIONS = 2
@@ -63,6 +64,24 @@ class LegacyRefresher:
     async def probe(self, session: OAuthSession) -> Probe:
         """Asks nobody: sending the refresh token again is safe. See `SplitRefresher.probe`."""
         return Probe(Taken.NOBODY_TO_ASK)
+
+    async def whose(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whose the access token is. See `SplitRefresher.whose`."""
+        try:
+            response = await self._http.request(
+                "GET",
+                session.pds_url.rstrip("/") + _WHOSE,
+                headers={"Authorization": f"Bearer {session.access_jwt}"},
+            )
+        except (NotSent, Unclear):
+            return Probe(Taken.UNKNOWN)
+        taken, did = Taken.UNKNOWN, None
+        if response.status == 200:
+            did = text_member(response.json_object() or {}, "did")
+            taken = Taken.YES if did == session.did else Taken.UNKNOWN
+        elif Refusal.found(response, "message").error in ("ExpiredToken", "InvalidToken"):
+            taken = Taken.NO
+        return Probe(taken, response.date, did)
 
     async def revoke(self, session: OAuthSession) -> NotRevoked | None:
         """Deletes the session, and checks that it no longer refreshes. See `SplitRefresher.revoke`."""
@@ -113,5 +132,7 @@ class LegacyRefresher:
 
 
 def _arrived(answer: SessionAnswer, session: OAuthSession) -> Arrived:
+    if answer.did is None:
+        return Arrived(answer.tokens, unsaid="the answer came without did")
     misfit = None if answer.did == session.did else "the answer's did is not the session's"
     return Arrived(answer.tokens, misfit)

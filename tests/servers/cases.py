@@ -4,6 +4,7 @@ A case that is not in here is not promised. `Fate` says what the server's own do
 `LOST` nobody holds the newest token, and all that can be asked is to find that out and to say so.
 """
 
+import gzip
 import json
 from dataclasses import dataclass
 from enum import Enum
@@ -147,6 +148,18 @@ def _strange_answers() -> list[Case]:
         ),
         Case("204", m.says(204), states=UNCLEAR),
         Case("200, half of the JSON, acted", m.instead(lambda body: body[: len(body) // 2]), fates=LOST_ONCE),
+        Case(
+            "200, text behind the JSON", m.instead(lambda body: body + b"<br />"), states=frozenset({"fresh"})
+        ),
+        Case(
+            "200, text before the JSON", m.instead(lambda body: b")]}'" + body), states=frozenset({"fresh"})
+        ),
+        Case("200 without its last byte", m.instead(lambda body: body[:-1]), states=frozenset({"fresh"})),
+        Case(
+            "200, packed twice",
+            m.instead(lambda body: gzip.compress(gzip.compress(body)), content_encoding="gzip"),
+            states=frozenset({"fresh"}),
+        ),
         Case("200 with a byte order mark", m.instead(lambda body: b"\xef\xbb\xbf" + body)),
         Case("200 in UTF-16, acted", m.instead(lambda body: body.decode().encode("utf-16")), fates=LOST_ONCE),
         Case("200, said to be HTML, is JSON", m.instead(lambda body: body, content_type="text/html")),
@@ -194,9 +207,10 @@ def _bent_tokens() -> list[Case]:
     others = "did:plc:someoneelse23456someone2"
     misfits = [
         Case("another sub", m.bends(sub=others), fates=(Fate.KEPT, Fate.KEPT)),
-        Case("sub missing", m.bends(sub=None), fates=(Fate.KEPT, Fate.KEPT)),
+        # Not another's: the PDS says whose they are.
+        Case("sub missing", m.bends(sub=None), states=frozenset({"fresh"})),
         Case("token_type Bearer", m.bends(token_type="Bearer"), kinds=OAUTH, fates=(Fate.KEPT, Fate.KEPT)),
-        Case("token_type missing", m.bends(token_type=None), kinds=OAUTH, fates=(Fate.KEPT, Fate.KEPT)),
+        Case("token_type missing", m.bends(token_type=None), kinds=OAUTH, states=frozenset({"fresh"})),
     ]
     halves = [
         # The old one is all that we have, and the server has rotated it: the next refresh ends it.

@@ -14,7 +14,7 @@ from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import LoginError, NotSent
 from idiolectd.http import HttpClient
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Taken
+from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Probe, Taken
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
 from tests.http.support import FakeClock, world
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 PDS = "https://pds.test"
 REFRESH = "/xrpc/com.atproto.server.refreshSession"
+GET_SESSION = "/xrpc/com.atproto.server.getSession"
 DELETE = "/xrpc/com.atproto.server.deleteSession"
 
 
@@ -155,14 +156,32 @@ async def test_opaque_tokens_get_a_cautious_life() -> None:
         assert answer.tokens.handle == "new.test"
 
 
-@pytest.mark.parametrize("did", [None, "did:plc:somebodyelse", 7])
-async def test_tokens_of_another_account_arrive_as_a_misfit(did: object) -> None:
+async def test_tokens_of_another_account_arrive_as_a_misfit() -> None:
     """They are kept, and not published."""
     async with bench() as b:
-        b.sim.faults.add(answered(did=did))
+        b.sim.faults.add(answered(did="did:plc:somebodyelse"))
         answer = await b.refresh(b.session())
         assert isinstance(answer, Arrived)
         assert answer.misfit is not None
+
+
+@pytest.mark.parametrize("did", [None, 7])
+async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -> None:
+    """It is not another account's: the PDS can be asked whose the access token is, and knows."""
+    async with bench() as b:
+        session = b.session()
+        b.sim.faults.add(answered(did=did))
+        answer = await b.refresh(session)
+        assert isinstance(answer, Arrived)
+        assert (answer.misfit, answer.unsaid) == (None, "the answer came without did")
+        assert await b.refresher.whose(session) == Probe(Taken.YES, b.clock.at, session.did)
+        others = OAuthSession.from_json(json.dumps(b.sim.seed_legacy(b.sim.add_account("bob.test"))))
+        asked = await b.refresher.whose(replace(session, access_jwt=others.access_jwt))
+        assert asked == Probe(Taken.UNKNOWN, b.clock.at, others.did)
+        refused = await b.refresher.whose(replace(session, access_jwt="nonsense"))
+        assert refused.taken is Taken.NO
+        b.sim.faults.add(Fault("respond", GET_SESSION, status=502))
+        assert (await b.refresher.whose(session)).taken is Taken.UNKNOWN
 
 
 async def test_an_invalid_handle_is_not_taken_over() -> None:
