@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import zlib
 
 import anyio
 import pytest
@@ -13,67 +12,13 @@ from idiolectd.http import CutOff, HttpClient
 from idiolectd.http.arrived import members, unpacked
 from idiolectd.http.client import MAX_BODY
 from tests.http.support import Handler, answering, listening, read_request, world
+from tests.simulator.frames import FRAMES
 
 pytestmark = pytest.mark.anyio
 
 TOKENS = {"access_token": "NEW-a", "token_type": "DPoP", "refresh_token": "NEW-r", "expires_in": 3600}
 JSON = json.dumps(TOKENS).encode()
-OK = b"HTTP/1.1 200 OK\r\n"
-LENGTH = b"Content-Length: %d\r\n" % len(JSON)
-CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-CHUNK = b"%x\r\n%s\r\n" % (len(JSON), JSON)
-
-
-def packed(body: bytes, coding: bytes) -> bytes:
-    return OK + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (coding, len(body), body)
-
-
-FRAMES = {
-    "no last chunk": OK + CHUNKED + CHUNK,
-    "no terminator": OK + CHUNKED + CHUNK + b"0\r\n",
-    "a chunk without its end": OK + CHUNKED + CHUNK[:-2],
-    "a chunk cut short": OK + CHUNKED + b"fff\r\n" + JSON,
-    "chunked, and it is not": OK + CHUNKED + JSON,
-    "garbage between the chunks": OK + CHUNKED + CHUNK + b"zz\r\n",
-    "Content-Length too large": OK + b"Content-Length: 9999\r\n\r\n" + JSON,
-    "Content-Length too small": OK + b"Content-Length: 20\r\n\r\n" + JSON,
-    "two Content-Lengths": OK + b"Content-Length: 20\r\nContent-Length: 21\r\n\r\n" + JSON,
-    "no number as Content-Length": OK + b"Content-Length: all\r\n\r\n" + JSON,
-    "an unknown transfer coding": OK + b"Transfer-Encoding: gzip\r\n\r\n" + JSON,
-    "text behind": OK + b"Content-Length: %d\r\n\r\n" % (len(JSON) + 7) + JSON + b"<br />\n",
-    "text before": OK + b"Content-Length: %d\r\n\r\n" % (len(JSON) + 5) + b")]}',"[:5] + JSON,
-    "a newline that was not counted": OK + LENGTH + b"\r\n" + JSON + b"\n",
-    "cut off behind the tokens": OK + LENGTH + b"\r\n" + JSON[: JSON.index(b"NEW-r") + 6],
-    "a line that is no header": OK + b"Warning from the proxy\r\n" + LENGTH + b"\r\n" + JSON,
-    "a space in a header's name": OK + b"X Proxy: a\r\n" + LENGTH + b"\r\n" + JSON,
-    "a control character in a header": OK + b"X: a\x01b\r\n" + LENGTH + b"\r\n" + JSON,
-    "a folded first line": OK + b"  folded: a\r\n" + LENGTH + b"\r\n" + JSON,
-    "a status line of another protocol": b"ICY 200 fine\r\n" + LENGTH + b"\r\n" + JSON,
-    "HTTP/2 spelled out": b"HTTP/2 200\r\n" + LENGTH + b"\r\n" + JSON,
-    "a broken head behind an interim one": b"HTTP/1.1 103 Hint\r\n\r\n"
-    + OK
-    + b"a\r\n"
-    + LENGTH
-    + b"\r\n"
-    + JSON,
-    "a broken head and chunks": OK + b"no header\r\n" + CHUNKED + CHUNK + b"0\r\n\r\n",
-    "a head above the limit": OK + b"A: " + b"x" * 110_000 + b"\r\n" + LENGTH + b"\r\n" + JSON,
-    "gzip": packed(gzip.compress(JSON), b"gzip"),
-    "gzip cut off": packed(gzip.compress(JSON)[:-6], b"gzip"),
-    "gzip with a wrong checksum": packed(gzip.compress(JSON)[:-8] + b"checksum", b"gzip"),
-    "gzip twice": packed(gzip.compress(gzip.compress(JSON)), b"gzip, gzip"),
-    "gzip twice, said once": packed(gzip.compress(gzip.compress(JSON)), b"gzip"),
-    "gzip under another name": packed(gzip.compress(JSON), b"compressed"),
-    "gzip without a name": OK
-    + b"Content-Length: %d\r\n\r\n" % len(gzip.compress(JSON))
-    + gzip.compress(JSON),
-    "deflate": packed(zlib.compress(JSON), b"deflate"),
-    "deflate without its head": packed(zlib.compress(JSON)[2:-4], b"deflate"),
-    "br, and it is not": packed(JSON, b"br"),
-    "zstd, and it is not": packed(JSON, b"zstd"),
-    "a coding that nobody knows": packed(JSON, b"x-own"),
-    "deflate, and it is not": packed(JSON, b"deflate"),
-}
+ANSWERS = {name: frame(b"", JSON) for name, frame in FRAMES.items()}
 
 
 def then_closed(frame: bytes) -> Handler:
@@ -103,7 +48,7 @@ async def find(client: HttpClient, handler: Handler, *, deadline: float = 5.0) -
 async def test_tokens_arrive_in_every_broken_frame() -> None:
     """Whatever is wrong with the frame: the tokens that came are found."""
     async with world() as w:
-        found = {name: await find(w.client, then_closed(frame)) for name, frame in FRAMES.items()}
+        found = {name: await find(w.client, then_closed(frame)) for name, frame in ANSWERS.items()}
     assert found == dict.fromkeys(FRAMES, (200, "NEW-r"))
 
 
@@ -113,7 +58,7 @@ async def test_tokens_arrive_although_the_end_never_comes() -> None:
     found: dict[str, tuple[int, object]] = {}
 
     async def one(name: str) -> None:
-        found[name] = await find(w.client, then_silent(FRAMES[name]), deadline=0.2)
+        found[name] = await find(w.client, then_silent(ANSWERS[name]), deadline=0.2)
 
     async with world() as w, anyio.create_task_group() as tasks:
         for name in frames:
@@ -142,7 +87,7 @@ async def test_what_came_too_much_is_no_part_of_the_next_answer() -> None:
         connections += 1
         for _ in range(2):
             await read_request(stream)
-            await stream.send(FRAMES["a newline that was not counted"])
+            await stream.send(ANSWERS["a newline that was not counted"])
 
     async with listening(handler) as url, world() as w:
         for _ in range(2):

@@ -5,7 +5,8 @@ of its own, is refreshed through the mishap, and once more after the settling ti
 
 Shown, for both kinds of session:
 
-* an answer that arrived whole counts, be the connection reset right after it; of one that did not,
+* an answer that arrived whole counts, be the connection reset right after it, and whatever is wrong
+  with the frame around it; one that is cut off counts if the new tokens are in what came. Of any other
   nothing is believed: the session is ambiguous, and nothing is sent before the settling time;
 * afterwards a legacy session is recovered by sending again; an OAuth session is `response_lost`
   without another word to the server if that had rotated the token, and goes on if it had not;
@@ -37,6 +38,7 @@ from idiolectd.session import OAuthSession
 from idiolectd.store import open_store
 from idiolectd.xrpc import LegacyRefresher
 from tests.simulator import Simulator, serve, token_hash
+from tests.simulator.frames import FRAMES
 from tests.torture.common import SESSION_KINDS, Promises, SessionKind, options, print_table
 from tests.torture.wire import BEFORE, Kind, Mishap, Wire, open_wire
 
@@ -61,6 +63,7 @@ class Case:
     kind: Kind
     count: int = 0
     after: float = 0.0
+    frame: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,24 @@ _NOT_ROTATED = End("Ambiguous", "Ambiguous", "Refreshed", is_held=True)
 _ARRIVED = End("Refreshed", "Refreshed", "Refreshed", is_held=True)
 
 
-def cases(session: SessionKind, length: int, *, full: bool) -> Iterator[tuple[str, Case, End]]:
-    """Everything that can happen to an answer of so many bytes, with a name and what has to come of it."""
+def cases(session: SessionKind, length: int, tokens: int, *, full: bool) -> Iterator[tuple[str, Case, End]]:
+    """Everything that can happen to an answer, with a name and what has to come of it.
+
+    Args:
+        session: of which kind.
+        length: bytes of the answer.
+        tokens: the first so many hold the new tokens.
+        full: at every byte.
+    """
     lost = _ROTATED[session]
     step = 1 if full else max(1, length // _CUTS)
-    for count in sorted({*range(0, length, step), length - 1}):
-        yield "closed within the answer", Case(session, "cut_answer", count), lost
-        yield "reset within the answer", Case(session, "cut_by_reset", count), lost
+    for count in sorted({*range(0, length, step), tokens - 1, tokens, length - 1}):
+        where, end = ("behind the tokens", _ARRIVED) if count >= tokens else ("within the answer", lost)
+        yield f"closed {where}", Case(session, "cut_answer", count), end
+        if count < tokens:  # by an RST the kernel drops what was not read yet
+            yield f"reset {where}", Case(session, "cut_by_reset", count), end
+    for name in FRAMES:
+        yield "a broken frame", Case(session, "reframe", frame=name), _ARRIVED
     yield "closed after the answer", Case(session, "cut_answer", length), _ARRIVED
     yield "reset after the answer", Case(session, "cut_by_reset", length), _ARRIVED
     yield "closed instead of an answer", Case(session, "drop_answer"), lost
@@ -114,12 +128,16 @@ class Bench:
         self._engine = engine
         self._logins = 0
 
-    async def length(self, kind: SessionKind) -> int:
-        """How many bytes the answer to a refresh of that kind has."""
+    async def length(self, kind: SessionKind) -> tuple[int, int]:
+        """How many bytes the answer to a refresh of that kind has, and how many hold the new tokens."""
         self._wire.add(Mishap("delay", status=200))
         session = await self._login(kind)
         await self._engine.refresh(session.did, force=True)
-        return len(self._wire.struck[-1].served.answer)
+        answer = self._wire.struck[-1].served.answer
+        body = json.loads(self._wire.struck[-1].served.body)
+        names = ("access_token", "refresh_token") if kind == "dpop" else ("accessJwt", "refreshJwt")
+        ends = [answer.index(json.dumps(body[name]).encode()) + len(json.dumps(body[name])) for name in names]
+        return len(answer), max(ends)
 
     async def run(self, case: Case) -> End:
         """Refreshes a new session through the mishap, before the settling time is over, and after it."""
@@ -131,6 +149,7 @@ class Bench:
                 match=lambda asked: asked.refresh_token == session.refresh_jwt,
                 status=None if case.kind in BEFORE else 200,  # a request for a nonce is no answer to lose
                 count=case.count,
+                frame=None if case.frame is None else FRAMES[case.frame],
                 after=case.after,
             )
         )
@@ -200,9 +219,9 @@ async def run(*, full: bool) -> int:
                     wrong.append(f"{name}: {case}: {found}, promised {promised}")
 
             for session in SESSION_KINDS:
-                length = await table.length(session)
+                length, tokens = await table.length(session)
                 async with anyio.create_task_group() as tg:
-                    for name, case, promised in cases(session, length, full=full):
+                    for name, case, promised in cases(session, length, tokens, full=full):
                         tg.start_soon(one, name, case, promised)
             counters = table.simulator.counters
     names = list(dict.fromkeys(name for name, _ in done))

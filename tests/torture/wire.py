@@ -21,6 +21,7 @@ import anyio.from_thread
 import h11
 from anyio.abc import SocketAttribute
 
+from tests.simulator.frames import Frame
 from tests.torture.wire_http import Asked, Served, ask, read_request
 
 Kind = Literal[
@@ -30,6 +31,7 @@ Kind = Literal[
     "reset_answer",  # the same, by RST
     "cut_answer",  # the first `count` bytes of the answer arrive, then the connection is closed
     "cut_by_reset",  # the same, by RST
+    "reframe",  # another frame around the whole body arrives, then the connection is closed
     "delay",  # nothing but the waits
 ]
 
@@ -57,6 +59,7 @@ class Mishap:
             requests pass unharmed, and are not counted.
         times: how often; None: always.
         count: bytes of the raw answer (head included) that arrive.
+        frame: what makes the answer anew.
         before: seconds waited before the server gets the request; only without a `status`.
         after: seconds waited after it has answered.
     """
@@ -66,6 +69,7 @@ class Mishap:
     status: int | None = None
     times: int | None = 1
     count: int = 0
+    frame: Frame | None = None
     before: float = 0.0
     after: float = 0.0
 
@@ -159,6 +163,8 @@ class Wire:
         await anyio.sleep(mishap.after)
         lengths = {"delay": len(served.answer), "cut_answer": mishap.count, "cut_by_reset": mishap.count}
         arrives = served.answer[: lengths.get(mishap.kind, 0)]
+        if mishap.frame is not None:
+            arrives = mishap.frame(served.fields, served.body)
         # Noted first: whoever sees the client fail may look at once.
         self._strike(stream, Struck(mishap, served, len(arrives)))
         if arrives:

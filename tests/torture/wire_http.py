@@ -53,6 +53,14 @@ class Served:
     answer: bytes = field(default=b"", repr=False)
     body: bytes = field(default=b"", repr=False)
 
+    @property
+    def fields(self) -> bytes:
+        """The header lines of the answer, without those that speak of its length."""
+        lines = self.answer.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        framing = (b"content-length", b"transfer-encoding")
+        kept = [line for line in lines if line.partition(b":")[0].lower() not in framing]
+        return b"".join(line + b"\r\n" for line in kept)
+
 
 async def read_request(stream: anyio.abc.SocketStream, rest: bytes) -> tuple[Asked, bytes] | None:
     """The next whole request and what came after it; None if the client is done."""
