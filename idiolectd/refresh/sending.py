@@ -130,10 +130,7 @@ class Sending:
                 self._ledger.warn_of_end(done, before)
                 return self._ledger.attempt(Refreshed(session), done)
             case Committed.GONE:
-                # Logged out while we refreshed: the new tokens must not outlive that.
-                await self._refresher.revoke(session)
-                self._ledger.emit(events.SessionRemoved(did=session.did))
-                return Attempt(Gone(), None)
+                return await self._logged_out(session)
             case Committed.SUPERSEDED:
                 # A login landed while we refreshed, and wins; the look at it will plan it.
                 self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
@@ -176,9 +173,7 @@ class Sending:
             case Committed.DONE:
                 return await self._ledger.conclude(kept, Suspended(MISFIT, MISFIT, answer.misfit or ""))
             case Committed.GONE:
-                await self._refresher.revoke(session)
-                self._ledger.emit(events.SessionRemoved(did=session.did))
-                return Attempt(Gone(), None)
+                return await self._logged_out(session)
             case Committed.SUPERSEDED:
                 self._ledger.emit(events.SessionRotatedElsewhere(did=session.did))
                 return Attempt(Current(sent.session), None)
@@ -194,6 +189,12 @@ class Sending:
             await anyio.sleep(STAYS_AWAY)
             committed = await self._hold_until_saved(sent, done, spilled, tokens)
         return committed
+
+    async def _logged_out(self, session: OAuthSession) -> Attempt:
+        """The record is gone since we sent: the new tokens must not outlive that."""
+        await self._refresher.revoke(session)
+        self._ledger.emit(events.SessionRemoved(did=session.did))
+        return Attempt(Gone(), None)
 
     async def _hold_until_saved(
         self, sent: Work, done: Work, spilled: Spilled, tokens: Tokens | None

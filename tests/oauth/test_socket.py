@@ -1,6 +1,7 @@
 """The whole way over real sockets: our own transport, the guard, and answers that really break."""
 
 import json
+from typing import Any
 
 import anyio
 import pytest
@@ -9,8 +10,9 @@ from idiolectd.http import HttpClient
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Arrived, Prepared, Taken
+from idiolectd.ports import Arrived, Prepared, SplitRefresher, Taken
 from idiolectd.session import OAuthSession
+from idiolectd.xrpc import LegacyRefresher
 from tests.http.support import LOOPBACK, FakeClock
 from tests.simulator import Fault, Simulator, serve
 
@@ -51,3 +53,36 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         assert sim.counters.consumptions == 1
         assert (sim.counters.replays_seen, sim.counters.sessions_killed) == (0, 0)
         tasks.cancel_scope.cancel()
+
+
+async def test_an_answer_counts_from_the_end_of_its_refresh_token() -> None:
+    """A cut right behind the new refresh token loses nothing, one byte earlier everything; in both kinds."""
+    clock = FakeClock()
+    sim = Simulator(now=clock.now)
+    found: list[object] = []
+    async with (
+        anyio.create_task_group() as tasks,
+        HttpClient(policy=LOOPBACK, clock=clock, events=lambda _: None) as http,
+    ):
+        url = await tasks.start(serve, sim)
+        oauth = OAuthRefresher(http, clock, ClientRegistry(), Discovery(http, clock), Identity(http, url))
+        legacy = LegacyRefresher(http, clock)
+        kinds: list[tuple[SplitRefresher[Any], dict[str, Any]]] = [
+            (oauth, {"access_token": "new-a", "token_type": "DPoP", "refresh_token": "new-r", "sub": "?"}),
+            (legacy, {"accessJwt": "new-a", "refreshJwt": "new-r", "did": "?"}),
+        ]
+        for refresher, members in kinds:
+            seed = sim.seed_oauth if refresher is oauth else sim.seed_legacy
+            session = OAuthSession.from_json(json.dumps(seed(sim.add_account(f"{refresher.kind}.test"))))
+            prepared = await refresher.prepare(session)
+            assert isinstance(prepared, Prepared)
+            body = json.dumps(members).encode()
+            end = body.index(b'"new-r"') + len(b'"new-r"')
+            for count in (end - 1, end):
+                sim.faults.add(Fault("cut", session.did, status=200, body=body, count=count))
+                found.append(await refresher.send(session, prepared))
+        tasks.cancel_scope.cancel()
+    assert [type(answer) for answer in found] == [Ambiguous, Arrived, Ambiguous, Arrived]
+    for answer in found:
+        if isinstance(answer, Arrived):
+            assert (answer.tokens.refresh_jwt, answer.unsaid is None) == ("new-r", False)

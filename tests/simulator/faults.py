@@ -19,6 +19,7 @@ Kind = Literal[
     "drop_after",  # the core runs, its answer is lost
     "reset",  # as drop_before, by RST
     "reset_after",  # as drop_after, by RST
+    "cut",  # `count` bytes of the body of a given answer arrive, then the connection is closed
     "truncate",  # the core runs, ``count`` bytes of the body arrive, then the connection is closed
     "delay",  # nothing but the waits below
     "drip",  # the core runs, the body arrives ``count`` bytes at a time, ``interval`` seconds apart

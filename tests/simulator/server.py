@@ -127,7 +127,7 @@ async def _answer(
     if fault.kind == "reset":
         _make_reset(stream)
         return False
-    response = fault.response if fault.kind == "respond" else sim.handle(request)
+    response = fault.response if fault.kind in ("respond", "cut") else sim.handle(request)
     await anyio.sleep(fault.delay_after)
     return await _send_faulty(connection, stream, response, fault)
 
@@ -143,7 +143,7 @@ async def _send_faulty(
         case "reset_after":
             _make_reset(stream)
             return False
-        case "truncate":
+        case "truncate" | "cut":
             await stream.send(_head(connection, response))
             await stream.send(_data(connection, response.body[: fault.count]))
             return False

@@ -55,7 +55,7 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
     async def _faulty(
         self, sim: Simulator, plain: Request, fault: Fault, patience: float | None, request: httpx.Request
     ) -> httpx.Response:
-        reaches_core = fault.kind not in ("respond", "drop_before", "reset", "connect_error")
+        reaches_core = fault.kind not in ("respond", "cut", "drop_before", "reset", "connect_error")
         pending = plain if reaches_core else None
         await _wait(sim, pending, self.latency + fault.delay, patience, request)
         response = sim.handle(plain) if reaches_core else fault.response
@@ -71,7 +71,7 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
                 )
             case "reset" | "reset_after":
                 raise httpx.ReadError("connection reset by peer", request=request)
-            case "truncate":
+            case "truncate" | "cut":
                 return _streamed(response, _Truncated(response.body, fault.count, request))
             case "drip":
                 return _streamed(response, _Dripping(response.body, fault, patience, request))

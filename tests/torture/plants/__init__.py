@@ -1,6 +1,7 @@
 """The bugs that `tests.torture.planted` plants, by where they are."""
 
 from tests.torture.plants import (
+    arriving,
     disk,
     judging,
     locks,
@@ -18,6 +19,7 @@ PLANTS: tuple[Plant, ...] = (
     *disk.PLANTS,
     *locks.PLANTS,
     *sending.PLANTS,
+    *arriving.PLANTS,
     *losing.PLANTS,
     *judging.PLANTS,
     *network.PLANTS,

@@ -74,8 +74,8 @@ PLANTS = (
         (
             Edit(
                 "http",
-                "    made = NotSent if unsent or not sending.possible else Unclear\n",
-                "    made = NotSent if sending else Unclear\n",
+                "    made = NotSent if unsent or not exchange.possible else Unclear\n",
+                "    made = NotSent if exchange else Unclear\n",
             ),
         ),
         ("tests/http/test_client.py::test_half_an_answer_is_unclear",),

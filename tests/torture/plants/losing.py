@@ -28,7 +28,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "                place = place or await self._spill_over(sent.session, arrived)\n",
+                "                place = place or await self._spill_over(spilled)\n",
                 "",
             ),
         ),
@@ -41,7 +41,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None",
+                "spilled if spilled.predecessor == adopted.session.refresh_token_hash else None",
                 "None",
             ),
         ),
@@ -54,8 +54,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "spilled.session if spilled.predecessor == adopted.session.refresh_token_hash else None",
-                "spilled.session",
+                "spilled if spilled.predecessor == adopted.session.refresh_token_hash else None",
+                "spilled",
             ),
         ),
         ("tests/refresh/test_spill.py::test_a_foreign_login_adopts_no_spill[trio]",),
@@ -162,7 +162,7 @@ PLANTS = (
                 "refresh/sending",
                 "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
                 "                if place is not None and self._spill is not None:\n"
-                "                    await self._spill.remove(arrived.did)\n"
+                "                    await self._spill.remove(sent.session.did)\n"
                 "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
             ),
         ),
@@ -175,9 +175,9 @@ PLANTS = (
         (
             Edit(
                 "refresh/notice",
-                "        if await self._ledger.commit(work.session, done, tokens=tokens_of(session))",
+                "        if await self._ledger.commit(work.session, done, tokens=tokens)",
                 "        await self._spill.remove(session.did)\n"
-                "        if await self._ledger.commit(work.session, done, tokens=tokens_of(session))",
+                "        if await self._ledger.commit(work.session, done, tokens=tokens)",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -201,14 +201,14 @@ PLANTS = (
         "held tokens raise no alarm",
         5,
         "nobody hears of the disk before the daemon ends",
-        (Edit("refresh/sending", "                self._patience.holding.add(arrived.did)\n", ""),),
+        (Edit("refresh/sending", "                self._patience.holding.add(sent.session.did)\n", ""),),
         (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
     ),
     Plant(
         "alarm of held tokens never ends",
         5,
         "a disk that works again stays an alarm, until nobody looks any more",
-        (Edit("refresh/sending", "                self._patience.holding.discard(arrived.did)\n", ""),),
+        (Edit("refresh/sending", "                self._patience.holding.discard(sent.session.did)\n", ""),),
         (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
     ),
     Plant(

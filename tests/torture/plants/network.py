@@ -254,7 +254,7 @@ PLANTS = (
                 "            if len(body) > MAX_BODY:\n",
                 "            if len(body) > 1 << 40:\n",
             ),
-            Edit("http", " or len(unpacked) > MAX_BODY:", ":"),
+            Edit("http", "    if len(body) > MAX_BODY:\n        return None\n", ""),
         ),
         ("tests/http/test_client.py::test_one_byte_above_the_cap_is_too_large[trio]",),
     ),

@@ -112,9 +112,9 @@ PLANTS = (
         "tokens that do not fit are thrown away, and the session with them",
         (
             Edit(
-                "refresh",
-                "        state = replace(state, last_good=sent.state.last_good, withheld=session.to_json())\n",
-                "        state = replace(state, last_good=sent.state.last_good)\n",
+                "state",
+                "            withheld=after.to_json(),\n",
+                "",
             ),
         ),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
@@ -126,8 +126,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "            case Arrived(tokens=tokens, misfit=None):\n",
-                "            case Arrived(tokens=tokens):\n",
+                "            case Arrived(misfit=None, unsaid=None):\n",
+                "            case Arrived(unsaid=None):\n",
             ),
         ),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
@@ -180,7 +180,7 @@ PLANTS = (
         "tokens outlive a logout",
         4,
         "whoever logged out during a refresh is still logged in at the server",
-        (Edit("refresh", "                await self._refresher.revoke(session)\n", ""),),
+        (Edit("refresh", "        await self._refresher.revoke(session)\n", ""),),
         (_ENGINE + "test_a_logout_during_a_refresh_wins[trio]",),
     ),
     Plant(

@@ -1,0 +1,140 @@
+"""Bugs in what becomes of an answer that has arrived, in part or in a broken frame, and of what it holds."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_ARRIVED = "tests/http/test_arrived.py::"
+_WITHHELD = "tests/refresh/test_withheld.py::"
+
+PLANTS = (
+    Plant(
+        "what arrived is not kept",
+        3,
+        "a broken frame throws the new tokens away",
+        (
+            Edit(
+                "http/exchange",
+                "        self.arrived += data[: max(0,",
+                "        self.arrived += data[:0][: max(0,",
+            ),
+        ),
+        (_ARRIVED + "test_tokens_arrive_in_every_broken_frame[trio]",),
+        short=True,
+    ),
+    Plant(
+        "no last look at the socket",
+        3,
+        "a process that was frozen throws away the answer that lies there",
+        (
+            Edit(
+                "http/exchange",
+                "            if not self._exchange.answered:\n                await",
+                "            if self._exchange is None:\n                await",
+            ),
+        ),
+        ("tests/http/test_frozen.py::test_an_answer_waits_for_a_frozen_process[trio]",),
+    ),
+    Plant(
+        "only a whole object is read",
+        3,
+        "text behind the JSON, or a byte that is missing, throws the new tokens away",
+        (
+            Edit(
+                "http/response",
+                "        return members(self.body) if whole is None else whole\n",
+                "        return {} if whole is None else whole\n",
+            ),
+        ),
+        (_ARRIVED + "test_tokens_arrive_in_every_broken_frame[trio]",),
+    ),
+    Plant(
+        "a broken head is the end",
+        3,
+        "one line that is no header throws the new tokens away",
+        (
+            Edit(
+                "http/arrived",
+                "        mended = _mended(raw, framing=framing)\n",
+                "        mended = None if framing else raw\n",
+            ),
+        ),
+        (_ARRIVED + "test_tokens_arrive_in_every_broken_frame[trio]",),
+    ),
+    Plant(
+        "a part of an answer taken for the whole",
+        6,
+        "a refusal that nobody has read to its end is a verdict",
+        (Edit("http/client", "    if not is_whole:\n", "    if response is None:\n"),),
+        (_ARRIVED + "test_a_part_of_an_answer_is_no_answer[trio]",),
+    ),
+    Plant(
+        "an access token alone taken for an answer",
+        3,
+        "an answer cut off within the refresh token leaves the used one as if it were good",
+        (Edit("oauth/token_endpoint", "(access_token is None or whole is None)", "access_token is None"),),
+        ("tests/oauth/test_socket.py::test_an_answer_counts_from_the_end_of_its_refresh_token[trio]",),
+    ),
+    Plant(
+        "a connection with a rest on it used again",
+        3,
+        "the next answer on it is unreadable",
+        (Edit("http/exchange", 'info == "is_readable" and self', 'info == "" and self'),),
+        (_ARRIVED + "test_what_came_too_much_is_no_part_of_the_next_answer[trio]",),
+    ),
+    Plant(
+        "unpacked without a bound",
+        7,
+        "a server fills the memory",
+        (Edit("http/arrived", ".decompress(part, limit + 1)", ".decompress(part)"),),
+        (_ARRIVED + "test_unpacking_is_bounded",),
+    ),
+    Plant(
+        "spill forgets that its tokens do not fit",
+        3,
+        "another account's tokens in this one's record, after a full disk",
+        (Edit("store/spill", '("misfit", "unsaid")', '("unsaid",)'),),
+        (_WITHHELD + "test_a_misfit_that_was_spilled_stays_one[trio]",),
+    ),
+    Plant(
+        "spill published whatever it says",
+        3,
+        "tokens that nobody has confirmed in the record, after a full disk",
+        (
+            Edit(
+                "refresh/notice",
+                "        if spilled.misfit is None and spilled.unsaid is None:\n",
+                "        if spilled is not None:\n",
+            ),
+        ),
+        (
+            _WITHHELD + "test_a_misfit_that_was_spilled_stays_one[trio]",
+            _WITHHELD + "test_unconfirmed_tokens_that_were_spilled_are_confirmed_first[trio]",
+        ),
+        short=True,
+    ),
+    Plant(
+        "unconfirmed tokens published",
+        3,
+        "an answer without sub brings another account's tokens into the record",
+        (
+            Edit(
+                "refresh/sending",
+                "            case Arrived(misfit=None, unsaid=None):\n",
+                "            case Arrived(misfit=None):\n",
+            ),
+        ),
+        (_WITHHELD + "test_what_the_pds_does_not_confirm_is_not_published[trio-another account's]",),
+    ),
+    Plant(
+        "confirmed once or never",
+        3,
+        "a PDS that is away at that moment ends a session that lives",
+        (
+            Edit(
+                "refresh/engine",
+                "        if state.unconfirmed is not None and",
+                "        if state.unconfirmed == '' and",
+            ),
+        ),
+        (_WITHHELD + "test_the_pds_can_be_asked_later[trio]",),
+    ),
+)
