@@ -5,7 +5,8 @@
     IdiolectError
     ├── StoreError            the store can't do it; says nothing about a session
     │   ├── RecordError       one record can't be read; all others can
-    │   └── LockBusy          somebody else kept a claim or the write lock too long
+    │   ├── LockBusy          somebody else kept a claim or the write lock too long
+    │   └── SpillUnreadable   what this session's last refresh brought may lie where we can't look
     ├── SessionError          a session has the wrong shape
     │   └── DidError          not a DID, or one that can't be a key of this store
     ├── RefreshError          a refresh did not bring a usable session
@@ -52,6 +53,13 @@ class RecordError(StoreError):
 
 class LockBusy(StoreError):
     """Another holder kept the lock for longer than we would wait. Nothing was done: try again."""
+
+
+class SpillUnreadable(StoreError):
+    """A folder of spilled tokens can't be read, and this session's may be there. Nothing was sent.
+
+    Make the folder readable for the store's owner, or mount its disk; the message names it.
+    """
 
 
 class SessionError(IdiolectError):

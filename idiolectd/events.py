@@ -278,6 +278,15 @@ class StoreUnavailable(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpillUnreadable(Event):
+    """A folder can't be read where tokens may lie that could not be saved; their sessions wait for it."""
+
+    name = "spill.unreadable"
+    level = "error"
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClockJumped(Event):
     """The wall clock moved by itself (suspend, NTP step); due times were looked at again."""
 

@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
@@ -19,7 +18,7 @@ from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
 from idiolectd.refresh import Patience, Planner, RefreshEngine
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.store import SpillFolder, open_store
+from idiolectd.store import open_configured_store
 from idiolectd.xrpc import LegacyRefresher
 
 # A person waits for a command. What it can't save by then is in the spill folder.
@@ -78,20 +77,18 @@ async def open_parts(
     """
     clock = SystemClock()
     async with (
-        open_store(config.store.url, group=config.store.group) as store,
+        open_configured_store(config.store) as store,
         make_http(config, clock, events) as http,
     ):
         identity = _identity(config, http)
         discovery, clients = Discovery(http, clock), _clients(config)
         refreshers = _refreshers(http, clock, clients, discovery, identity)
-        spill = SpillFolder(Path(config.store.spill_dir))
         engine = RefreshEngine(
             store,
             refreshers,
             planner=_planner(config),
             clock=clock,
             events=events,
-            spill=spill,
             patience=patience or Patience(_COMMAND_PATIENCE),
         )
         yield Parts(store, http, identity, refreshers, discovery, clients, engine, clock)

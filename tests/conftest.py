@@ -1,6 +1,15 @@
 """Fixtures of all tests, and their order."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import pytest
+
+# Where stores of this user choose to spill (`idiolectd.store.spill_places`): not in his own home.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="idiolectd-tests-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(params=["trio", "asyncio"])

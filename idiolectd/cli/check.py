@@ -26,8 +26,9 @@ from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.log import redact
 from idiolectd.oauth import SigningKey
+from idiolectd.ports import SpillSurvey
 from idiolectd.state import State
-from idiolectd.store import open_store, parse_store_url
+from idiolectd.store import open_configured_store, parse_store_url
 
 # https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)
@@ -127,11 +128,13 @@ async def _store(config: Config) -> list[Finding]:
         )
         return [Finding("store", "failed", message, ExitCode.FAILED)]
     try:
-        async with open_store(config.store.url, group=config.store.group) as store:
+        async with open_configured_store(config.store) as store:
             rows = await read_all_rows(store, config, time.time())
+            spill = await store.spill.survey() if store.spill is not None else None
     except StoreError as error:
         return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
     findings = [Finding("store", "ok", f"{store.url}: {len(rows)} sessions")]
+    findings += _spill(spill) if spill is not None else ()
     for row in rows:
         if row.state in _CODES:
             found = row.last_error.message if row.last_error is not None else row.cause
@@ -139,6 +142,17 @@ async def _store(config: Config) -> list[Finding]:
             message = f"{row.state}: {found}{todo}"
             findings.append(Finding(f"session {row.handle or row.did}", "failed", message, _CODES[row.state]))
     return findings
+
+
+def _spill(found: SpillSurvey) -> Iterator[Finding]:
+    for broken in found.broken:
+        yield Finding("spill", "failed", broken, ExitCode.FAILED)
+    if found.place is None:
+        yield Finding(
+            "spill", "warning", "no second folder can be written for tokens that the store would not take"
+        )
+    elif not found.broken:
+        yield Finding("spill", "ok", f"tokens that the store would not take go to {found.place}")
 
 
 # What a person must mend. The rest passes, or is the daemon's own business.

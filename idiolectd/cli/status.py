@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import click
 
@@ -17,10 +17,10 @@ from idiolectd.cli.running import run_async
 from idiolectd.cli.tables import print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
-from idiolectd.errors import NoSessionError, RecordError
-from idiolectd.ports import SharedStore
+from idiolectd.errors import NoSessionError, RecordError, StoreError
+from idiolectd.ports import Entry, SharedStore
 from idiolectd.state import State
-from idiolectd.store import SpillFolder, open_store, parse_store_url, read_presence
+from idiolectd.store import open_configured_store, parse_store_url, read_presence
 
 
 @click.command(
@@ -91,8 +91,8 @@ async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
     if is_missing(url):
         say(f"there is no store at {url} yet; idiolectd login makes one")
         url = "memory:"
-    async with open_store(url, group=config.store.group) as store:
-        yield store
+    async with open_configured_store(replace(config.store, url=url)) as opened:
+        yield opened
 
 
 def require_store(config: Config) -> None:
@@ -128,15 +128,35 @@ async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[
 async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[Row]:
     """The rows of these DIDs, worst first; what is not stored has none."""
     rows: list[Row] = []
-    spilled = set(await SpillFolder(Path(config.store.spill_dir)).dids())
+    waiting = await _waiting(store)
     for did in dids:
         try:
-            row = session_row(await store.read(did), config, now, spilled=did in spilled)
+            entry = await store.read(did)
+            row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
         except RecordError as error:
             row = unreadable_row(error)
         if row is not None:
             rows.append(row)
     return sorted(rows, key=lambda row: row.rank)
+
+
+async def _waiting(store: SharedStore) -> set[str]:
+    """For whom tokens wait in the second place, whatever they are worth by now."""
+    if store.spill is None:
+        return set()
+    found = await store.spill.survey()
+    for broken in found.broken:
+        say(f"warning: {broken}")
+    return set(found.dids)
+
+
+async def _is_spilled(store: SharedStore, entry: Entry) -> bool:
+    session = entry.session
+    if session is None or store.spill is None:
+        return False
+    with suppress(StoreError):  # told already
+        return await store.spill.find(session.did, session.refresh_token_hash) is not None
+    return False
 
 
 async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> None:

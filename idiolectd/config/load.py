@@ -53,7 +53,8 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
     if problems:
         raise ConfigError("\n".join(problems))
     values["store.url"] = _expanded(values.get("store.url"), environ)
-    values["store.spill_dir"] = _spill_dir(values.get("store.spill_dir"), environ)
+    if "store.spill_dir" in values:
+        values["store.spill_dir"] = _in_home(values["store.spill_dir"], environ)
     return _assemble(found, values)
 
 
@@ -216,20 +217,11 @@ def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
         folder = environ.get("IDIOLECT_SESSION_DIR")
         default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
         return f"file://{quote(str(default.absolute()))}"
-    return str(_home(environ) / url[2:]) if url.startswith("~/") else url
+    return _in_home(url, environ)
 
 
-def _spill_dir(path: str | None, environ: Mapping[str, str]) -> str:
-    """The spill folder with the home folder and the default filled in."""
-    if path is not None:
-        return str(_home(environ) / path[2:]) if path.startswith("~/") else path
-    # systemd's runtime folder is a file system of its own: it has room when the store's has none.
-    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if runtime:
-        return str(Path(runtime) / "spill")
-    named = Path(environ.get("XDG_STATE_HOME", ""))
-    state = named if named.is_absolute() else _home(environ) / ".local" / "state"
-    return str(state / "idiolectd" / "spill")
+def _in_home(path: str, environ: Mapping[str, str]) -> str:
+    return str(_home(environ) / path[2:]) if path.startswith("~/") else path
 
 
 def _config_home(environ: Mapping[str, str]) -> Path:

@@ -86,12 +86,13 @@ class StoreConfig:
         example='"idiolectd"',
         reload=False,
     )
-    spill_dir: str = _key(
+    spill_dir: str | None = _key(
         kinds.absolute_path(),
-        "",  # as above
+        None,
         "A second folder for tokens that the store would not take (a full disk), better on another file"
-        " system. Without it: $RUNTIME_DIRECTORY/spill under systemd, else"
-        " ~/.local/state/idiolectd/spill.",
+        " system. Without it: /run/idiolectd/spill if that is the store's owner's, or"
+        " ~/.local/state/idiolectd/spill, whichever is on another file system. The store remembers where:"
+        " every program that refreshes looks there.",
         example='"/run/idiolectd/spill"',
         reload=False,
     )

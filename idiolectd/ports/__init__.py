@@ -21,6 +21,7 @@ from idiolectd.ports.store import (
     SharedStore,
     Spill,
     Spilled,
+    SpillSurvey,
     Survey,
     Watch,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Refresher",
     "SharedStore",
     "Spill",
+    "SpillSurvey",
     "Spilled",
     "SplitRefresher",
     "Survey",

@@ -129,6 +129,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         """The folder for what belongs to a running daemon; None: the store has no place on disk."""
         ...
 
+    @property
+    def spill(self) -> "Spill | None":
+        """The second place for tokens that the store would not take; None: it has no place on disk.
+
+        It belongs to the store: whoever may claim its sessions looks there, in whatever environment.
+        """
+        ...
+
     async def survey(self) -> Survey:
         """Reads every record: which are sessions, and what is wrong with the others."""
         ...
@@ -157,7 +165,7 @@ class SharedStore(OAuthTokenStore, Protocol):
         ...
 
     async def ensure_room(self) -> None:
-        """Makes sure that there is space for what a refresh brings.
+        """Makes sure that there is space for what a refresh brings, and that everybody knows the spill's.
 
         Raises:
             StoreError: there is not; the message says how much is missing where.
@@ -231,6 +239,21 @@ class Spilled:
     unsaid: str | None = None
 
 
+@dataclass(frozen=True)
+class SpillSurvey:
+    """What is in the second place.
+
+    Attributes:
+        dids: whose tokens are kept, sorted.
+        broken: where tokens may lie and nobody can look, one sentence each.
+        place: the folder that would be used next; None: none can be written.
+    """
+
+    dids: list[str]
+    broken: list[str]
+    place: str | None
+
+
 class Spill(Protocol):
     """A second place for what the store would not take. Every method raises `StoreError`."""
 
@@ -238,14 +261,23 @@ class Spill(Protocol):
         """Keeps tokens durably, one set a DID; returns the place, for a person."""
         ...
 
-    async def find(self, did: str) -> Spilled | None:
-        """What is kept for a DID."""
+    async def find(self, did: str, predecessor: str) -> Spilled | None:
+        """What is kept for a DID and replaces the token with this hash.
+
+        Raises:
+            SpillUnreadable: none were found, and there are places where nobody can look.
+        """
         ...
 
-    async def remove(self, did: str) -> None:
-        """Forgets what is kept for a DID."""
+    async def remove(self, did: str, predecessor: str | None = None) -> None:
+        """Forgets what is kept for a DID.
+
+        Args:
+            did: whose.
+            predecessor: only what replaces the token with this hash; None: whatever there is.
+        """
         ...
 
-    async def dids(self) -> list[str]:
-        """Whose tokens are kept."""
+    async def survey(self) -> SpillSurvey:
+        """Looks at everything that is kept."""
         ...

@@ -35,7 +35,6 @@ from idiolectd.ports import (
     Due,
     Prepared,
     SharedStore,
-    Spill,
     SplitRefresher,
 )
 from idiolectd.refresh import report, unclear
@@ -43,6 +42,7 @@ from idiolectd.refresh.ledger import Attempt, Ledger, Work
 from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience, Sending
+from idiolectd.refresh.spill_look import SpillLook
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import RefreshState, State, adopt, tokens_of, withheld
 
@@ -59,8 +59,7 @@ class RefreshEngine:
         planner: when to act next.
         clock: wall-clock time.
         events: who is told.
-        spill: a second place for tokens that the store would not take.
-        patience: how long such tokens are held.
+        patience: how long tokens that the store would not take are held.
     """
 
     def __init__(
@@ -71,14 +70,13 @@ class RefreshEngine:
         planner: Planner,
         clock: Clock,
         events: EventSink,
-        spill: Spill | None = None,
         patience: Patience | None = None,
     ) -> None:
         self._store = store
         self._refreshers = refreshers
         self._ledger = Ledger(store, planner, clock, events)
-        self._spill = spill
-        self._notice = Notice(store, self._ledger, spill)
+        self._spill = SpillLook(store.spill, events)
+        self._notice = Notice(store, self._ledger, self._spill)
         self.patience = patience or Patience()
 
     def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
@@ -187,12 +185,8 @@ class RefreshEngine:
         raise LockBusy(f"somebody logged {did} in or out at this very moment; try again")
 
     async def spilled(self) -> list[str]:
-        """The sessions for which an earlier process has left tokens that it could not save.
-
-        Raises:
-            StoreError: the second place can't be read.
-        """
-        return [] if self._spill is None else await self._spill.dids()
+        """The sessions for which an earlier process has left tokens that it could not save."""
+        return await self._spill.dids()
 
     # Deciding --------------------------------------------------------------------------------
 
@@ -221,7 +215,7 @@ class RefreshEngine:
     async def _work(self, work: Work) -> Attempt:
         session, state = work.session, work.state
         refresher = self._refreshers[session.kind]
-        sending = Sending(refresher, self._ledger, self.patience, self._spill)
+        sending = Sending(refresher, self._ledger, self.patience, self._store.spill)
         if state.unconfirmed is not None and withheld(state) is not None:
             return await finish(sending.confirm, work)
         contradiction = _contradiction(session, state)

@@ -4,16 +4,15 @@ Under the claim, because it writes the state; it sends nothing. What is found is
 `idiolectd.state.adopt`, written down, planned and reported here.
 """
 
-import contextlib
 from dataclasses import replace
 
 import anyio
 
 from idiolectd import events
-from idiolectd.errors import StoreError
-from idiolectd.ports import NOWHERE, Committed, Due, Entry, SharedStore, Spill, Spilled
+from idiolectd.ports import NOWHERE, Committed, Due, Entry, SharedStore, Spilled
 from idiolectd.refresh import report
 from idiolectd.refresh.ledger import MISFIT, Ledger, Work
+from idiolectd.refresh.spill_look import SpillLook
 from idiolectd.state import (
     Adopted,
     Change,
@@ -36,10 +35,10 @@ class Notice:
     Args:
         store: where the records are.
         ledger: where the findings are written down.
-        spill: a second place for tokens that the store would not take.
+        spill: looks into the second place for tokens that the store would not take.
     """
 
-    def __init__(self, store: SharedStore, ledger: Ledger, spill: Spill | None) -> None:
+    def __init__(self, store: SharedStore, ledger: Ledger, spill: SpillLook) -> None:
         self._store = store
         self._ledger = ledger
         self._spill = spill
@@ -64,9 +63,8 @@ class Notice:
             await self._store.save(work.session)  # the whole record was an earlier login's
         elif await self._ledger.commit(entry.session, work, tokens=put_back) is not Committed.DONE:
             return None  # logged out, or in again, at this very moment: it will be looked at anew
-        if self._spill is not None:
-            with contextlib.suppress(StoreError):  # what it may keep is for a token that is stored no more
-                await self._spill.remove(work.session.did)
+        # What is kept there is for a token that is stored no more.
+        await self._spill.forget(work.session.did)
         if not entry.cut_short:  # our own commit is finished now: that is no news to anybody
             # A save of ours has compared record and state already, and left the planning to us.
             self._report(Change.LOGIN if adopted.change is Change.NONE else adopted.change, work)
@@ -77,20 +75,19 @@ class Notice:
         """The tokens that came for the stored one and could not be saved then.
 
         Among sessions that are known, they can only be there if the stored token was sent and its
-        answer was never written down: the others are spared the look.
+        answer was never written down: the others are spared the look. So it must be possible for that
+        one only; a login needs nothing from there.
+
+        Raises:
+            SpillUnreadable: it is not.
         """
-        if self._spill is None or (
-            adopted.change is Change.NONE and adopted.state.note_on(adopted.session) is None
-        ):
+        was_sent = adopted.state.note_on(adopted.session) is not None
+        if adopted.change is Change.NONE and not was_sent:
             return None
-        spilled = await self._spill.find(adopted.session.did)
-        if spilled is None:
-            return None
-        return spilled if spilled.predecessor == adopted.session.refresh_token_hash else None
+        return await self._spill.find(adopted.session, needed=was_sent)
 
     async def _adopt_spill(self, work: Work, spilled: Spilled) -> Work | None:
         """Makes durable what an earlier process could not: tokens are published only if they fit."""
-        assert self._spill is not None  # noqa: S101 - it is where they come from
         now, planner = self._ledger.clock.now(), self._ledger.planner
         session = work.session.with_tokens(tokens_of(spilled.session))
         done, tokens = work, None
@@ -108,8 +105,7 @@ class Notice:
             done = replace(work, state=state)
         if await self._ledger.commit(work.session, done, tokens=tokens) is not Committed.DONE:
             return None
-        with contextlib.suppress(StoreError):
-            await self._spill.remove(session.did)
+        await self._spill.forget(session.did, work.session.refresh_token_hash)
         planned = shown(state.next_attempt_at)
         self._ledger.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
         if state.state is State.SUSPENDED:

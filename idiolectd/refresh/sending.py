@@ -215,7 +215,7 @@ class Sending:
             else:
                 if place is not None and self._spill is not None:
                     with contextlib.suppress(StoreError):  # worthless now; the next claim removes it
-                        await self._spill.remove(sent.session.did)
+                        await self._spill.remove(sent.session.did, spilled.predecessor)
                 self._patience.holding.discard(sent.session.did)
                 return committed
             await anyio.sleep(pause)

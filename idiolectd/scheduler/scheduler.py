@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from idiolectd import events, policy
 from idiolectd.clock import Clock
-from idiolectd.errors import LockBusy, RecordError, StoreError
+from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
@@ -141,11 +141,8 @@ class Scheduler:
 
     async def _plan_spilled(self) -> None:
         """What an earlier process could not save is looked at first of all."""
-        try:
-            for did in await self._engine.spilled():
-                self._plan.put_off(did, 0.0)
-        except StoreError as error:
-            self._troubles.store_failed(error)
+        for did in await self._engine.spilled():
+            self._plan.put_off(did, 0.0)
 
     # Noticing --------------------------------------------------------------------------------
 
@@ -182,6 +179,8 @@ class Scheduler:
                 self._plan.put_off(did, _SECOND_LOOK)
         except LockBusy:
             self._plan.put_off(did, _BUSY_PAUSE)
+        except SpillUnreadable:  # told already, and no trouble of the store's
+            self._plan.put_off(did, _STORE_PAUSE)
         except StoreError as error:
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)
@@ -242,6 +241,8 @@ class Scheduler:
             self._plan.put_off(did, _SECOND_LOOK)
         except LockBusy:
             self._plan.put_off(did, _BUSY_PAUSE)
+        except SpillUnreadable:
+            self._plan.put_off(did, _STORE_PAUSE)
         except StoreError as error:
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)

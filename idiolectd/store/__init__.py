@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from idiolectd.store.files.store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
-    from idiolectd.store.opening import open_store
+    from idiolectd.store.opening import open_configured_store, open_store
     from idiolectd.store.presence import (
         PRESENCE_LOCK,
         PRESENCE_NOTE,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from idiolectd.store.reading import find_did, load_session, open_reading
     from idiolectd.store.spill import SpillFolder
+    from idiolectd.store.spill_places import StoreSpill
     from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
     from idiolectd.store.sqlite.store import SqliteOAuthTokenStore
     from idiolectd.store.urls import StoreUrl, parse_store_url
@@ -38,11 +39,13 @@ __all__ = [
     "Reading",
     "SpillFolder",
     "SqliteOAuthTokenStore",
+    "StoreSpill",
     "StoreUrl",
     "find_did",
     "is_daemon_running",
     "is_held",
     "load_session",
+    "open_configured_store",
     "open_reading",
     "open_store",
     "parse_store_url",
@@ -63,11 +66,13 @@ _HOMES = {
     "Reading": "blocking",
     "SpillFolder": "spill",
     "SqliteOAuthTokenStore": "sqlite.store",
+    "StoreSpill": "spill_places",
     "StoreUrl": "urls",
     "find_did": "reading",
     "is_daemon_running": "presence",
     "is_held": "locks.ofd",
     "load_session": "reading",
+    "open_configured_store": "opening",
     "open_reading": "reading",
     "open_store": "opening",
     "parse_store_url": "urls",

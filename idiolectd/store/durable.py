@@ -115,7 +115,7 @@ def sync_folder(folder: Path) -> None:
 def make_private_folder(folder: Path) -> None:
     """Makes a folder that only its owner can enter, and whatever is missing above it; durably.
 
-    An existing one is closed to others, unless it is not a folder (a symbolic link isn't one).
+    An existing one is closed to others, unless it is not a folder (a symbolic link isn't one) or not ours.
     """
     try:
         found = os.lstat(folder)
@@ -128,6 +128,8 @@ def make_private_folder(folder: Path) -> None:
         found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(20, "is not a folder", str(folder))
+    if found.st_uid != os.geteuid():  # whoever owns it can look into it
+        raise PermissionError(1, "belongs to another user", str(folder))
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
 

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, Due, Entry, Survey
+from idiolectd.ports import Committed, Due, Entry, Spill, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.locks.queues import Queues
@@ -35,6 +35,7 @@ class InMemoryOAuthTokenStore:
 
     url = "memory:"
     runtime_dir = None
+    spill: Spill | None = None
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

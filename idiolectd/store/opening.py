@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idiolectd.clock import Clock
 from idiolectd.ports import SharedStore
@@ -11,17 +13,26 @@ from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.sqlite.store import SqliteOAuthTokenStore
 from idiolectd.store.urls import parse_store_url
 
+if TYPE_CHECKING:
+    from idiolectd.config import StoreConfig
+
 
 @asynccontextmanager
 async def open_store(
-    url: str | None = None, *, group: str | None = None, clock: Clock | None = None
+    url: str | None = None,
+    *,
+    group: str | None = None,
+    spill_dir: str | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[SharedStore]:
     """Opens the store that a URL or a path names.
 
     Args:
         url: see `idiolectd.store.urls.parse_store_url`; None: the configured store, found as the
-            commands find it, with its `store.group`.
+            commands find it, with its `store.group` and `store.spill_dir`.
         group: a group whose members may read the records; None: nobody.
+        spill_dir: where tokens are spilled that the store would not take; None: where the store says,
+            else see `idiolectd.store.spill_places`.
         clock: where the time comes from.
 
     Raises:
@@ -33,14 +44,32 @@ async def open_store(
 
         configured = load_config(None, os.environ).store
         url, group = configured.url, group or configured.group
+        spill_dir = spill_dir or configured.spill_dir
     parsed = parse_store_url(url)
+    place = Path(spill_dir) if spill_dir is not None else None
     match parsed.kind:
         case "memory":
             async with InMemoryOAuthTokenStore.open(clock=clock) as memory:
                 yield memory
         case "file":
-            async with FilesystemOAuthTokenStore.open(parsed.path, group=group, clock=clock) as files:
+            async with FilesystemOAuthTokenStore.open(
+                parsed.path, group=group, spill_dir=place, clock=clock
+            ) as files:
                 yield files
         case "sqlite":
-            async with SqliteOAuthTokenStore.open(parsed.path, group=group, clock=clock) as database:
+            async with SqliteOAuthTokenStore.open(
+                parsed.path, group=group, spill_dir=place, clock=clock
+            ) as database:
                 yield database
+
+
+def open_configured_store(config: "StoreConfig") -> AbstractAsyncContextManager[SharedStore]:
+    """Opens the store as the daemon and every command open it.
+
+    Args:
+        config: the section ``[store]``.
+
+    Raises:
+        As `open_store`.
+    """
+    return open_store(config.url, group=config.group, spill_dir=config.spill_dir)

@@ -8,14 +8,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from idiolectd.errors import StoreError
+from idiolectd.errors import SpillUnreadable, StoreError
 from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import Spilled
 from idiolectd.refresh import RefreshEngine
 from idiolectd.state import State, tokens_of
-from idiolectd.store import SpillFolder
+from idiolectd.store import StoreSpill
 from tests.refresh.test_engine import DID, House, WatchedStore
-from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, planner, without_ours
+from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, did, planner, without_ours
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,8 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.clock, self.events = SetClock(), Recorder()
         self.store, self.server = WatchedStore(self.clock), FakeServer(self.clock.now)
-        self.spill = SpillFolder(folder)
+        self.spill = StoreSpill(folder.parent / "runtime", folder)
+        self.store.spill = self.spill
         self.start()
 
     def start(self) -> None:
@@ -37,7 +38,6 @@ class Host:
             planner=planner(),
             clock=self.clock,
             events=self.events,
-            spill=self.spill,
         )
         self.house = House(self.store, self.server, self.clock, self.events, self.engine)
 
@@ -155,7 +155,7 @@ async def test_a_spill_stays_until_what_replaces_it_is_durable(tmp_path: Path) -
     kept: list[bool] = []
 
     async def look() -> None:
-        kept.append(await host.spill.find(DID) is not None)
+        kept.append((await host.spill.survey()).dids == [DID])
 
     host.store.broken, host.store.meanwhile = 2, look
     assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
@@ -194,8 +194,9 @@ async def test_the_folder_is_private(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     folder = tmp_path / "deep" / "spill"
-    (file,) = folder.iterdir()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (own,) = folder.iterdir()
+    (file,) = own.iterdir()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, own)} == {0o700}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "plc" not in file.name
 
@@ -205,28 +206,66 @@ async def test_the_folder_is_private(tmp_path: Path) -> None:
 )
 async def test_what_is_no_spill_is_none(tmp_path: Path, text: str) -> None:
     """A file that can't be read as a spill is ignored."""
-    spill = SpillFolder(tmp_path)
+    spill = StoreSpill(tmp_path / "runtime", tmp_path)
     session = FakeServer(lambda: 0.0).login(DID)
     place = Path(await spill.put(Spilled("hash", session)))
     place.write_text(text)
-    assert await spill.find(DID) is None
-    assert await spill.dids() == []
+    assert await spill.find(DID, "hash") is None
+    assert (await spill.survey()).dids == []
 
 
 async def test_a_spill_that_can_not_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
-    """The second place can fail too, and says so."""
-    (tmp_path / "file").write_text("")
-    spill = SpillFolder(tmp_path / "file" / "spill")
+    """Every place can fail, and then that is said."""
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    spill = StoreSpill(nowhere / "runtime", nowhere / "spill", {"XDG_STATE_HOME": str(nowhere)})
     with pytest.raises(StoreError):
         await spill.put(Spilled("hash", FakeServer(lambda: 0.0).login(DID)))
 
 
-async def test_both_places_can_fail_and_the_tokens_are_still_held(tmp_path: Path) -> None:
+async def test_both_places_can_fail_and_the_tokens_are_still_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a broken store and a broken spill folder the tokens stay in memory until one works."""
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     host = Host(tmp_path / "file" / "spill")
     await host.store.save(replace(host.server.login(DID), handle="a.test"))
     await host.house.make_due()
     host.store.broken = 2
     assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
+    assert (await host.house.load()).refresh_jwt == "refresh-1"
+
+
+async def test_a_command_with_another_environment_adopts_before_it_sends(tmp_path: Path) -> None:
+    """A person's refresh finds what the service spilled: the used token is not sent again."""
+    host = Host(tmp_path / "spill")
+    host.spill.make_known()
+    await host.fail_to_save()
+    host.store.spill = StoreSpill(tmp_path / "runtime", None, {"HOME": str(tmp_path / "person")})
+    host.start()
+    assert isinstance((await host.engine.refresh(DID, force=True)).outcome, Refreshed)
+    assert host.server.replays == []
+
+
+async def test_a_spill_that_can_not_be_read_stops_nobody_else(tmp_path: Path) -> None:
+    """Only the session whose tokens may be there waits; a login does not. It is said once."""
+    host = Host(tmp_path / "spill")
+    await host.fail_to_save()
+    (own,) = (tmp_path / "spill").iterdir()
+    own.rename(tmp_path / "away")
+    own.symlink_to(own)
+    for _ in range(2):
+        with pytest.raises(SpillUnreadable):
+            await host.engine.refresh(DID, force=True)
+        login = host.server.login(did(99))
+        await host.store.save(login)
+        assert await host.engine.look(login.did) is not None
+        assert await host.engine.spilled() == []
+    assert host.events.names.count("spill.unreadable") == 1
+    assert host.server.sent == ["refresh-0"]
+    own.unlink()
+    (tmp_path / "away").rename(own)
+    assert await host.engine.spilled() == [DID]
+    await host.engine.look(DID)
     assert (await host.house.load()).refresh_jwt == "refresh-1"

@@ -113,7 +113,7 @@ async def test_unconfirmed_tokens_that_were_spilled_are_confirmed_first(tmp_path
     assert host.server.sent == ["refresh-0"]
 
 
-async def test_a_spill_says_why_it_is_withheld(tmp_path: Path) -> None:
+def test_a_spill_says_why_it_is_withheld(tmp_path: Path) -> None:
     """A spill is read as it was written; one of an earlier version says nothing against its tokens."""
     session = FakeServer(lambda: 0.0).login(DID)
     for spilled in (
@@ -122,8 +122,8 @@ async def test_a_spill_says_why_it_is_withheld(tmp_path: Path) -> None:
         Spilled("hash", session, unsaid="sub"),
     ):
         folder = SpillFolder(tmp_path)
-        await folder.put(spilled)
-        assert await folder.find(DID) == spilled
+        folder.put(spilled)
+        assert folder.find(DID) == spilled
 
 
 def test_a_rotation_ends_what_was_withheld() -> None:

@@ -153,7 +153,7 @@ class House:
 
     def in_spill(self) -> int:
         """How many sessions' tokens lie in the spill folder."""
-        return len(list((self._folder / "spill").glob("*.json")))
+        return len(list((self._folder / "spill").rglob("*.json")))
 
     def wait_working(self) -> float:
         """Waits until every session's stored access token works; returns how long that took."""

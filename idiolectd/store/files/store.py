@@ -29,6 +29,7 @@ from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.room import ensure_room
 from idiolectd.store.schedule import DueIndex
+from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.trouble import translated
 from idiolectd.store.urls import StoreUrl
 
@@ -43,12 +44,14 @@ class FilesystemOAuthTokenStore:
         url: the store's URL.
         runtime_dir: a private folder (0700, made with the first write) for what belongs to the store
             but is not a session.
+        spill: the second place for tokens.
     """
 
-    def __init__(self, root: Path, *, group: str | None, clock: Clock) -> None:
+    def __init__(self, root: Path, *, group: str | None, spill_dir: Path | None, clock: Clock) -> None:
         self.url = str(StoreUrl("file", root))
         self._folder = Folder(root, record_access(group))
         self.runtime_dir = self._folder.runtime_dir
+        self.spill = StoreSpill(self.runtime_dir, spill_dir)
         self._clock = clock
         self._locks = Locks(self.runtime_dir)
         self._prepared = False
@@ -63,7 +66,12 @@ class FilesystemOAuthTokenStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: str | os.PathLike[str], *, group: str | None = None, clock: Clock | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        group: str | None = None,
+        spill_dir: Path | None = None,
+        clock: Clock | None = None,
     ) -> AsyncIterator[Self]:
         """Opens a folder of sessions; a missing one is made.
 
@@ -73,6 +81,7 @@ class FilesystemOAuthTokenStore:
         Args:
             path: the folder.
             group: a group whose members may read the records (0640; folder 2750); None: nobody.
+            spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
             clock: where the time comes from.
 
         Raises:
@@ -80,7 +89,7 @@ class FilesystemOAuthTokenStore:
         """
         with translated(f"can't open {os.fspath(path)}"):
             root = await in_thread(_real_folder, path)
-            store = cls(root, group=group, clock=clock or SystemClock())
+            store = cls(root, group=group, spill_dir=spill_dir, clock=clock or SystemClock())
         yield store
 
     # OAuthTokenStore -------------------------------------------------------------------------
@@ -128,7 +137,7 @@ class FilesystemOAuthTokenStore:
 
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
-        await in_thread(ensure_room, self._folder.root)
+        await in_thread(self._ensure_room)
 
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""
@@ -183,6 +192,10 @@ class FilesystemOAuthTokenStore:
                 self._own.clear()
 
     # -----------------------------------------------------------------------------------------
+
+    def _ensure_room(self) -> None:
+        ensure_room(self._folder.root)
+        self.spill.make_known()
 
     async def _write(self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Runs work under the write lock, to its end."""

@@ -26,6 +26,7 @@ from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder,
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.room import ensure_room
+from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.sqlite.connections import DatabaseFile
 from idiolectd.store.sqlite.database import runtime_dir_of
 from idiolectd.store.sqlite.group_commit import GroupCommit
@@ -56,11 +57,15 @@ class SqliteOAuthTokenStore:
         url: the store's URL.
         runtime_dir: a private folder beside the database (0700, made with the first write) for what
             belongs to the store but is not a session.
+        spill: the second place for tokens.
     """
 
-    def __init__(self, path: Path, *, access: Access, clock: Clock, island: Island | None) -> None:
+    def __init__(
+        self, path: Path, *, access: Access, spill_dir: Path | None, clock: Clock, island: Island | None
+    ) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self.runtime_dir = runtime_dir_of(path)
+        self.spill = StoreSpill(self.runtime_dir, spill_dir)
         self._path = path
         self._clock = clock
         self._island = island
@@ -77,7 +82,12 @@ class SqliteOAuthTokenStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: str | os.PathLike[str], *, group: str | None = None, clock: Clock | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        group: str | None = None,
+        spill_dir: Path | None = None,
+        clock: Clock | None = None,
     ) -> AsyncIterator[Self]:
         """Opens a database of sessions; a missing one is made.
 
@@ -88,6 +98,7 @@ class SqliteOAuthTokenStore:
             path: the database file.
             group: a group whose members may read it (0640); None: nobody. They also have to be
                 able to enter its folder.
+            spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
             clock: where the time comes from.
 
         Raises:
@@ -98,7 +109,9 @@ class SqliteOAuthTokenStore:
             real = await in_thread(_real_file, path)
         async with nullcontext() if is_asyncio() else Island.open() as island:
             with translated(f"can't open {real}"):
-                store = cls(real, access=access, clock=clock or SystemClock(), island=island)
+                store = cls(
+                    real, access=access, spill_dir=spill_dir, clock=clock or SystemClock(), island=island
+                )
             try:
                 await store._start()
                 yield store
@@ -150,7 +163,7 @@ class SqliteOAuthTokenStore:
 
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
-        await in_thread(ensure_room, self._path.parent)
+        await in_thread(self._ensure_room)
 
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""
@@ -198,6 +211,10 @@ class SqliteOAuthTokenStore:
             self._look_outs.discard(look_out)
 
     # -----------------------------------------------------------------------------------------
+
+    def _ensure_room(self) -> None:
+        ensure_room(self._path.parent)
+        self.spill.make_known()
 
     async def _start(self) -> None:
         with self._reading("the database"):

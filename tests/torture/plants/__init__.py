@@ -7,6 +7,7 @@ from tests.torture.plants import (
     locks,
     losing,
     network,
+    places,
     scheduling,
     secrecy,
     sending,
@@ -27,6 +28,7 @@ PLANTS: tuple[Plant, ...] = (
     *secrecy.PLANTS,
     *shared.PLANTS,
     *silence.PLANTS,
+    *places.PLANTS,
 )
 
 __all__ = ["PLANTS", "Edit", "MisfitError", "Plant", "plant_into", "take_out"]

@@ -41,8 +41,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "spilled if spilled.predecessor == adopted.session.refresh_token_hash else None",
-                "None",
+                "        self._told.clear()\n        return found\n",
+                "        self._told.clear()\n        return None\n",
             ),
         ),
         (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
@@ -53,9 +53,9 @@ PLANTS = (
         "an old spill replaces a newer login",
         (
             Edit(
-                "refresh",
-                "spilled if spilled.predecessor == adopted.session.refresh_token_hash else None",
-                "spilled",
+                "store/spill_places",
+                "if found is not None and found.predecessor == predecessor:\n                return found",
+                "if found is not None:\n                return found",
             ),
         ),
         ("tests/refresh/test_spill.py::test_a_foreign_login_adopts_no_spill[trio]",),
@@ -176,7 +176,7 @@ PLANTS = (
             Edit(
                 "refresh/notice",
                 "        if await self._ledger.commit(work.session, done, tokens=tokens)",
-                "        await self._spill.remove(session.did)\n"
+                "        await self._spill.forget(session.did)\n"
                 "        if await self._ledger.commit(work.session, done, tokens=tokens)",
             ),
         ),
@@ -190,8 +190,7 @@ PLANTS = (
             Edit(
                 "refresh/notice",
                 "        put_back = tokens_of(work.session)",
-                "        if self._spill is not None:\n"
-                "            await self._spill.remove(work.session.did)\n"
+                "        await self._spill.forget(work.session.did)\n"
                 "        put_back = tokens_of(work.session)",
             ),
         ),

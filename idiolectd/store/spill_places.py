@@ -1,0 +1,262 @@
+"""Where the spills of one store lie: the same for everybody who may claim its sessions.
+
+A spill that somebody does not find is a lost session: he would send the used token again. So the places
+are written down in the store, beside its locks, before anything is sent:
+
+    RUNTIME/spill/places/0f3c….json     {"version": 1, "folder": "/run/idiolectd/spill/8d21…"}
+
+Whoever claims looks at all of them, whatever his own environment says. A new place is chosen by the
+first who needs one: `store.spill_dir`; else a folder on another file system than the store (a full disk
+is the usual reason for a spill); else wherever its owner can write, at last beside the locks. Within a
+place each store has a folder of its own: two stores may hold the same account.
+
+Version 0.2.0 wrote nothing down and kept its spills in the place itself, so those are looked at, too.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from idiolectd.errors import SpillUnreadable
+from idiolectd.finish import in_thread
+from idiolectd.ports import Spilled, SpillSurvey
+from idiolectd.store import durable
+from idiolectd.store.spill import SpillFolder
+from idiolectd.store.trouble import translated
+
+T = TypeVar("T")
+
+_VERSION = 1
+_END = ".json"
+
+# The unit's RuntimeDirectory: a file system of its own, which a restart of the service keeps.
+_UNIT_RUNTIME = Path("/run/idiolectd")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder where spills of this store may lie.
+
+    Attributes:
+        folder: the folder.
+        is_ours: no other store uses it.
+        is_known: it is written down, so somebody may have used it: that it can't be read matters.
+    """
+
+    folder: SpillFolder
+    is_ours: bool
+    is_known: bool
+
+
+class StoreSpill:
+    """The second place of one store. See `idiolectd.ports.Spill`.
+
+    Args:
+        runtime_dir: the store's private folder.
+        named: the place that the configuration names; None: none.
+        environ: the environment, for the places that a user's programs use.
+    """
+
+    def __init__(
+        self, runtime_dir: Path, named: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._registry = runtime_dir / "spill" / "places"
+        self._fallback = runtime_dir / "spill" / "here"
+        self._own_name = _short_hash(str(runtime_dir))
+        self._named = named
+        self._environ = os.environ if environ is None else environ
+        self._chosen: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<StoreSpill {self._registry}>"
+
+    def make_known(self) -> None:
+        """Chooses where tokens would be spilled, and writes it down for everybody. Blocks.
+
+        Before anything is sent: what could be written down once the disk is full is nothing. Where no
+        place can be made there is none, and tokens that can't be saved are held in memory only.
+        """
+        if self._chosen is not None and self._chosen.is_dir() and self._is_written_down(self._chosen):
+            return
+        self._chosen = None
+        for folder in self._choice():
+            with suppress(OSError):
+                durable.make_private_folder(folder)
+                self._write_down(folder)
+                self._chosen = folder
+                return
+
+    async def put(self, spilled: Spilled) -> str:
+        """See `Spill.put`."""
+        with translated("can't spill"):
+            return str(await in_thread(self._put, spilled))
+
+    async def find(self, did: str, predecessor: str) -> Spilled | None:
+        """See `Spill.find`."""
+        return await in_thread(self._find, did, predecessor)
+
+    async def remove(self, did: str, predecessor: str | None = None) -> None:
+        """See `Spill.remove`."""
+        with translated(f"can't remove the spill of {did}"):
+            await in_thread(self._remove, did, predecessor)
+
+    async def survey(self) -> SpillSurvey:
+        """See `Spill.survey`."""
+        return await in_thread(self._survey)
+
+    # Blocking --------------------------------------------------------------------------------
+
+    def _put(self, spilled: Spilled) -> Path:
+        failed: OSError | None = None
+        for folder in dict.fromkeys([*([self._chosen] if self._chosen else []), *self._choice()]):
+            try:
+                file = SpillFolder(folder).put(spilled)
+            except OSError as error:
+                failed = failed or error
+            else:
+                with suppress(OSError):  # the chosen one is written down already
+                    self._write_down(folder)
+                return file
+        raise failed or FileNotFoundError(2, os.strerror(2), str(self._fallback))
+
+    def _find(self, did: str, predecessor: str) -> Spilled | None:
+        broken: list[str] = []
+        for place in self._places(broken):
+            found = _ask(place, partial(SpillFolder.find, did=did), broken)
+            if found is not None and found.predecessor == predecessor:
+                return found
+        if broken:
+            raise SpillUnreadable(broken[0])
+        return None
+
+    def _remove(self, did: str, predecessor: str | None) -> None:
+        for place in self._places([]):
+            found = _ask(place, partial(SpillFolder.find, did=did), [])
+            if place.is_ours if predecessor is None else found and found.predecessor == predecessor:
+                place.folder.remove(did)
+
+    def _survey(self) -> SpillSurvey:
+        broken: list[str] = []
+        dids: set[str] = set()
+        for place in self._places(broken):
+            dids.update(_ask(place, SpillFolder.dids, broken) or ())
+        return SpillSurvey(sorted(dids), broken, str(next(filter(_could_write, self._choice()), "")) or None)
+
+    # Places ----------------------------------------------------------------------------------
+
+    def _places(self, broken: list[str]) -> Iterator[_Place]:
+        """All folders where spills of this store may lie; what can't be told of them goes to `broken`."""
+        known = self._written_down(broken)
+        own = [*known, self._fallback, *map(self._folder_in, self._usual())]
+        for folder in dict.fromkeys(own):
+            yield _Place(SpillFolder(folder), is_ours=True, is_known=folder in known)
+        for place in dict.fromkeys([*(folder.parent for folder in own), *self._former()]):
+            yield _Place(SpillFolder(place), is_ours=False, is_known=False)
+
+    def _choice(self) -> list[Path]:
+        """The folders to spill to, the best first."""
+        known = self._written_down([])
+        in_place = {folder.parent: folder for folder in known}
+        usual = [in_place.get(place) or self._folder_in(place) for place in self._usual()]
+        home = _device(self._registry)
+        # A stable sort: of two that are equally good the one that is written down comes first.
+        found = sorted([*known, *usual], key=lambda folder: _device(folder) == home)
+        if self._named is not None:
+            found.insert(0, in_place.get(self._named) or self._folder_in(self._named))
+        return [*dict.fromkeys(found), self._fallback]
+
+    def _usual(self) -> list[Path]:
+        """The places that this user's programs would choose, whatever the store."""
+        found = [self._named] if self._named is not None else []
+        with suppress(OSError):
+            if _UNIT_RUNTIME.stat().st_uid == os.geteuid():
+                found.append(_UNIT_RUNTIME / "spill")
+        named = Path(self._environ.get("XDG_STATE_HOME", ""))
+        state = named if named.is_absolute() else self._home() / ".local" / "state"
+        return [*found, state / "idiolectd" / "spill"]
+
+    def _former(self) -> list[Path]:
+        """Where 0.2.0 may have left something, and nobody would spill today."""
+        service = self._environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        found = [Path(service) / "spill"] if service else []
+        return [*found, _UNIT_RUNTIME / "spill", self._home() / ".local" / "state" / "idiolectd" / "spill"]
+
+    def _home(self) -> Path:
+        try:
+            return Path(self._environ.get("HOME") or Path.home())
+        except RuntimeError:  # a user without a name, as in containers
+            return Path("/nonexistent")
+
+    def _folder_in(self, place: Path) -> Path:
+        return place / self._own_name
+
+    # What is written down --------------------------------------------------------------------
+
+    def _written_down(self, broken: list[str]) -> list[Path]:
+        try:
+            with os.scandir(self._registry) as entries:
+                lines = sorted(entry.path for entry in entries if entry.name.endswith(_END))
+            texts = [(line, Path(line).read_bytes()) for line in lines]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            broken.append(f"can't read {self._registry}: {error.strerror}; run this as the store's owner")
+            return []
+        found: list[Path] = []
+        for line, text in texts:
+            try:
+                said = json.loads(text)
+                if said["version"] == _VERSION:
+                    found.append(Path(said["folder"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                broken.append(f"{line} should name a folder of spilled tokens, and can't be understood")
+        return found
+
+    def _is_written_down(self, folder: Path) -> bool:
+        # The fallback lies beside the locks: everybody looks there.
+        return folder == self._fallback or self._line(folder).exists()
+
+    def _write_down(self, folder: Path) -> None:
+        if not self._is_written_down(folder):
+            durable.make_private_folder(self._registry)
+            text = json.dumps({"version": _VERSION, "folder": str(folder)})
+            durable.replace_file(self._line(folder), text.encode())
+
+    def _line(self, folder: Path) -> Path:
+        return self._registry / (_short_hash(str(folder.parent)) + _END)
+
+
+def _ask(place: _Place, ask: Callable[[SpillFolder], T], broken: list[str]) -> T | None:
+    try:
+        return ask(place.folder)
+    except OSError as error:
+        # A place that is closed to us and not written down holds nothing that a process of ours left.
+        if place.is_known or not isinstance(error, PermissionError):
+            broken.append(
+                f"can't read {place.folder.path}, where tokens of this store may lie: {error.strerror};"
+                " make it readable, or mount its disk"
+            )
+        return None
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next((above for above in (path, *path.parents) if above.exists()), Path("/"))
+
+
+def _device(path: Path) -> int:
+    return _nearest(path).stat().st_dev
+
+
+def _could_write(folder: Path) -> bool:
+    return os.access(_nearest(folder), os.W_OK | os.X_OK)

@@ -1,0 +1,108 @@
+"""Where things lie, and who may touch them."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_SPILL = "tests/refresh/test_spill.py::"
+_PLACES = "tests/store/test_spill_places.py::"
+
+PLANTS = (
+    Plant(
+        "spill's place is not written down",
+        5,
+        "a process with another home sends the used token again",
+        (
+            Edit(
+                "store/spill_places",
+                "                durable.make_private_folder(folder)\n                self._write_down(folder)\n",
+                "                durable.make_private_folder(folder)\n",
+            ),
+            Edit(
+                "store/spill_places",
+                "                    self._write_down(folder)\n",
+                "                    pass\n",
+            ),
+        ),
+        (_SPILL + "test_a_command_with_another_environment_adopts_before_it_sends[trio]",),
+        short=True,
+    ),
+    Plant(
+        "spill's place is chosen when the disk is full",
+        5,
+        "what is written down too late can't be written at all",
+        (
+            Edit("store/files/store", "        self.spill.make_known()\n", ""),
+            Edit("store/sqlite/store", "        self.spill.make_known()\n", ""),
+        ),
+        (_PLACES + "test_the_place_is_written_down_before_anything_is_sent[trio-sqlite]",),
+    ),
+    Plant(
+        "spills of 0.2.0 forgotten",
+        5,
+        "an upgrade with a full disk loses what could not be saved",
+        (
+            Edit(
+                "store/spill_places",
+                "[*(folder.parent for folder in own), *self._former()]",
+                "[]",
+            ),
+        ),
+        (_PLACES + "test_what_0_2_0_left_is_found[trio-named]",),
+    ),
+    Plant(
+        "two stores share a spill",
+        4,
+        "the same account's tokens in two stores overwrite each other",
+        (
+            Edit(
+                "store/spill_places",
+                "        return place / self._own_name\n",
+                "        return place / 'one'\n",
+            ),
+        ),
+        (_PLACES + "test_two_stores_share_a_place[trio]",),
+    ),
+    Plant(
+        "spill on the full disk",
+        5,
+        "the second place is full together with the first",
+        (
+            Edit(
+                "store/spill_places",
+                "key=lambda folder: _device(folder) == home",
+                "key=lambda folder: 0",
+            ),
+        ),
+        (_PLACES + "test_another_file_system_is_preferred[trio]",),
+    ),
+    Plant(
+        "unreadable spill taken for an empty one",
+        5,
+        "the used token is sent although its successor lies in a folder that can't be read now",
+        (Edit("refresh/spill_look", "            if needed:\n                raise\n", ""),),
+        (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
+    ),
+    Plant(
+        "unreadable spill stops everybody",
+        7,
+        "one folder's mode keeps every login from being refreshed",
+        (
+            Edit(
+                "refresh/spill_look", "            if needed:\n                raise\n", "            raise\n"
+            ),
+        ),
+        (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
+    ),
+    Plant(
+        "somebody else's folder gets our tokens",
+        9,
+        "who makes the folder first reads what is spilled there",
+        (
+            Edit(
+                "store/durable",
+                "    if found.st_uid != os.geteuid():",
+                "    if found.st_uid < 0:",
+            ),
+        ),
+        (_PLACES + "test_a_folder_of_somebody_else_is_not_used[trio]",),
+    ),
+)
