@@ -259,7 +259,7 @@ async def test_a_spill_that_can_not_be_read_stops_nobody_else(tmp_path: Path) ->
         with pytest.raises(SpillUnreadable):
             await host.engine.refresh(DID, force=True)
         login = host.server.login(did(99))
-        await host.store.save(login)
+        host.store.put_record(login.did, login.to_json().encode())
         assert await host.engine.look(login.did) is not None
         assert await host.engine.spilled() == []
     assert host.events.names.count("spill.unreadable") == 1
