@@ -5,15 +5,16 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
-from idiolectd.config import ClientConfig, Config
+from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey
+from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
 from idiolectd.refresh import Patience, Planner, RefreshEngine
@@ -25,7 +26,7 @@ from idiolectd.xrpc import LegacyRefresher
 _COMMAND_PATIENCE = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parts:
     """What commands work with.
 
@@ -54,11 +55,19 @@ class Parts:
         return self.refreshers[session.kind]
 
     def apply(self, config: Config) -> None:
-        """Takes over what a changed configuration says about refreshing and clients."""
+        """Takes over what a changed configuration says about refreshing and clients: all of it, or nothing.
+
+        Raises:
+            ConfigError: it would take a key away that works; see `ClientRegistry.check_successor`.
+        """
+        clients, planner = read_clients(config), _planner(config)
+        self.clients.check_successor(clients)
         identity = _identity(config, self.http)
         discovery = Discovery(self.http, self.clock)
-        refreshers = _refreshers(self.http, self.clock, _clients(config), discovery, identity)
-        self.engine.reconfigure(refreshers, _planner(config))
+        # Nothing below can fail.
+        self.clients, self.identity, self.discovery = clients, identity, discovery
+        self.refreshers = _refreshers(self.http, self.clock, clients, discovery, identity)
+        self.engine.reconfigure(self.refreshers, planner)
 
 
 @asynccontextmanager
@@ -81,7 +90,7 @@ async def open_parts(
         make_http(config, clock, events) as http,
     ):
         identity = _identity(config, http)
-        discovery, clients = Discovery(http, clock), _clients(config)
+        discovery, clients = Discovery(http, clock), read_clients(config)
         refreshers = _refreshers(http, clock, clients, discovery, identity)
         engine = RefreshEngine(
             store,
@@ -126,23 +135,46 @@ def _refreshers(
     }
 
 
-def _clients(config: Config) -> ClientRegistry:
-    """Raises `ConfigError`: a client's key can't be read."""
-    return ClientRegistry(
-        [read_client(client) for client in config.oauth.clients], default_client_id=config.oauth.client_id
-    )
+def read_clients(config: Config) -> ClientRegistry:
+    """The configured clients, with those of their keys that can be used now."""
+    clients = [
+        OAuthClient(client.client_id, {key.kid: _read_key(client, key) for key in client.keys})
+        for client in config.oauth.clients
+    ]
+    return ClientRegistry(clients, default_client_id=config.oauth.client_id)
+
+
+def require_readable_keys(config: Config) -> None:
+    """Refuses a configuration that names keys which are not there: for whoever is to use all of them.
+
+    What is no key although it can be read concerns the sessions that were started with it, and those only.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    for client in config.oauth.clients:
+        for key in client.keys:
+            key.read(os.environ)
 
 
 def read_client(client: ClientConfig) -> OAuthClient:
-    """A client with its keys.
+    """A client with all of its keys.
 
     Raises:
-        ConfigError: one of them can't be read.
+        ConfigError: one of them can't be used.
     """
-    keys = {}
-    for key in client.keys:
-        try:
-            keys[key.kid] = SigningKey.parse(key.read(os.environ))
-        except ValueError as error:
-            raise ConfigError(f"oauth.clients: key {key.kid} of {client.client_id}: {error}") from None
+    keys = {key.kid: _read_key(client, key) for key in client.keys}
+    for key in keys.values():
+        if isinstance(key, UnusableKey):
+            raise ConfigError(key.why)
     return OAuthClient(client.client_id, keys)
+
+
+def _read_key(client: ClientConfig, key: ClientKeyConfig) -> SigningKey | UnusableKey:
+    try:
+        return SigningKey.parse(key.read(os.environ))
+    except ConfigError as error:
+        why = str(error)
+    except ValueError as error:
+        why = f"oauth.clients: key {key.kid} of {client.client_id}: {error}"
+    return UnusableKey(why, partial(_read_key, client, key))

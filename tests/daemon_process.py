@@ -68,9 +68,15 @@ class DaemonProcess:
             self.process.wait(10)
         self._file.close()
 
-    def events(self, name: str | None = None, **fields: object) -> list[dict[str, Any]]:
-        """The events that were logged so far; of one name, with these fields, if given."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+    def events(
+        self, name: str | None = None, *, containing: str = "", **fields: object
+    ) -> list[dict[str, Any]]:
+        """The events that were logged so far; of one name, with this text and these fields, if given."""
+        lines = [
+            json.loads(line)
+            for line in self.log.read_text().splitlines()
+            if line.startswith("{") and containing in line
+        ]
         return [
             line
             for line in lines
@@ -78,7 +84,9 @@ class DaemonProcess:
             and all(line.get(field) == value for field, value in fields.items())
         ]
 
-    def wait_event(self, name: str, *, timeout: float = 20, **fields: object) -> dict[str, Any]:
+    def wait_event(
+        self, name: str, *, timeout: float = 20, containing: str = "", **fields: object
+    ) -> dict[str, Any]:
         """The first event of that name; waits for it.
 
         Raises:
@@ -86,7 +94,7 @@ class DaemonProcess:
         """
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if found := self.events(name, **fields):
+            if found := self.events(name, containing=containing, **fields):
                 return found[0]
             if self.process.poll() is not None:
                 break

@@ -17,6 +17,7 @@ from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError
 from idiolectd.log import redact
+from idiolectd.oauth import CLIENT_KEY_UNUSABLE
 from idiolectd.outcome import (
     Ambiguous,
     Current,
@@ -29,7 +30,7 @@ from idiolectd.outcome import (
     Unpersisted,
 )
 from idiolectd.refresh import report
-from idiolectd.state import State
+from idiolectd.state import State, adopt
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -88,12 +89,28 @@ def refresh_command(
 async def refresh_one(parts: "Parts", did: str, *, force: bool) -> tuple[Line, ExitCode]:
     """Refreshes one session and says what came of it; never raises what belongs to this session."""
     try:
+        unusable = await _unusable_key(parts, did)
+        if unusable is not None:
+            return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
         attempt = await parts.engine.refresh(did, force=force, patience=_PATIENCE)
     except IdiolectError as error:
         code = code_of(error)
         result = "try_later" if code is ExitCode.TRY_LATER else "failed"
         return Line(did, result, message=redact(str(error))), code
     return _judged(did, attempt.outcome)
+
+
+async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
+    """What keeps this process from using the client's key; the daemon's credentials may be closed to it.
+
+    The engine would write it into the state that the daemon works by.
+    """
+    entry = await parts.store.read(did)
+    if entry.session is None or entry.session.kind != "dpop":
+        return None
+    session = adopt(entry.session, entry.state, parts.clock.now()).session
+    found = parts.clients.client_of(session)
+    return found if isinstance(found, Suspended) and found.cause == CLIENT_KEY_UNUSABLE else None
 
 
 def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:

@@ -83,7 +83,14 @@ class Reloaded:
 
 
 def reload_config(running: Config, new: Config) -> Reloaded:
-    """Takes over what can change while the daemon runs, and keeps the rest as it was."""
+    """Takes over what can change while the daemon runs, and keeps the rest as it was.
+
+    Raises:
+        ConfigError: the file that holds now is gone: that everything is to be the default is not said
+            by deleting it, and it may be in the middle of being replaced.
+    """
+    if running.path is not None and new.path is None:
+        raise ConfigError(f"{running.path} is gone; put it back, or restart to go on without it")
     names = changed_keys(running, new)
     ignored = [name for name in names if not KEYS[name].reload]
     config = new

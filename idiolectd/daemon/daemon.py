@@ -20,7 +20,7 @@ from idiolectd.config import Config, reload_config
 from idiolectd.daemon.presence import Daemonship, clock_behind, hold_daemonship, own_presence
 from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.log import LogSink, redacted_traceback
-from idiolectd.parts import Parts, open_parts
+from idiolectd.parts import Parts, open_parts, require_readable_keys
 from idiolectd.refresh import Patience
 from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, Scheduler
 from idiolectd.store import Presence
@@ -51,7 +51,10 @@ def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier:
 
     Raises:
         StoreError: the store can't be opened, or another daemon runs on it.
+        ConfigError: something is wrong with the configuration that only its use shows, as a key that
+            is not there.
     """
+    require_readable_keys(config)
     daemon = anyio.run(_run, config, reload, log, notifier, backend="trio")
     if daemon.refused is not None:
         raise daemon.refused
@@ -70,13 +73,14 @@ class _Daemon:
         self, config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier
     ) -> None:
         self.exit_code = 0
-        self.refused: StoreError | None = None
+        self.refused: StoreError | ConfigError | None = None
         self._config = config
         self._reload = reload
         self._log = log
         self._notifier = notifier
         self._running = anyio.CancelScope()
         self._is_ready = False
+        self._reload_asked = False
         self._parts: Parts | None = None
         self._scheduler: Scheduler | None = None
 
@@ -93,10 +97,12 @@ class _Daemon:
             async with open_parts(self._config, self._log, patience=Patience()) as parts:
                 with hold_daemonship(parts.store.runtime_dir) as daemonship:
                     self._parts = parts
+                    if self._reload_asked:
+                        self._take_over()
                     # Only what runs on the store is cancelled; closing it is not.
                     with self._running:
                         await self._supervise(parts, daemonship)
-        except StoreError as error:
+        except (StoreError, ConfigError) as error:
             self.refused = error
         except Exception as error:  # noqa: BLE001 - a failed part ends the daemon in order, not at once
             self.exit_code = 1
@@ -161,17 +167,19 @@ class _Daemon:
 
     def _take_over(self) -> None:
         """Reads the configuration again; what is wrong with it changes nothing."""
+        self._reload_asked = self._parts is None  # the store is being opened: after that
+        if self._parts is None:
+            return
         self._notifier.reloading()
         try:
             reloaded = reload_config(self._config, self._reload())
+            self._parts.apply(reloaded.config)
         except ConfigError as error:
             self._log(events.DaemonReloadFailed(error=str(error)))
             self._notifier.ready("the new configuration is wrong; the old one stays")
             return
         self._config = reloaded.config
         self._log.level = reloaded.config.log.level
-        if self._parts is not None:
-            self._parts.apply(reloaded.config)
         if self._scheduler is not None:
             self._scheduler.set_limits(_limits(reloaded.config))
             self._scheduler.retry_suspended()

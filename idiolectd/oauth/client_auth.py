@@ -5,10 +5,10 @@ at the reference server. So what is not known is not guessed: `ClientRegistry.cl
 `Suspended`, and an operator completes the configuration.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from idiolectd.errors import LoginError
+from idiolectd.errors import ConfigError, LoginError
 from idiolectd.jose import peek_claims
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.outcome import Suspended
@@ -21,6 +21,23 @@ _BACKDATED = 8
 _LIFE = 60
 
 
+# The cause of a suspension: the key that a session was started with is configured, and no use.
+CLIENT_KEY_UNUSABLE = "client_key_unusable"
+
+
+@dataclass(frozen=True)
+class UnusableKey:
+    """A key that is configured and can't be read, or is none. Only sessions that were started with it wait.
+
+    Attributes:
+        why: for a person; names the key, and shows nothing of its text.
+        read: reads it again: somebody may have mended it.
+    """
+
+    why: str
+    read: Callable[[], "SigningKey | UnusableKey"] = field(repr=False)
+
+
 @dataclass(frozen=True)
 class OAuthClient:
     """A client that this host may act as.
@@ -31,7 +48,12 @@ class OAuthClient:
     """
 
     client_id: str
-    keys: Mapping[str, SigningKey] = field(default_factory=dict, repr=False)
+    keys: Mapping[str, SigningKey | UnusableKey] = field(default_factory=dict, repr=False)
+
+    @property
+    def signing_keys(self) -> Mapping[str, SigningKey]:
+        """Those that can be used."""
+        return {kid: key for kid, key in self.keys.items() if isinstance(key, SigningKey)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,7 @@ class ClientRegistry:
     """
 
     def __init__(self, clients: Iterable[OAuthClient] = (), default_client_id: str | None = None) -> None:
-        self._clients = {client.client_id: client for client in clients}
+        self._keys = {client.client_id: dict(client.keys) for client in clients}
         self._default = default_client_id
 
     def client_of(self, session: OAuthSession) -> ClientAuth | Suspended:
@@ -85,15 +107,40 @@ class ClientRegistry:
         client_id = session.client_id or self._unnamed(session)
         if isinstance(client_id, Suspended):
             return client_id
-        client = self._clients.get(client_id)
-        keys = client.keys if client else {}
+        keys = self._keys.get(client_id, {})
         if session.client_auth_method == "none":
             return ClientAuth(client_id)
         if session.client_auth_method is None and session.client_key_id is None and not keys:
             return ClientAuth(client_id)
         if session.client_auth_method not in (None, "private_key_jwt"):
             return _suspended("client_unknown", "the session's client authenticates by an unknown method")
-        return _with_key(client_id, keys, session.client_key_id)
+        return self._with_key(client_id, session.client_key_id)
+
+    def check_successor(self, successor: "ClientRegistry") -> None:
+        """Refuses other keys in the place of those that work.
+
+        A session lives and dies with the very key it was started with. A key that another one replaces
+        under its name, or that can't be read any more, would cost all of them at once.
+
+        Raises:
+            ConfigError: the message names the key.
+        """
+        for client_id, keys in self._keys.items():
+            for kid, key in keys.items():
+                new = successor._keys.get(client_id, {}).get(kid)  # noqa: SLF001 -- of the same class
+                if isinstance(key, UnusableKey) or new is None:
+                    continue
+                if isinstance(new, UnusableKey):
+                    raise ConfigError(new.why)
+                if new.thumbprint != key.thumbprint:
+                    raise ConfigError(
+                        f"oauth.clients: key {kid} of {client_id} is another key than before: sessions started"
+                        " with that one would end. Give the new key a kid of its own, beside the old one"
+                    )
+        for client_id, keys in successor._keys.items():  # noqa: SLF001 -- of the same class
+            for kid, key in keys.items():
+                if isinstance(key, UnusableKey) and kid not in self._keys.get(client_id, {}):
+                    raise ConfigError(key.why)
 
     def for_login(self, client_id: str) -> ClientAuth:
         """A confidential client, ready to start a session: its first key signs for new ones.
@@ -101,11 +148,13 @@ class ClientRegistry:
         Raises:
             LoginError: no client of that name is configured, or it has no key.
         """
-        client = self._clients.get(client_id)
-        if client is None or not client.keys:
+        keys = self._keys.get(client_id)
+        if not keys:
             raise LoginError("client_unknown", f"oauth.clients has no client {client_id} with a key")
-        key_id, key = next(iter(client.keys.items()))
-        return ClientAuth(client_id, key_id, key)
+        found = self._with_key(client_id, next(iter(keys)))
+        if isinstance(found, Suspended):
+            raise LoginError(found.code, found.message)
+        return found
 
     def _unnamed(self, session: OAuthSession) -> str | Suspended:
         hint = _text_claim(session, "client_id")
@@ -116,11 +165,29 @@ class ClientRegistry:
                     "neither the session nor its token names an OAuth client; set oauth.client_id",
                 )
             return self._default
-        if self._default not in (None, hint) and hint not in self._clients:
+        if self._default not in (None, hint) and hint not in self._keys:
             return _suspended(
                 "client_mismatch", "the access token names another OAuth client than oauth.client_id"
             )
         return hint
+
+    def _with_key(self, client_id: str, key_id: str | None) -> ClientAuth | Suspended:
+        keys = self._keys.get(client_id, {})
+        if key_id is None and len(keys) == 1:  # of all that are configured, usable or not
+            key_id = next(iter(keys))
+        key = keys.get(key_id) if key_id is not None else None
+        if key_id is None or key is None:
+            return _suspended(
+                "client_key_missing",
+                "the key of the OAuth client that the session was started with is not configured"
+                if key_id is not None
+                else "the session does not say which of the OAuth client's keys it was started with",
+            )
+        if isinstance(key, UnusableKey):
+            key = keys[key_id] = key.read()
+            if isinstance(key, UnusableKey):
+                return _suspended(CLIENT_KEY_UNUSABLE, key.why)
+        return ClientAuth(client_id, key_id, key)
 
 
 def issuer_hint(session: OAuthSession) -> str | None:
@@ -138,20 +205,6 @@ def thumbprint_hint(session: OAuthSession) -> str | None:
 def _text_claim(session: OAuthSession, name: str) -> str | None:
     value = peek_claims(session.access_jwt).get(name)
     return value if isinstance(value, str) and value else None
-
-
-def _with_key(client_id: str, keys: Mapping[str, SigningKey], key_id: str | None) -> ClientAuth | Suspended:
-    if key_id is None and len(keys) == 1:
-        key_id = next(iter(keys))
-    key = keys.get(key_id) if key_id is not None else None
-    if key is None:
-        return _suspended(
-            "client_key_missing",
-            "the key of the OAuth client that the session was started with is not configured"
-            if key_id is not None
-            else "the session does not say which of the OAuth client's keys it was started with",
-        )
-    return ClientAuth(client_id, key_id, key)
 
 
 def _suspended(cause: str, message: str) -> Suspended:

@@ -59,7 +59,7 @@ class ClientMetadata:
             "dpop_bound_access_tokens": True,
             "token_endpoint_auth_method": "private_key_jwt",
             "token_endpoint_auth_signing_alg": _ALG,
-            "jwks": {"keys": [_published(kid, key) for kid, key in self.client.keys.items()]},
+            "jwks": {"keys": [_published(kid, key) for kid, key in self.client.signing_keys.items()]},
         }
 
 
@@ -95,7 +95,7 @@ async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[Loo
     keys = await _hosted_keys(http, hosted)
     if isinstance(keys, Looked):
         return [*looked, keys]
-    return [*looked, *(_key(kid, key, keys) for kid, key in expected.client.keys.items())]
+    return [*looked, *(_key(kid, key, keys) for kid, key in expected.client.signing_keys.items())]
 
 
 def _published(kid: str, key: SigningKey) -> dict[str, str]:

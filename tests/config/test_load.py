@@ -1,6 +1,7 @@
 """Where a configuration comes from, and what is said of a wrong one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -289,3 +290,10 @@ def test_reload_keeps_what_needs_a_restart() -> None:
     assert reloaded.config.refresh.settle == 20.0
     assert reloaded.config.store.url == "/old.sqlite"
     assert not reloaded.config.network.allow_loopback_http
+
+
+def test_a_file_that_is_gone_is_no_configuration() -> None:
+    """A reload in the moment in which the file is not there does not make everything the default."""
+    running = load_config(None, {"HOME": "/h"})
+    with pytest.raises(ConfigError, match="is gone; put it back"):
+        reload_config(replace(running, path=Path("/etc/x.toml")), running)

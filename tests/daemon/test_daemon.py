@@ -18,6 +18,7 @@ import pytest
 
 from tests.daemon_process import DaemonProcess, environment, idiolectd
 from tests.processes.test_one_sender import _child, _line
+from tests.simulator import new_client_key
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -116,6 +117,38 @@ def test_reload_says_what_it_took(host: Host, tmp_path: Path) -> None:
         daemon.process.send_signal(signal.SIGHUP)
         reloaded = daemon.wait_event("daemon.reloaded")
         assert reloaded["changed"] == ["refresh.concurrency", "log.level"]
+        assert daemon.stop() == 0
+
+
+def test_client_keys_at_start_and_reload(host: Host, tmp_path: Path) -> None:
+    """A key that can't be read at start is exit 2; at SIGHUP it is named, and the daemon runs on with the old."""
+    config, key = tmp_path / "config.toml", tmp_path / "key.json"
+    client = {"client_id": "https://app.example/c.json", "kid": "k1"}
+    config.write_text(
+        f'[[oauth.clients]]\nclient_id = "{client["client_id"]}"\n'
+        f'keys = [{{ kid = "{client["kid"]}", file = "{key}" }}]\n'
+    )
+    host.env["IDIOLECTD_CONFIG"] = str(config)
+    done = idiolectd("run", env=host.env)
+    assert (done.returncode, "k1" in done.stderr, "bug" in done.stderr) == (2, True, False)
+    key.touch(0o600)
+    ours = json.dumps(new_client_key("k1"))
+    key.write_text(ours)
+    with host.daemon() as daemon:
+        daemon.wait_event("daemon.ready")
+        for word, text in (
+            ("can't read", None),
+            ("not JSON", "no key"),
+            ("another key than before", json.dumps(new_client_key("k1"))),
+        ):
+            key.unlink() if text is None else key.write_text(text)
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.wait_event("daemon.reload_failed", containing=word)
+            assert "key k1" in daemon.events("daemon.reload_failed")[-1]["error"]
+            key.touch(0o600)
+        key.write_text(ours)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_event("daemon.reloaded")
         assert daemon.stop() == 0
 
 

@@ -4,6 +4,7 @@ from tests.torture.plants.plant import Edit, Plant
 
 _SPILL = "tests/refresh/test_spill.py::"
 _PLACES = "tests/store/test_spill_places.py::"
+_KEYS = "tests/oauth/test_client_keys.py::"
 
 PLANTS = (
     Plant(
@@ -104,5 +105,54 @@ PLANTS = (
             ),
         ),
         (_PLACES + "test_a_folder_of_somebody_else_is_not_used[trio]",),
+    ),
+    Plant(
+        "reload swaps before it has read the keys",
+        7,
+        "a key file with a wrong mode ends the daemon at SIGHUP, and every session with it",
+        (Edit("daemon/daemon", "            self._parts.apply(reloaded.config)\n", ""),),
+        ("tests/daemon/test_daemon.py::test_client_keys_at_start_and_reload",),
+    ),
+    Plant(
+        "daemon starts without its keys",
+        7,
+        "systemd starts it again for ever, or it runs and suspends what it should refresh",
+        (Edit("daemon/daemon", "    require_readable_keys(config)\n", ""),),
+        ("tests/daemon/test_daemon.py::test_client_keys_at_start_and_reload",),
+    ),
+    Plant(
+        "reload takes another key under the same name",
+        4,
+        "every session that was started with the old key ends at its next refresh",
+        (Edit("oauth/client_auth", "if new.thumbprint != key.thumbprint:", "if new is None:"),),
+        (_KEYS + "test_a_reload_takes_no_working_key_away",),
+    ),
+    Plant(
+        "one key stands in for a broken one",
+        4,
+        "a session is sent with another key than its own, and ends",
+        (
+            Edit(
+                "oauth/client_auth",
+                "        if key_id is None and len(keys) == 1:",
+                "        keys = {k: v for k, v in keys.items() if isinstance(v, SigningKey)}\n"
+                "        if key_id is None and len(keys) == 1:",
+            ),
+        ),
+        (_KEYS + "test_a_broken_key_makes_no_other_the_only_one",),
+    ),
+    Plant(
+        "a mended key waits for a restart",
+        11,
+        "the sessions of a key that was unreadable for a moment stay suspended until they expire",
+        (Edit("oauth/client_auth", "            key = keys[key_id] = key.read()\n", "            pass\n"),),
+        (_KEYS + "test_one_broken_key[{}]",),
+    ),
+    Plant(
+        "a missing file makes everything the default",
+        7,
+        "a reload while an editor replaces the file forgets clients and keys",
+        (Edit("config/load", "if running.path is not None and new.path is None:", "if running is None:"),),
+        ("tests/config/test_load.py::test_a_file_that_is_gone_is_no_configuration",),
     ),
 )
