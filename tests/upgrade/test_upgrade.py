@@ -15,7 +15,6 @@ from idiolectd.ports import Probe, SharedStore, Taken
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
-from idiolectd.store import SpillFolder
 from tests.support import FakeServer, Recorder, SetClock, planner
 from tests.upgrade.write import NAMES, did_of
 
@@ -50,14 +49,13 @@ async def opened(release: Path, kind: str, folder: Path) -> AsyncIterator[Opened
     url = f"file://{place}" if kind == "files" else f"sqlite://{place}"
     clock = SetClock(1_788_180_000.0)
     server = FakeServer(clock.now)
-    async with open_store(url) as store:
+    async with open_store(url, spill_dir=str(folder / "was" / f"{kind}.spill")) as store:
         engine = RefreshEngine(
             store,
             {"dpop": server, "bearer": server},
             planner=planner(),
             clock=clock,
             events=Recorder(),
-            spill=SpillFolder(folder / "was" / f"{kind}.spill"),
         )
         yield Opened(
             store, engine, server, clock, json.loads((release / "release.json").read_text())["version"]

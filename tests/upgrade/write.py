@@ -21,7 +21,7 @@ import anyio
 
 from idiolectd import __version__, open_store
 from idiolectd.outcome import Retry, Suspended
-from idiolectd.ports import Spilled
+from idiolectd.ports import SharedStore, Spilled
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import Kind
 from idiolectd.store import SpillFolder
@@ -52,16 +52,20 @@ def did_of(name: str) -> str:
 class Writer:
     """One store, as it is after an eventful life."""
 
-    def __init__(self, store: Any, spill: SpillFolder) -> None:
-        self.store, self.spill = store, spill
+    def __init__(self, store: Any, spill: Path) -> None:
+        self.store = store
         self.clock = SetClock(_BEGAN)
         self.servers: dict[Kind, FakeServer] = {
             "dpop": FakeServer(self.clock.now),
             "bearer": FakeServer(self.clock.now, kind="bearer"),
         }
-        self.engine = RefreshEngine(
-            store, self.servers, planner=planner(), clock=self.clock, events=Recorder(), spill=spill
-        )
+        make: Any = RefreshEngine
+        parts: dict[str, Any] = {"planner": planner(), "clock": self.clock, "events": Recorder()}
+        if hasattr(store, "spill"):  # since 0.3.0 the spill belongs to the store
+            self.spill = store.spill
+        else:
+            self.spill = parts["spill"] = SpillFolder(spill)
+        self.engine = make(store, self.servers, **parts)
 
     async def write(self) -> None:
         for name in NAMES:
@@ -107,8 +111,11 @@ class Writer:
 
 
 async def _write(url: str, spill: Path) -> None:
-    async with open_store(url) as store:
-        await Writer(store, SpillFolder(spill)).write()
+    opening: Any = open_store
+    # Until 0.2.0 a spill folder belonged to the process.
+    named = {"spill_dir": str(spill)} if hasattr(SharedStore, "spill") else {}
+    async with opening(url, **named) as store:
+        await Writer(store, spill).write()
 
 
 def main() -> None:

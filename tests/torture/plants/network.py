@@ -94,8 +94,8 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "    if key_id is None and len(keys) == 1:\n",
-                "    if key_id not in keys and keys:\n",
+                "        if key_id is None and len(keys) == 1:  # of all that are configured, usable or not\n",
+                "        if key_id not in keys and keys:\n",
             ),
         ),
         (_PREPARE + "test_only_the_key_that_the_session_was_started_with_is_used",),
