@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from idiolectd.cli.privileges import become_owner
+from idiolectd.cli.privileges import become, environment_of, keeper_of_store, refuse_orders_of_others
 from idiolectd.config import Config, load_config
 from idiolectd.events import Event, EventSink, SessionProblem
 from idiolectd.log import Format, LogSink, log_sink
@@ -40,9 +40,31 @@ class Options:
         return load_config(self.config, os.environ, store_url=_absolute(self.store))
 
     def load_as_owner(self) -> Config:
-        """The configuration; after it, a process of root's has become the store's owner."""
+        """The configuration; after it, a process of root's has become the store's owner.
+
+        What the configuration derives from a home folder or the environment is then that user's. The
+        store stays the one that was named; so does the file, unless ``--store`` named the store and
+        nothing a file: then that user's own is looked for.
+
+        Raises:
+            ConfigError: it is wrong.
+            CommandFailed: root can't become the owner, or must not open what is there.
+        """
         config = self.load()
-        become_owner(config.store.url)
+        keeper = keeper_of_store(config.store.url)
+        is_named = self.config is not None or "IDIOLECTD_CONFIG" in os.environ
+        if config.path is not None and not is_named:
+            refuse_orders_of_others(config.path, keeper)
+        if keeper is None:
+            return config
+        file = config.path if is_named or self.store is None else None
+        self.config, self.store = file, config.store.url
+        if file is None:
+            become(keeper, os.environ)
+            return self.load()
+        # Read before: the file may be closed to that user.
+        config = load_config(file, environment_of(keeper, os.environ), store_url=self.store)
+        become(keeper, os.environ)
         return config
 
 

@@ -1,54 +1,200 @@
-"""Root becomes the store's owner before it opens the store.
+"""Root becomes the user whose place the store is, before it opens the store.
 
 Files that root creates in a folder of somebody else (a side file of SQLite, a lock) would lock their
-owner, the daemon, out of its own store.
+owner, the daemon, out of its own store. And whatever lies in a place of somebody else's he can replace
+by a link to somewhere else: followed by root, it leads into root's own folders.
+
+So the *named* place decides: the path is walked from the root folder, and only what belongs to root is
+believed. The first link of somebody else's ends the walk; its owner is who the command becomes, and
+where the link leads is then between him and the kernel.
 """
 
 import os
 import pwd
+import stat
+from collections import deque
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.store import parse_store_url
 
+# As the kernel's own limit: path_resolution(7).
+_MOST_LINKS = 40
 
-def become_owner(store_url: str) -> None:
-    """Changes to the user who owns the store, if this is root and the owner is somebody else.
+# What a command keeps of root's environment: what the person at the terminal sees and has said about
+# idiolectd, and the service manager's own protocol. Everything else is root's: folders, sockets, agents.
+_KEPT = frozenset(
+    {
+        "COLUMNS",
+        "CREDENTIALS_DIRECTORY",
+        "FORCE_COLOR",
+        "LANG",
+        "LANGUAGE",
+        "LINES",
+        "NOTIFY_SOCKET",
+        "NO_COLOR",
+        "PATH",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TERM",
+        "TZ",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    }
+)
+_KEPT_PREFIXES = ("ATPROTO_", "IDIOLECTD_", "IDIOLECT_", "LC_", "PYTHON")
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """The user whose place a path names.
+
+    Attributes:
+        uid: the user.
+        gid: the group of what was found there; the user's own one counts, where he has a name.
+    """
+
+    uid: int
+    gid: int
+
+
+def keeper_of_store(url: str) -> Keeper | None:
+    """Whom this process has to become before it opens a store; None: it is the right user already.
 
     A store that does not exist yet belongs to the owner of the nearest folder above it.
 
     Raises:
         ConfigError: it is no store URL.
-        CommandFailed: the owner can't be told, or the change is refused.
+        CommandFailed: it can't be told, or the place is root's where somebody else can replace it.
     """
-    store = parse_store_url(store_url)
+    store = parse_store_url(url)
     if os.geteuid() != 0 or store.kind == "memory":
+        return None
+    try:
+        keeper = keeper_of(store.path)
+    except OSError as error:
+        raise CommandFailed(ExitCode.FAILED, f"can't look at {store.path}: {error.strerror}") from None
+    return keeper if keeper.uid != 0 else None
+
+
+def keeper_of(path: Path) -> Keeper:
+    """The user whose place a path names. See the module.
+
+    Raises:
+        CommandFailed: it is root's, in a place of somebody else's.
+        OSError: it can't be told.
+    """
+    here, rest = Path("/"), deque(path.parts[1:])
+    found = here.lstat()
+    replaceable_by: int | None = None  # who can put something else there while we look
+    links = 0
+    while rest:
+        name = rest.popleft()
+        if name == "..":
+            here = here.parent
+            continue
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise _refused(here, f"every user can replace what lies in {here}")
+        try:
+            below = (here / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        found = below
+        if found.st_uid != 0 and stat.S_ISLNK(found.st_mode):
+            return Keeper(found.st_uid, found.st_gid)
+        if stat.S_ISLNK(found.st_mode):
+            if replaceable_by is not None:
+                break
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(40, os.strerror(40), str(path))
+            target = (here / name).readlink()
+            rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+            here = Path("/") if target.is_absolute() else here
+            found = here.lstat()
+            continue
+        here /= name
+        if found.st_uid != 0:
+            replaceable_by = found.st_uid
+    if found.st_uid == 0 and replaceable_by is not None:
+        raise _refused(
+            path,
+            f"it is root's, in a folder of {name_of(replaceable_by)}, who can replace it;"
+            f" if it is meant to be his: chown -h {name_of(replaceable_by)} {here}",
+        )
+    return Keeper(found.st_uid, found.st_gid)
+
+
+def refuse_orders_of_others(file: Path, keeper: Keeper | None) -> None:
+    """Raises if root found a configuration that is neither root's nor the store owner's.
+
+    It is found in a home folder; and `sudo` may have kept that of the person who called it.
+
+    Raises:
+        CommandFailed: it is somebody else's.
+    """
+    if os.geteuid() != 0:
         return
     try:
-        uid, gid = owner(store.path)
-        if uid == 0:
-            return
+        writer = keeper_of(file).uid
+    except OSError as error:
+        raise CommandFailed(ExitCode.FAILED, f"can't look at {file}: {error.strerror}") from None
+    if writer not in (0, keeper.uid if keeper is not None else 0):
+        raise CommandFailed(
+            ExitCode.USAGE,
+            f"{file} is a configuration of {name_of(writer)}'s, found by root; if it is meant: --config {file}",
+        )
+
+
+def environment_of(keeper: Keeper, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a command of root's runs as that user."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or (name.startswith(_KEPT_PREFIXES) and name != "IDIOLECT_SESSION_DIR")
+    }
+    try:
+        account = pwd.getpwuid(keeper.uid)
+    except KeyError:  # a user without a name, as in containers
+        return kept | {"HOME": "/"}
+    return kept | {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+
+
+def become(keeper: Keeper, environ: MutableMapping[str, str]) -> None:
+    """Turns this process into that user's, for good: groups, user, environment.
+
+    Raises:
+        CommandFailed: the change is refused.
+    """
+    changed = environment_of(keeper, environ)
+    try:
         try:
-            account = pwd.getpwuid(uid)
-        except KeyError:  # a user without a name, as in containers
+            account = pwd.getpwuid(keeper.uid)
+        except KeyError:
+            gid = keeper.gid
             os.setgroups([gid])
         else:
             gid = account.pw_gid
             os.initgroups(account.pw_name, gid)
-        os.setgid(gid)
-        os.setuid(uid)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(keeper.uid, keeper.uid, keeper.uid)
     except OSError as error:
         raise CommandFailed(
-            ExitCode.FAILED, f"can't become the owner of {store_url}: {error.strerror}; run this as that user"
+            ExitCode.FAILED, f"can't become {name_of(keeper.uid)}: {error.strerror}; run this as that user"
         ) from None
+    environ.clear()
+    environ.update(changed)
 
 
-def owner(path: Path) -> tuple[int, int]:
-    """User and group IDs of a path, or of the nearest existing folder above it."""
-    for existing in (path, *path.parents):
-        try:
-            found = existing.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        return found.st_uid, found.st_gid
-    raise FileNotFoundError(2, os.strerror(2), str(path))
+def name_of(uid: int) -> str:
+    """A user's name, or the number of one who has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _refused(place: Path, why: str) -> CommandFailed:
+    return CommandFailed(ExitCode.FAILED, f"{place} is not opened as root: {why}")

@@ -14,6 +14,7 @@ import pytest
 
 from idiolectd import cli
 from idiolectd.did import upstream_file_name
+from tests.users import shared_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,6 +129,29 @@ def run_process(environ: dict[str, str]) -> Run:
             text=True,
             timeout=60,
             env=environ | dict(env or {}),
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def run_shared(environ: dict[str, str]) -> Run:
+    """Runs a command in a process that can become any user: see `tests.users`."""
+    found = shared_python()
+    if found is None:
+        pytest.skip("another user can't read this checkout and its interpreter")
+    python, more = found
+
+    def call(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+        done = subprocess.run(
+            [python, "-m", "idiolectd", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environ | dict(more) | dict(env or {}),
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
