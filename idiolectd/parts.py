@@ -12,6 +12,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
+from idiolectd.hosting import Hosting
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
@@ -34,6 +35,7 @@ class Parts:
         store: the sessions.
         http: the only way out.
         identity: who lives where.
+        hosting: whether a new session is one of its account's own servers.
         refreshers: how to refresh, probe and revoke each kind of session.
         discovery: which server issues a PDS's tokens, and its endpoints.
         clients: the OAuth clients that this host may act as.
@@ -44,6 +46,7 @@ class Parts:
     store: SharedStore
     http: HttpClient
     identity: Identity
+    hosting: Hosting
     refreshers: Mapping[Kind, SplitRefresher[Any]]
     discovery: Discovery
     clients: ClientRegistry
@@ -100,7 +103,8 @@ async def open_parts(
             events=events,
             patience=patience or Patience(_COMMAND_PATIENCE),
         )
-        yield Parts(store, http, identity, refreshers, discovery, clients, engine, clock)
+        hosting = Hosting(identity, discovery)
+        yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
 
 
 def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:

@@ -11,7 +11,7 @@ import stat
 import sys
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,8 @@ from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError, LoginError, RecordError
+from idiolectd.http import origin
+from idiolectd.identity import Account
 from idiolectd.log import redact
 from idiolectd.ports import SharedStore
 from idiolectd.session import normal_handle
@@ -123,6 +125,20 @@ class Pace:
         self._started.append(anyio.current_time())
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """One account of the file that has to be logged in."""
+
+    number: int
+    credentials: Credentials
+    located: Account | None
+
+    @property
+    def server(self) -> str:
+        """Where the login goes."""
+        return origin(self.credentials.pds_url or (self.located.pds_url if self.located else ""))
+
+
 class _Batch:
     """One run over the accounts."""
 
@@ -133,64 +149,60 @@ class _Batch:
 
     async def run(self, wanted: Sequence[Credentials]) -> list[Line]:
         alive = await _living(self._parts.store)
-        by_pds: dict[str, list[tuple[int, Credentials]]] = defaultdict(list)
+        by_pds: dict[str, list[_Turn]] = defaultdict(list)
         for number, credentials in enumerate(wanted):
             did = alive.get(_key(credentials.account))
             if did is not None:
                 self._report(number, Line(credentials.account, did, "skipped", "has a living session"))
                 continue
             try:
-                located = await self._located(credentials, alive)
+                located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
             except IdiolectError as error:
                 self._report(number, _failure(credentials.account, error))
                 continue
-            if isinstance(located, Line):
-                self._report(number, located)
-            else:
-                by_pds[located.pds_url or ""].append((number, located))
+            if located is not None and located.did in alive:
+                self._report(
+                    number, Line(credentials.account, located.did, "skipped", "has a living session")
+                )
+                continue
+            turn = _Turn(number, credentials, located)
+            by_pds[turn.server].append(turn)  # what the limits count by
         limit = anyio.CapacityLimiter(_PDSS_AT_ONCE)
         async with anyio.create_task_group() as tg:
             for queue in by_pds.values():
                 tg.start_soon(self._one_pds, queue, limit)
         return [self._lines[number] for number in sorted(self._lines)]
 
-    async def _located(self, credentials: Credentials, alive: dict[str, str]) -> Credentials | Line:
-        """The account with its PDS, which is what the limits count by."""
-        if credentials.pds_url is not None:
-            return credentials
-        account = await self._parts.identity.resolve_account(credentials.account)
-        if account.did in alive:
-            return Line(credentials.account, account.did, "skipped", "has a living session")
-        return replace(credentials, account=account.did, pds_url=account.pds_url)
-
-    async def _one_pds(self, queue: list[tuple[int, Credentials]], limit: anyio.CapacityLimiter) -> None:
+    async def _one_pds(self, queue: list[_Turn], limit: anyio.CapacityLimiter) -> None:
         pace = Pace()
         async with limit:
-            for place, (number, credentials) in enumerate(queue):
-                line = await self._one(credentials, pace)
-                self._report(number, line)
+            for place, turn in enumerate(queue):
+                line = await self._one(turn, pace)
+                self._report(turn.number, line)
                 if line.result == "try_later" and line.message == _ASKED_TO_WAIT:
-                    for later, left in queue[place + 1 :]:
-                        self._report(later, Line(left.account, None, "try_later", _ASKED_TO_WAIT))
+                    for left in queue[place + 1 :]:
+                        account = left.credentials.account
+                        self._report(left.number, Line(account, None, "try_later", _ASKED_TO_WAIT))
                     return
 
-    async def _one(self, credentials: Credentials, pace: Pace) -> Line:
+    async def _one(self, turn: _Turn, pace: Pace) -> Line:
+        account = turn.credentials.account
         for _ in range(_TRIES):
             await pace.wait_turn()
             try:
-                session = await log_in(self._parts, credentials)
+                session = await log_in(self._parts, turn.credentials, turn.located)
             except LoginError as error:
                 if error.retry_after is None:
-                    return _failure(credentials.account, error)
+                    return _failure(account, error)
                 if error.retry_after > _LONGEST_WAIT:
                     break
-                say(f"{credentials.pds_url} asks to wait {math.ceil(error.retry_after)} s; waiting")
+                say(f"{turn.server} asks to wait {math.ceil(error.retry_after)} s; waiting")
                 await anyio.sleep(max(1.0, error.retry_after))
             except IdiolectError as error:
-                return _failure(credentials.account, error)
+                return _failure(account, error)
             else:
-                return Line(credentials.account, session.did, "logged_in")
-        return Line(credentials.account, None, "try_later", _ASKED_TO_WAIT)
+                return Line(account, session.did, "logged_in")
+        return Line(account, None, "try_later", _ASKED_TO_WAIT)
 
     def _report(self, number: int, line: Line) -> None:
         self._lines[number] = line

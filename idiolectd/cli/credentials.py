@@ -1,15 +1,21 @@
-"""One login with an app password, as `login` and `login --batch` both do it."""
+"""One login with an app password, as `login` and `login --batch` do it, and the end of one that misfits."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from idiolectd.cli.exits import CommandFailed, ExitCode
+import anyio
+
 from idiolectd.config import Config
+from idiolectd.errors import IdentityError, LoginError
+from idiolectd.identity import Account
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
+
+# For ending a session that must not be stored; nobody else holds its tokens.
+_REVOKING = 20.0
 
 
 @dataclass(frozen=True)
@@ -27,30 +33,44 @@ class Credentials:
     pds_url: str | None = None
 
 
-async def log_in(parts: "Parts", credentials: Credentials) -> OAuthSession:
-    """Logs one account in and stores its session durably.
+async def log_in(parts: "Parts", credentials: Credentials, located: Account | None) -> OAuthSession:
+    """Logs one account in and stores its session durably, if the account's own PDS gave it.
+
+    Args:
+        parts: what commands work with.
+        credentials: the password goes to their PDS, or to the account's.
+        located: what `Hosting.locate` found for them; None: only their PDS can tell who it is.
 
     Raises:
-        IdentityError: the account does not resolve.
-        LoginError: the PDS refuses; its message says why.
-        CommandFailed: the PDS logged somebody else in; nothing is stored then.
+        LoginError: the PDS refuses, or what it gave is not to be stored; the message says why.
+        IdentityError: the account it logged in does not resolve; nothing is stored then.
         TransportError: the PDS can't be reached.
         StoreError: the session can't be stored.
     """
     from idiolectd.xrpc import create_session
 
-    account, pds_url = credentials.account, credentials.pds_url
-    if pds_url is None:
-        found = await parts.identity.resolve_account(account)
+    if located is None:
+        account, pds_url = credentials.account, credentials.pds_url or ""
+    else:
         # By the DID: a handle could move to somebody else between the two questions.
-        account, pds_url = found.did, found.pds_url
-    session = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
-    if account.startswith("did:") and session.did != account:
-        raise CommandFailed(
-            ExitCode.FAILED, f"{pds_url} logged in {session.did} instead of {account}; nothing was stored"
-        )
+        account, pds_url = located.did, credentials.pds_url or located.pds_url
+    given = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
+    try:
+        session = await parts.hosting.admit(given, located)
+    except (LoginError, IdentityError) as error:
+        raise await refused(parts, given, error) from error
     await parts.store.save(session)
     return session
+
+
+async def refused(parts: "Parts", session: OAuthSession, why: LoginError | IdentityError) -> LoginError:
+    """Ends what a server granted and must not be stored, as well as can be; says whether it has ended."""
+    end = f"could not be revoked: end it in the account's settings at {session.issuer or session.pds_url}"
+    with anyio.move_on_after(_REVOKING):
+        if await parts.refresher_for(session).revoke(session) is None:
+            end = "has been revoked"
+    passing = why.passing if isinstance(why, LoginError) else not why.final
+    return LoginError("misfit", f"{why}; nothing was stored, and what was granted {end}", passing=passing)
 
 
 def outcome_of(session: OAuthSession, config: Config) -> dict[str, str | None]:

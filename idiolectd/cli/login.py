@@ -64,14 +64,21 @@ def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) ->
             ("idiolectd login alice.example", "in the browser"),
             ("idiolectd login alice.example --paste", "the browser is on another machine"),
             ("pass show alice | idiolectd login alice.example", "with an app password of another program's"),
-            ("idiolectd login --handle bot.example --pds-url https://pds.example", "looks nothing up"),
+            (
+                "idiolectd login --handle bot.example --pds-url https://pds.example",
+                "as the upstream CLI spells it",
+            ),
             ("idiolectd login --batch accounts.txt", "app passwords; logs in all who are not yet"),
         ),
     },
 )
 @click.argument("account", required=False, metavar="ACCOUNT")
 @click.option("--handle", metavar="ACCOUNT", help="The same as ACCOUNT, as the upstream CLI spells it.")
-@click.option("--pds-url", metavar="URL", help="Log in there. [default: the PDS the account lives on]")
+@click.option(
+    "--pds-url",
+    metavar="URL",
+    help="Log in there; by its DID document the account must be there. [default: where the account is]",
+)
 @click.option("--browser", is_flag=True, help="In the browser, even if an app password is at hand.")
 @click.option(
     "--paste",
@@ -159,7 +166,8 @@ async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        session = await log_in(parts, credentials)
+        located = await parts.hosting.locate(credentials.account, credentials.pds_url)
+        session = await log_in(parts, credentials, located)
         await _mention_pause(parts, session.did)
     asked = credentials.account
     if not asked.startswith("did:") and normal_handle(session.handle or "") != normal_handle(asked):

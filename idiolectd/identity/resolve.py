@@ -57,11 +57,13 @@ class Account:
         did: its key.
         handle: confirmed, or `INVALID_HANDLE`.
         pds_url: its PDS, an origin.
+        claimed: the handle that its document claims, confirmed or not; None: none.
     """
 
     did: str
     handle: str
     pds_url: str
+    claimed: str | None = None
 
 
 class Identity:
@@ -110,7 +112,7 @@ class Identity:
                 )
         if document.pds_url is None:
             raise IdentityError(f"{document.did}: its document names no usable PDS", final=True)
-        return Account(document.did, handle, document.pds_url)
+        return Account(document.did, handle, document.pds_url, document.handle)
 
     async def _confirmed(self, document: DidDocument) -> str:
         """The document's handle if it leads back; it is for people, so trouble is no reason to fail."""

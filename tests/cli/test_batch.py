@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,12 +14,16 @@ from trio.testing import MockClock
 from idiolectd.cli.batch import LOGINS, PERIOD, Line, Pace, login_all, read_batch
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
+from idiolectd.hosting import Hosting
 from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery
 from idiolectd.parts import Parts
+from idiolectd.ports import SplitRefresher
 from idiolectd.refresh import RefreshEngine
+from idiolectd.session import Kind
 from idiolectd.store import InMemoryOAuthTokenStore
+from idiolectd.xrpc import LegacyRefresher
 from tests.cli.conftest import Pds, Run
 from tests.simulator import Fault, Simulator, SimulatorTransport
 from tests.support import START, VirtualClock, planner
@@ -114,7 +119,9 @@ async def parts_of(sim: Simulator, clock: VirtualClock) -> AsyncIterator[Parts]:
         identity = Identity(http, plc_directory_url=URL, handle_resolver_url=URL)
         engine = RefreshEngine(store, {}, planner=planner(), clock=clock, events=lambda _: None)
         discovery, clients = Discovery(http, clock), ClientRegistry()
-        yield Parts(store, http, identity, {}, discovery, clients, engine, clock)
+        refreshers: dict[Kind, SplitRefresher[Any]] = {"bearer": LegacyRefresher(http, clock)}
+        hosting = Hosting(identity, discovery)
+        yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
 
 
 def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[Line]:

@@ -163,16 +163,18 @@ def test_a_confidential_client(
     assert run("refresh", "--force", "confidential.test").code == 0
 
 
-def test_a_pds_that_is_named_is_believed(run: Run, pds: Pds, store: Path, browser: Browser) -> None:
-    """With --pds-url nobody else is asked: it gives the DID of a handle, and a DID needs nothing."""
+def test_a_pds_that_is_named(run: Run, pds: Pds, store: Path, browser: Browser) -> None:
+    """It has to be the account's own by its DID document; it knows handles that nobody else does."""
     account = pds.account("named.test")
-    pds.call("faults", {"kind": "respond", "match": "/did:", "status": 500, "times": 9})
-    for name, handle in (("@Named.test", "named.test"), (account["did"], "named.test")):
+    pds.call("faults", {"kind": "respond", "match": "resolveHandle", "status": 503, "times": 1})
+    for name in ("@Named.test", account["did"]):
         done = run("login", name, "--pds-url", pds.url + "/", "--browser")
         assert done.code == 0, done.err
-        assert stored(store, account["did"])["handle"] == handle  # the second time: as it was stored
-    assert run("login", "did:nonsense", "--pds-url", pds.url, "--browser").code == 2
-    assert run("login", "nobody.test", "--pds-url", pds.url, "--browser").code == 1
+        assert stored(store, account["did"])["handle"] == "named.test"
+    pds.call("faults", {"kind": "respond", "match": "/did:", "status": 500, "times": 1})
+    assert run("login", account["did"], "--pds-url", pds.url, "--browser").code == 75
+    for name, code in (("did:nonsense", 2), ("nobody.test", 1), ("me@named.test", 1)):
+        assert run("login", name, "--pds-url", pds.url, "--browser").code == code
 
 
 def test_a_new_login_keeps_its_place(run: Run, pds: Pds, store: Path, browser: Browser) -> None:
@@ -291,7 +293,8 @@ def test_tokens_without_a_scope(run: Run, pds: Pds, store: Path, browser: Browse
 def test_servers_in_trouble(run: Run, pds: Pds, browser: Browser) -> None:
     """What may pass is exit 75; a server that offers no logins is exit 1 and named."""
     account = pds.account("trouble.test")
-    assert run("login", account["did"], "--pds-url", "http://127.0.0.1:1", "--browser").code == 75
+    elsewhere = run("login", account["did"], "--pds-url", "http://127.0.0.1:1", "--browser")
+    assert (elsewhere.code, f"is at {pds.url} by its DID document" in elsewhere.err) == (1, True)
     for match, status, code in (
         ("oauth-protected-resource", 404, 1),
         ("oauth-protected-resource", 503, 75),

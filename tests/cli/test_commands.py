@@ -63,7 +63,7 @@ def test_login_of_a_paused_session(run: Run, pds: Pds, monkeypatch: pytest.Monke
 
 
 def test_login_password_option(run: Run, pds: Pds, store: Path) -> None:
-    """--app-password and a DID work; nothing is resolved when the PDS is named."""
+    """--app-password and a DID work, beside the PDS's name."""
     account = pds.account("option.test")
     done = run("login", account["did"], "--pds-url", pds.url, "--app-password", "pass-word")
     assert done.code == 0, done.err

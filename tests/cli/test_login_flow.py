@@ -13,6 +13,7 @@ import pytest
 from idiolectd.cli.browser.flow import Wish, log_in_by_browser
 from idiolectd.config import Config, OAuthConfig, StoreConfig
 from idiolectd.errors import LoginError, StoreError
+from idiolectd.hosting import Hosting
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.parts import Parts
@@ -130,7 +131,10 @@ async def house(
         engine = RefreshEngine(
             store, {"dpop": refresher}, planner=planner(), clock=clock, events=lambda _: None
         )
-        parts = Parts(store, w.client, identity, {"dpop": refresher}, discovery, clients, engine, clock)
+        hosting = Hosting(identity, discovery)
+        parts = Parts(
+            store, w.client, identity, hosting, {"dpop": refresher}, discovery, clients, engine, clock
+        )
         yield House(sim, parts, transport, sim.add_account("alice.test"), [])
 
 

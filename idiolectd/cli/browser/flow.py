@@ -10,24 +10,21 @@ import os
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING
 
 from idiolectd.cli.browser.arrival import Arrival, wait_arrival
 from idiolectd.cli.browser.listener import Listener, open_listener
 from idiolectd.cli.browser.opening import may_open, opened
 from idiolectd.cli.browser.pages import failure, success
+from idiolectd.cli.credentials import refused
 from idiolectd.cli.exits import judged
 from idiolectd.cli.output import say, show
 from idiolectd.config import Config
-from idiolectd.did import parse_did
-from idiolectd.errors import IdiolectError, LoginError, RecordError
+from idiolectd.errors import IdentityError, IdiolectError, LoginError, RecordError
 from idiolectd.finish import finish
-from idiolectd.http import origin
-from idiolectd.identity import INVALID_HANDLE, Account, parse_handle
+from idiolectd.hosting import found_or_error
+from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.oauth import Authorization, AuthorizationServer, LoginClient, loopback_client
-from idiolectd.outcome import Retry
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
 
@@ -40,11 +37,6 @@ _PATIENCE = 600.0
 # Longer than one refresh may take: whoever holds the claim now is through by then.
 _CLAIM_PATIENCE = 60.0
 
-# For ending a session that must not be stored; nobody else holds its tokens.
-_REVOKING = 20.0
-
-FoundT = TypeVar("FoundT")
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -52,7 +44,7 @@ class Wish:
 
     Attributes:
         account: a handle or a DID.
-        pds_url: where it is; None: where it resolves to.
+        pds_url: where it is said to be; None: where it resolves to.
         paste: open no browser and listen nowhere: the person brings the answer.
         port: where to listen for the browser; 0: on any free port.
     """
@@ -76,9 +68,9 @@ async def log_in_by_browser(parts: "Parts", config: Config, wish: Wish) -> OAuth
     """
     async with AsyncExitStack() as stack:
         listener = None if wish.paste else await stack.enter_async_context(open_listener(wish.port))
-        account = await _resolve(parts, wish)
-        issuer = _found(await parts.discovery.issuer_of_pds(account.pds_url))
-        server = _found(await parts.discovery.server(issuer))
+        account = await _locate(parts, wish)
+        issuer = await parts.hosting.issuer_of(account)
+        server = found_or_error(await parts.discovery.server(issuer))
         say(f"{_name(account)} is {account.did}, at {account.pds_url}; logins are at {issuer}")
         authorization = await _begin(parts, config, account, server, listener)
         await _show(stack, authorization, config, listener)
@@ -90,25 +82,13 @@ async def log_in_by_browser(parts: "Parts", config: Config, wish: Wish) -> OAuth
 # Before the browser ---------------------------------------------------------------------------------
 
 
-async def _resolve(parts: "Parts", wish: Wish) -> Account:
-    """Who it is and where. A PDS that the operator names is believed."""
-    if wish.pds_url is None:
-        say(f"looking up {wish.account}")
-        return await parts.identity.resolve_account(wish.account)
-    pds_url = origin(wish.pds_url)
-    if wish.account.startswith("did:"):
-        return Account(parse_did(wish.account), INVALID_HANDLE, pds_url)
-    say(f"asking {pds_url} for {wish.account}")
-    did = await parts.identity.resolve_handle_at(wish.account, pds_url)
-    return Account(did, parse_handle(wish.account), pds_url)
-
-
-def _found(answer: FoundT | Retry) -> FoundT:
-    if isinstance(answer, Retry):
-        # It answered, and not with what it should; or it is a place where no request may go.
-        lasting = answer.code in ("discovery", "guard")
-        raise LoginError(answer.code, answer.message, retry_after=answer.retry_after, passing=not lasting)
-    return answer
+async def _locate(parts: "Parts", wish: Wish) -> Account:
+    """Who it is, and where; checked before a person is sent there."""
+    say(f"looking up {wish.account}{f' for {wish.pds_url}' if wish.pds_url else ''}")
+    account = await parts.hosting.locate(wish.account, wish.pds_url)
+    if account is None:
+        raise IdentityError(f"{wish.account!a} is neither a handle nor a DID", final=True)
+    return account
 
 
 async def _begin(
@@ -213,9 +193,12 @@ async def _exchange(
 ) -> OAuthSession:
     """From the code to the stored session. Bounded by the exchange's and the store's own deadlines."""
     granted = await authorization.exchange(code, account)
-    session = granted.session
     if granted.misfit is not None:
-        raise LoginError("misfit", f"{granted.misfit}; nothing was stored, {await _revoked(parts, session)}")
+        raise await refused(parts, granted.session, LoginError("misfit", granted.misfit))
+    try:
+        session = await parts.hosting.admit(granted.session, account)
+    except (LoginError, IdentityError) as error:
+        raise await refused(parts, granted.session, error) from error
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     session = replace(session, refresh_expires_at=shown(deadline))
     if before is not None:
@@ -223,14 +206,6 @@ async def _exchange(
         session = replace(session, handle=session.handle or before.handle, extra=before.extra)
     await parts.store.save(session)
     return session
-
-
-async def _revoked(parts: "Parts", session: OAuthSession) -> str:
-    """Ends what must not be stored, as well as can be; says whether it has."""
-    with anyio.move_on_after(_REVOKING):
-        if await parts.refresher_for(session).revoke(session) is None:
-            return "and what was granted has been revoked"
-    return f"and what was granted could not be revoked: end it in the account's settings at {session.issuer}"
 
 
 def _name(account: Account) -> str:

@@ -3,6 +3,7 @@
 from tests.torture.plants import (
     arriving,
     disk,
+    identity,
     judging,
     locks,
     losing,
@@ -24,6 +25,7 @@ PLANTS: tuple[Plant, ...] = (
     *losing.PLANTS,
     *judging.PLANTS,
     *network.PLANTS,
+    *identity.PLANTS,
     *scheduling.PLANTS,
     *secrecy.PLANTS,
     *shared.PLANTS,

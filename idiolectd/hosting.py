@@ -1,0 +1,145 @@
+"""Which servers host an account, and whether a new session is one of theirs.
+
+The word that counts is the DID document's: DID → PDS → issuer, and the handle in both directions
+(https://atproto.com/specs/oauth#identity-authentication). What the server that was logged in at says
+about whose session it gave counts for nothing: any PDS can put any `did` or `sub` into its answer,
+and the session would take the place of the one that is stored for that DID.
+
+Neither logs in nor stores: `cli` does. An entryway (one authorization server before many PDSs) may
+be named in place of a PDS, as the upstream CLI's users do, if the account's own PDS names it.
+"""
+
+from dataclasses import replace
+from typing import TypeVar
+
+from idiolectd.did import parse_did
+from idiolectd.errors import IdentityError, LoginError
+from idiolectd.http import origin
+from idiolectd.identity import Account, Identity, parse_handle
+from idiolectd.oauth import Discovery
+from idiolectd.outcome import Retry
+from idiolectd.session import OAuthSession
+
+
+class Hosting:
+    """Looks accounts up before a login, and judges the session after it.
+
+    Args:
+        identity: resolves handles and DIDs.
+        discovery: finds the issuer of a PDS.
+    """
+
+    def __init__(self, identity: Identity, discovery: Discovery) -> None:
+        self._identity = identity
+        self._discovery = discovery
+
+    async def locate(self, account: str, pds_url: str | None = None) -> Account | None:
+        """Whom a login is for, and where that account is.
+
+        Args:
+            account: a DID or a handle; with a PDS also whatever else it may take, as an e-mail address.
+            pds_url: where the login is to be; None: where the account is.
+
+        Returns:
+            The account; None if only the named PDS can tell who it is.
+
+        Raises:
+            DidError: it starts like a DID and is none.
+            IdentityError: it does not resolve.
+            LoginError: the account is not at the PDS that was named; nothing should be sent there.
+            NotSent: what was named is not the URL of a PDS.
+        """
+        if pds_url is None:
+            return await self._identity.resolve_account(account)
+        named = origin(pds_url)
+        found = await self._found(account.strip(), named)
+        if found is not None:
+            await self._require_host(found, named)
+        return found
+
+    async def _found(self, account: str, named: str) -> Account | None:
+        if account.startswith("did:"):
+            return await self._identity.resolve_account(parse_did(account))
+        try:
+            handle = parse_handle(account)
+        except IdentityError:
+            return None
+        try:
+            did = await self._identity.resolve_handle(handle)
+        except IdentityError:
+            # A handle that only its own PDS knows: of a server under development, or while the DNS
+            # is away. The document must claim it all the same, and it stays unconfirmed.
+            did = await self._identity.resolve_handle_at(handle, named)
+        found = await self._identity.resolve_account(did)
+        if handle not in (found.handle, found.claimed):
+            raise IdentityError(f"{handle} leads to {did}, whose document does not name it", final=True)
+        return found
+
+    async def admit(self, session: OAuthSession, located: Account | None) -> OAuthSession:
+        """The session of a login as it may be stored: with its own PDS, and its handle if confirmed.
+
+        Args:
+            session: what the server gave.
+            located: what `locate` found, if it did.
+
+        Raises:
+            LoginError: it is another account's, or a server gave it that does not host the account.
+                It must not be stored, and should be revoked.
+            IdentityError: the account does not resolve now; the same goes for it.
+        """
+        if located is not None and located.did != session.did:
+            raise LoginError(
+                "another_account", f"the server logged in {session.did} instead of {located.did}"
+            )
+        account = located or await self._identity.resolve_account(session.did)
+        if session.kind == "bearer":
+            await self._require_host(account, origin(session.pds_url))
+        elif (issuer := await self.issuer_of(account)) != session.issuer:
+            raise LoginError(
+                "not_its_issuer",
+                f"{account.pds_url}, the PDS of {account.did}, names {issuer} as its authorization server,"
+                f" and not {session.issuer}",
+            )
+        return replace(session, pds_url=account.pds_url)
+
+    async def issuer_of(self, account: Account) -> str:
+        """The authorization server that the account's PDS names.
+
+        Raises:
+            LoginError: it names none, or can't be asked now.
+        """
+        return found_or_error(await self._discovery.issuer_of_pds(account.pds_url))
+
+    async def _require_host(self, account: Account, server: str) -> None:
+        """Raises `LoginError` unless the server is the account's PDS, or the entryway before it."""
+        if account.pds_url == server:
+            return
+        issuer = await self._discovery.issuer_of_pds(account.pds_url)
+        if isinstance(issuer, Retry) and _may_pass(issuer):
+            found_or_error(issuer)
+        if issuer != server:
+            raise LoginError(
+                "not_its_pds",
+                f"{account.did} is at {account.pds_url} by its DID document, and not at {server}",
+            )
+
+
+FoundT = TypeVar("FoundT")
+
+
+def found_or_error(answer: FoundT | Retry) -> FoundT:
+    """What discovery found, for a login.
+
+    Raises:
+        LoginError: nothing; `passing` if it may later.
+    """
+    if isinstance(answer, Retry):
+        raise LoginError(
+            answer.code, answer.message, retry_after=answer.retry_after, passing=_may_pass(answer)
+        )
+    return answer
+
+
+def _may_pass(trouble: Retry) -> bool:
+    # It answered, and not with what it should; or it is a place where no request may go.
+    return trouble.code not in ("discovery", "guard")
