@@ -8,7 +8,8 @@
     │   ├── LockBusy          somebody else kept a claim or the write lock too long
     │   └── SpillUnreadable   what this session's last refresh brought may lie where we can't look
     ├── SessionError          a session has the wrong shape
-    │   └── DidError          not a DID, or one that can't be a key of this store
+    │   ├── DidError          not a DID, or one that can't be a key of this store
+    │   └── HandleError       a handle that names no one session: name the DID
     ├── RefreshError          a refresh did not bring a usable session
     │   ├── NoSessionError    nothing is stored for the DID: log in first
     │   └── RefreshFailed     the refresher could not; ``state`` says what that means
@@ -25,6 +26,8 @@
 Rules: foreign exceptions (OSError, sqlite3, httpcore, ...) are translated once, in the room that
 owns the library. A message says what was found and what to do, and never holds a secret.
 """
+
+from collections.abc import Sequence
 
 
 class IdiolectError(Exception):
@@ -68,6 +71,18 @@ class SessionError(IdiolectError):
 
 class DidError(SessionError):
     """The text is not a DID, or it can't be used as a key. Check the account's spelling."""
+
+
+class HandleError(SessionError):
+    """A handle that stored sessions carry means none of them for sure. Name the DID, or confirm it.
+
+    Attributes:
+        dids: whose sessions carry it.
+    """
+
+    def __init__(self, message: str, dids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.dids = dids
 
 
 class RefreshError(IdiolectError):

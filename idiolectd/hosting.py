@@ -15,7 +15,7 @@ from typing import TypeVar
 from idiolectd.did import parse_did
 from idiolectd.errors import IdentityError, LoginError
 from idiolectd.http import origin
-from idiolectd.identity import Account, Identity, parse_handle
+from idiolectd.identity import INVALID_HANDLE, Account, Identity, parse_handle
 from idiolectd.oauth import Discovery
 from idiolectd.outcome import Retry
 from idiolectd.session import OAuthSession
@@ -100,7 +100,11 @@ class Hosting:
                 f"{account.pds_url}, the PDS of {account.did}, names {issuer} as its authorization server,"
                 f" and not {session.issuer}",
             )
-        return replace(session, pds_url=account.pds_url)
+        if account.handle == INVALID_HANDLE:
+            return replace(session, pds_url=account.pds_url, handle=session.handle or account.claimed)
+        return replace(
+            session, pds_url=account.pds_url, handle=account.handle, confirmed_handle=account.handle
+        )
 
     async def issuer_of(self, account: Account) -> str:
         """The authorization server that the account's PDS names.

@@ -44,6 +44,7 @@ class Tokens:
     token_type: str | None = None
     scope: str | None = None
     handle: str | None = None
+    confirmed_handle: str | None = None
     pds_url: str | None = None
     dpop_nonce: str | None = field(default=None, repr=False)
 
@@ -61,7 +62,7 @@ class OAuthSession:
         dpop_nonce: upstream's; a hint for its readers, not used by idiolectd.
         token_type: ``DPoP`` or ``Bearer``.
         scope: space-separated, as granted.
-        handle: for people; the DID is the key.
+        handle: what somebody called the account: its server, or the program that wrote the record.
         issued_at: when the access token was issued.
         expires_at: when the access token ends; empty if nobody said.
         refresh_expires_at: when the refresh token ends, if known.
@@ -70,6 +71,8 @@ class OAuthSession:
         client_auth_method: ``none`` or ``private_key_jwt``.
         client_key_id: ``kid`` of the client key the session was started with.
         session_started_at: when the person logged in; servers count the session's life from here.
+        confirmed_handle: the handle that led to this DID, and that its document named, when both were
+            last asked; empty: there was none; None: nobody has asked. The one that a session is found by.
         extra: fields of the record that are not ours, kept as they are.
     """
 
@@ -90,6 +93,7 @@ class OAuthSession:
     client_auth_method: str | None = None
     client_key_id: str | None = None
     session_started_at: str | None = None
+    confirmed_handle: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     # Shape -----------------------------------------------------------------------------------
@@ -145,6 +149,11 @@ class OAuthSession:
         if self.dpop_private_key_jwk is None or (self.token_type or "").lower() == "bearer":
             return "bearer"
         return "dpop"
+
+    @property
+    def known_as(self) -> str | None:
+        """The account's name for people: the confirmed handle, else what somebody called it."""
+        return self.confirmed_handle or self.handle
 
     @cached_property
     def refresh_token_hash(self) -> str:
@@ -211,6 +220,7 @@ _NAMES = {
     "clientAuthMethod": "client_auth_method",
     "clientKeyId": "client_key_id",
     "sessionStartedAt": "session_started_at",
+    "confirmedHandle": "confirmed_handle",
 }
 _JSON_NAMES = {name: json_name for json_name, name in _NAMES.items()}
 

@@ -171,6 +171,7 @@ def without_ours(session: OAuthSession) -> OAuthSession:
         client_auth_method=None,
         client_key_id=None,
         session_started_at=None,
+        confirmed_handle=None,
         extra={},
     )
 

@@ -51,8 +51,8 @@ class SessionAuth(httpx.Auth):
     Args:
         store: an open store, a store URL or a path, or None: the configured store. An open store is
             read in the event loop in which it is open; sync clients read the same place themselves.
-        account: a DID, or a handle that a stored session carries. A handle is looked up once, by
-            reading every record of the store, and its DID is kept.
+        account: a DID, or a stored session's handle, once confirmed (a login and the daemon do so). A
+            handle is looked up once, by reading every record of the store, and its DID is kept.
         patience: how many seconds one request waits for a newer token, in all. A rotation takes
             milliseconds; the rest is for a daemon that is restarted just then.
         refresh: refresh the session by itself, under the claim, if its token is refused or about to
@@ -71,6 +71,7 @@ class SessionAuth(httpx.Auth):
         TokenWithheld: the URL is not the session's PDS, or not https; nothing was sent.
         BodyUsedUp: refused, and the body can't be sent again.
         RecordError, StoreError: the record, or the store, can't be read.
+        HandleError: the handle is not confirmed yet, or for several sessions.
         SessionError: the record can't be used.
         RefreshError: ``refresh=True`` did not bring a usable session, or the client is not async.
     """

@@ -32,7 +32,7 @@ class Source:
 
     Args:
         store: an open store, a store URL or path, or None: the configured store.
-        account: a DID, or a handle that a stored session carries. A handle is looked up once, at the
+        account: a DID, or a stored session's handle, once confirmed. A handle is looked up once, at the
             first request, by reading every record; from then on the DID counts.
 
     Raises:
@@ -73,7 +73,7 @@ class Source:
 
         Raises:
             NoSessionError: nothing is stored for the account.
-            SessionError: the handle of several sessions.
+            HandleError: the handle is confirmed for none of the sessions that carry it, or for several.
             RecordError: the record is unreadable.
             StoreError: the store can't answer, or not without an event loop.
         """

@@ -1,42 +1,75 @@
 """Whom a command is about: ACCOUNT is a DID, or a handle that a stored session carries."""
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.did import parse_did
-from idiolectd.errors import NoSessionError, RecordError
+from idiolectd.errors import HandleError, IdentityError, NoSessionError, RecordError, StoreError
 from idiolectd.ports import OAuthTokenStore
-from idiolectd.session import normal_handle
+from idiolectd.store import Claimants
+
+if TYPE_CHECKING:
+    from idiolectd.parts import Parts
+
+# Whoever holds the claim brings what is written here himself, or the next look-up does.
+_CONFIRMING = 5.0
 
 
-async def stored_did(store: OAuthTokenStore, account: str) -> str:
+async def stored_did(parts: "Parts", account: str) -> str:
     """The DID that is meant. A DID is taken as it is, whether anything is stored for it or not.
 
-    A handle is looked up in the store only: it names the session that somebody logged in with, and
-    nobody has to be asked who owns that name today.
+    A confirmed handle is looked up in the store only: it names the session that somebody logged in
+    with. One that is not is confirmed now, and that is written down.
 
     Raises:
         DidError: it starts like a DID and is none.
         NoSessionError: no stored session has this handle.
-        CommandFailed: more than one has.
+        CommandFailed: it means none of those that carry it, or that can't be told.
     """
     if account.startswith("did:"):
         return parse_did(account)
-    handle = normal_handle(account)
-    found = [did for did in await store.list_dids() if await _handle_of(store, did) == handle]
-    match found:
-        case [did]:
-            return did
-        case []:
-            raise NoSessionError(account)
-        case _:
-            dids = ", ".join(found)
+    claimants = await _claimants(parts.store, account)
+    try:
+        return claimants.the_one()
+    except HandleError as error:
+        try:
+            found = await parts.identity.resolve_account(account)
+        except IdentityError as trouble:
+            code = ExitCode.FAILED if trouble.final else ExitCode.TRY_LATER
+            dids = ", ".join(error.dids)
             raise CommandFailed(
-                ExitCode.USAGE, f"{account} is the handle of several sessions; name one: {dids}"
-            )
+                code, f"{account} is not confirmed to be the handle of {dids}: {trouble}; name the DID"
+            ) from error
+    if found.did not in claimants.dids:
+        raise CommandFailed(
+            ExitCode.FAILED,
+            f"{account} is the handle of {found.did}, for which no session is stored, and not of"
+            f" {', '.join(claimants.dids)}, whose session only says so",
+        )
+    with contextlib.suppress(StoreError):  # what was found is true all the same
+        await parts.engine.name(found.did, found.handle, patience=_CONFIRMING)
+    return found.did
 
 
-async def chosen_did(store: OAuthTokenStore, account: str | None, did: str | None) -> str:
+async def stored_dids(store: OAuthTokenStore, account: str) -> list[str]:
+    """The DIDs that may be meant, without asking anybody: for looking, not for acting.
+
+    Raises:
+        DidError: it starts like a DID and is none.
+        NoSessionError: no stored session has this handle.
+    """
+    if account.startswith("did:"):
+        return [parse_did(account)]
+    claimants = await _claimants(store, account)
+    if not claimants.dids:
+        raise NoSessionError(account)
+    return claimants.confirmed or claimants.unconfirmed
+
+
+async def chosen_did(parts: "Parts", account: str | None, did: str | None) -> str:
     """The account of a command that takes exactly one, by argument or by ``--did``."""
-    return await stored_did(store, one_account(account, did))
+    return await stored_did(parts, one_account(account, did))
 
 
 def one_account(account: str | None, alias: str | None) -> str:
@@ -52,9 +85,9 @@ def one_account(account: str | None, alias: str | None) -> str:
     return named.pop()
 
 
-async def _handle_of(store: OAuthTokenStore, did: str) -> str | None:
-    try:
-        session = await store.load(did)
-    except RecordError:
-        return None
-    return normal_handle(session.handle) if session is not None and session.handle else None
+async def _claimants(store: OAuthTokenStore, handle: str) -> Claimants:
+    claimants = Claimants(handle)
+    for did in await store.list_dids():
+        with contextlib.suppress(RecordError):
+            claimants.take(await store.load(did))
+    return claimants

@@ -224,8 +224,8 @@ async def _living(store: SharedStore) -> dict[str, str]:
         if entry.session is None or entry.state.state is State.RELOGIN_REQUIRED:
             continue
         alive[did] = did
-        if entry.session.handle:
-            alive[_key(entry.session.handle)] = did
+        if entry.session.confirmed_handle:
+            alive[_key(entry.session.confirmed_handle)] = did
     return alive
 
 

@@ -78,7 +78,7 @@ def outcome_of(session: OAuthSession, config: Config) -> dict[str, str | None]:
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     return {
         "did": session.did,
-        "handle": session.handle,
+        "handle": session.known_as,
         "pds_url": session.pds_url,
         "expires_at": session.expires_at or None,
         "refresh_expires_at": session.refresh_expires_at,

@@ -90,7 +90,7 @@ async def _headers(
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        did = await chosen_did(parts.store, account, alias)
+        did = await chosen_did(parts, account, alias)
         session = await parts.store.load(did)
         if session is None:
             raise NoSessionError(did)

@@ -158,7 +158,7 @@ def login_command(
     if options.json:
         put_json(outcome_of(session, config))
     else:
-        put(f"logged in: {session.handle or session.did} ({session.did}) at {session.pds_url}")
+        put(f"logged in: {session.known_as or session.did} ({session.did}) at {session.pds_url}")
     return ExitCode.DONE
 
 

@@ -110,5 +110,5 @@ async def _log_out(config: Config, account: str | None, did: str | None, *, loca
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        found = await chosen_did(parts.store, account, did)
+        found = await chosen_did(parts, account, did)
         return found, await log_out(parts, found, local=local)

@@ -72,6 +72,6 @@ async def _pause(config: Config, account: str | None, did: str | None, *, paused
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        found = await chosen_did(parts.store, account, did)
+        found = await chosen_did(parts, account, did)
         await parts.engine.pause(found, paused=paused, patience=CLAIM_PATIENCE)
     return found

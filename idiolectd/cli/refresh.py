@@ -143,7 +143,7 @@ async def _refresh(
 
     async with open_parts(config, command_events(config)) as parts:
         if named:
-            dids = list(dict.fromkeys([await stored_did(parts.store, account) for account in named]))
+            dids = list(dict.fromkeys([await stored_did(parts, account) for account in named]))
         else:
             dids = await parts.store.list_dids()
         done: dict[str, tuple[Line, ExitCode]] = {}

@@ -45,6 +45,8 @@ class Row:
 
     did: str | None
     handle: str | None
+    handle_confirmed: bool
+    claimed_handle: str | None
     pds_url: str | None
     issuer: str | None
     kind: Kind | None
@@ -96,7 +98,9 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
     return Row(
         did=session.did,
-        handle=session.handle,
+        handle=session.known_as,
+        handle_confirmed=bool(session.confirmed_handle),
+        claimed_handle=state.claimed_handle,
         pds_url=session.pds_url,
         issuer=session.issuer,
         kind=session.kind,
@@ -121,6 +125,8 @@ def unreadable_row(error: RecordError) -> Row:
     return Row(
         did=error.did,
         handle=None,
+        handle_confirmed=False,
+        claimed_handle=None,
         pds_url=None,
         issuer=None,
         kind=None,

@@ -8,17 +8,18 @@ from functools import partial
 
 import click
 
-from idiolectd.cli.accounts import one_account, stored_did
+from idiolectd.cli.accounts import one_account, stored_dids
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.rows import Row, session_row, unreadable_row
 from idiolectd.cli.running import run_async
-from idiolectd.cli.tables import print_status, print_table
+from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError, StoreError
 from idiolectd.ports import Entry, SharedStore
+from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from idiolectd.store import open_configured_store, parse_store_url, read_presence
 
@@ -166,7 +167,7 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
             rows = await read_all_rows(store, config, now)
         else:
             try:
-                dids = [await stored_did(store, account)]
+                dids = await stored_dids(store, account)
             except NoSessionError:
                 dids = []
             rows = await read_rows(store, config, dids, now)
@@ -211,8 +212,24 @@ async def _list(config: Config, *, json: bool) -> None:
             if session is not None:
                 found.append(session)
     if json:
-        fields = ("did", "handle", "pds_url", "kind")
-        put_json([{name: getattr(session, name) for name in fields} for session in found])
+        put_json([_listed(session) for session in found])
     elif found:
-        lines = [(session.did, session.handle or "-", session.pds_url) for session in found]
+        lines = [
+            (
+                session.did,
+                handle_text(session.known_as, confirmed=bool(session.confirmed_handle)),
+                session.pds_url,
+            )
+            for session in found
+        ]
         print_table(("DID", "HANDLE", "PDS"), lines)
+
+
+def _listed(session: OAuthSession) -> dict[str, str | bool | None]:
+    return {
+        "did": session.did,
+        "handle": session.known_as,
+        "handle_confirmed": bool(session.confirmed_handle),
+        "pds_url": session.pds_url,
+        "kind": session.kind,
+    }

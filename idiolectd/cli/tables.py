@@ -54,7 +54,7 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         state += ", ending"
     style = "yellow" if row.ending and row.state in (State.FRESH, State.DUE) else _STYLES[row.state]
     return [
-        row.handle or row.did or "?",
+        _account(row),
         Text(printable(state), style=style),
         _when(row.expires_at, now),
         _when(row.next_attempt_at, now),
@@ -62,6 +62,20 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         _last_error(row, now),
         row.action or "",
     ]
+
+
+def handle_text(handle: str | None, *, confirmed: bool) -> str:
+    """A handle for people, marked while it is only what somebody calls the account."""
+    if not handle:
+        return "-"
+    return handle if confirmed else f"{handle} (unconfirmed)"
+
+
+def _account(row: Row) -> str:
+    if not row.handle:
+        return row.did or "?"
+    text = handle_text(row.handle, confirmed=row.handle_confirmed)
+    return f"{text}, called {row.claimed_handle} by its server" if row.claimed_handle else text
 
 
 def _last_error(row: Row, now: float) -> str:

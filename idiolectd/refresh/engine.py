@@ -184,6 +184,24 @@ class RefreshEngine:
                     return self._ledger.line(work)
         raise LockBusy(f"somebody logged {did} in or out at this very moment; try again")
 
+    async def name(self, did: str, handle: str, *, patience: float = 0.0) -> None:
+        """Writes down that a handle was confirmed in both directions; its session is found by it.
+
+        Args:
+            did: whose session.
+            handle: the handle.
+            patience: as in `refresh`.
+
+        Raises:
+            LockBusy, RecordError, StoreError: as `refresh`. Nothing was written.
+        """
+        async with self._store.claim(did, patience=patience):
+            work = await self._notice.adopt(await self._store.read(did))
+            if work is not None:
+                named = replace(work.session, handle=handle, confirmed_handle=handle)
+                done = replace(work, session=named, state=work.state.named(named))
+                await self._ledger.commit(work.session, done, tokens=tokens_of(named))
+
     async def spilled(self) -> list[str]:
         """The sessions for which an earlier process has left tokens that it could not save."""
         return await self._spill.dids()

@@ -115,8 +115,11 @@ class Sending:
 
     async def _publish(self, sent: Work, tokens: Tokens, *, before: RefreshState) -> Attempt:
         now = self._ledger.clock.now()
+        told = sent.state.told(tokens.handle, sent.session.known_as or tokens.handle)
+        # A server may call its account anything, another account's name too: that changes no name.
+        tokens = replace(tokens, handle=sent.session.handle or tokens.handle, confirmed_handle=None)
         session = sent.session.with_tokens(tokens)
-        state = self._ledger.planner.fresh(session, sent.state.rotated(sent.session, session, now), now)
+        state = self._ledger.planner.fresh(session, told.rotated(sent.session, session, now), now)
         done = replace(sent, session=session, state=state)
         tokens = replace(tokens, pds_url=session.pds_url)
         spilled = Spilled(sent.session.refresh_token_hash, session)

@@ -68,7 +68,8 @@ def adopt_login(given: OAuthSession, state: RefreshState, now: float) -> Adopted
 def _accepted(record: OAuthSession, state: RefreshState, good: OAuthSession | None, now: float) -> Adopted:
     """The record counts from now on, instead of the last good one."""
     same_key = good is not None and good.dpop_thumbprint == record.dpop_thumbprint
-    pins = state.pins if same_key else Pins()
+    # What an account is called does not change with a login.
+    pins = state.pins if same_key else Pins(confirmed_handle=state.pins.confirmed_handle)
     session = pins.restored_to(record)
     lived = good is not None and state.state is not State.RELOGIN_REQUIRED
     started = RefreshState(
@@ -79,6 +80,8 @@ def _accepted(record: OAuthSession, state: RefreshState, good: OAuthSession | No
         token_seen_at=now,
         last_success_at=state.last_success_at if same_key else None,
         identity_checked_at=state.identity_checked_at if same_key else None,
+        claimed_handle=state.claimed_handle if same_key else None,
+        identity_doubted=state.identity_doubted and same_key,
         warned=state.warned if same_key else None,
         paused=state.paused,
     )

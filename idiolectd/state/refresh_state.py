@@ -13,10 +13,13 @@ from enum import StrEnum
 from typing import Any, Self
 
 from idiolectd.errors import SessionError
-from idiolectd.session import OAuthSession
+from idiolectd.session import OAuthSession, normal_handle
 
 # A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
 _SPENT_KEPT = 16
+
+# https://atproto.com/specs/handle
+_LONGEST_HANDLE = 253
 
 
 class State(StrEnum):
@@ -58,9 +61,17 @@ class Note:
     unclear: int
 
 
+# A foreign program may bring its own words for these, and no server is told them.
+_NOT_COMPARED = ("session_started_at", "confirmed_handle")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pins:
-    """What a session is bound to for life. Kept here because a foreign save drops unknown fields."""
+    """What a session is bound to for life. Kept here because a foreign save drops unknown fields.
+
+    The same happens to `confirmed_handle`, which is kept along; it is the account's, may change, and
+    follows the record.
+    """
 
     dpop_thumbprint: str | None = None
     issuer: str | None = None
@@ -68,6 +79,7 @@ class Pins:
     client_auth_method: str | None = None
     client_key_id: str | None = None
     session_started_at: str | None = None
+    confirmed_handle: str | None = None
 
     @classmethod
     def of(cls, session: OAuthSession) -> Self:
@@ -77,6 +89,8 @@ class Pins:
     def filled_from(self, session: OAuthSession) -> Self:
         """These pins, completed where they hold nothing."""
         found = {f.name: getattr(session, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        if session.confirmed_handle is not None:
+            found["confirmed_handle"] = session.confirmed_handle
         return replace(self, **found)
 
     def restored_to(self, session: OAuthSession) -> OAuthSession:
@@ -92,7 +106,7 @@ class Pins:
         """The name of a field in which the record disagrees with its pin; None if there is none."""
         for f in fields(self):
             pinned, found = getattr(self, f.name), getattr(session, f.name)
-            if f.name != "session_started_at" and pinned and found and pinned != found:
+            if f.name not in _NOT_COMPARED and pinned and found and pinned != found:
                 return f.name
         return None
 
@@ -122,7 +136,10 @@ class RefreshState:
             more, so whoever logs out has to end it too.
         pins: see `Pins`.
         token_seen_at: when the stored refresh token was first seen.
-        identity_checked_at: when DID, PDS and issuer were last compared.
+        identity_checked_at: when DID, PDS, issuer and handle were last compared.
+        identity_doubted: the server said something of the account that only its DID document can confirm.
+        claimed_handle: what the server called the account last, if that is not how it is known; it is
+            used for nothing before it is confirmed. None: it says nothing else.
         ending: the session's absolute end is near; a refresh can't extend it.
         warned: how near the end was, in seconds, when it was last warned of; see `policy.end_warning`.
         paused: somebody took the session out of our hands (`idiolectd pause`). It belongs to the
@@ -146,6 +163,8 @@ class RefreshState:
     pins: Pins = Pins()
     token_seen_at: float | None = None
     identity_checked_at: float | None = None
+    identity_doubted: bool = False
+    claimed_handle: str | None = None
     ending: bool = False
     warned: float | None = None
     paused: bool = False
@@ -232,6 +251,33 @@ class RefreshState:
             unconfirmed=unconfirmed,
         )
 
+    def told(self, handle: str | None, known: str | None) -> Self:
+        """The server called the account by a handle (None: by none) in an answer with tokens.
+
+        Args:
+            handle: the server's word.
+            known: how the account is known.
+        """
+        claimed = normal_handle(handle or "")
+        if len(claimed) > _LONGEST_HANDLE or claimed in ("", normal_handle(known or "")):
+            return replace(self, claimed_handle=None)
+        is_new = claimed != self.claimed_handle
+        return replace(self, claimed_handle=claimed, identity_doubted=self.identity_doubted or is_new)
+
+    def named(self, session: OAuthSession) -> Self:
+        """The handle of `session` was confirmed, or found to be none."""
+        known = normal_handle(session.known_as or "")
+        return replace(
+            self,
+            claimed_handle=None if self.claimed_handle == known else self.claimed_handle,
+            last_good=session.to_json(),
+            pins=self.pins.filled_from(session),
+        )
+
+    def identified(self, session: OAuthSession, now: float) -> Self:
+        """The account's DID document, PDS and handle were asked for, and `session` is as they say."""
+        return replace(self.named(session), identity_checked_at=now, identity_doubted=False)
+
     def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
         """An attempt, or a check before it, did not bring tokens."""
         return replace(
@@ -295,6 +341,8 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "pins": _a(dict),
     "token_seen_at": _TIME,
     "identity_checked_at": _TIME,
+    "identity_doubted": _a(bool),
+    "claimed_handle": _TEXT,
     "ending": _a(bool),
     "warned": _TIME,
     "paused": _a(bool),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from idiolectd.store.blocking import MemoryReading, Reading
+    from idiolectd.store.claimants import Claimants
     from idiolectd.store.durable import replace_file
     from idiolectd.store.files.store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
@@ -31,6 +32,7 @@ __all__ = [
     "BUSY_PATIENCE",
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
+    "Claimants",
     "FilesystemOAuthTokenStore",
     "HeldLock",
     "InMemoryOAuthTokenStore",
@@ -58,6 +60,7 @@ _HOMES = {
     "BUSY_PATIENCE": "sqlite.database_reading",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
+    "Claimants": "claimants",
     "FilesystemOAuthTokenStore": "files.store",
     "HeldLock": "locks.ofd",
     "InMemoryOAuthTokenStore": "memory",

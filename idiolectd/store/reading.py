@@ -1,11 +1,13 @@
 """From a store URL to a session, without an event loop. See `idiolectd.store.blocking`."""
 
+import contextlib
 import os
 
 from idiolectd.did import parse_did
-from idiolectd.errors import ConfigError, NoSessionError, RecordError, SessionError
-from idiolectd.session import OAuthSession, normal_handle
+from idiolectd.errors import ConfigError, NoSessionError, RecordError
+from idiolectd.session import OAuthSession
 from idiolectd.store.blocking import Reading, shared_reading
+from idiolectd.store.claimants import Claimants
 from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
 from idiolectd.store.urls import parse_store_url
 
@@ -17,12 +19,13 @@ def load_session(url: str | None, account: str) -> OAuthSession:
 
     Args:
         url: a store URL or a path; None: the configured store.
-        account: a DID, or a handle that a stored session carries. For a handle every record is read.
+        account: a DID, or a stored session's handle, once confirmed. For a handle every record is read.
 
     Raises:
         ConfigError: it is not a store URL, or the configuration is wrong.
         NoSessionError: nothing is stored for the account.
-        SessionError: not a DID, or the handle of several sessions.
+        DidError: it starts like a DID and is none.
+        HandleError: the handle is confirmed for none of the sessions that carry it, or for several.
         RecordError: the record is unreadable.
         StoreError: the store can't answer.
     """
@@ -61,20 +64,8 @@ def find_did(reading: Reading, account: str) -> str:
     """
     if account.startswith("did:"):
         return parse_did(account)
-    handle = normal_handle(account)
-    found = [did for did in reading.dids() if _handle_of(reading, did) == handle]
-    match found:
-        case [did]:
-            return did
-        case []:
-            raise NoSessionError(account)
-        case _:
-            raise SessionError(f"{account} is the handle of several sessions; name one: {', '.join(found)}")
-
-
-def _handle_of(reading: Reading, did: str) -> str | None:
-    try:
-        session = reading.load(did, patience=BUSY_PATIENCE)
-    except RecordError:
-        return None
-    return normal_handle(session.handle) if session is not None and session.handle else None
+    claimants = Claimants(account)
+    for did in reading.dids():
+        with contextlib.suppress(RecordError):
+            claimants.take(reading.load(did, patience=BUSY_PATIENCE))
+    return claimants.the_one()

@@ -84,7 +84,7 @@ class World:
         self.account: Account = self.sim.add_account("alice.test")
         self.did = self.account.did
         seed = self.sim.seed_oauth if self.kind == "dpop" else self.sim.seed_legacy
-        self.record = seed(self.account)
+        self.record = {**seed(self.account), "confirmedHandle": "alice.test"}
         self.wire = Wire(self.sim.handle)
         self.servers = Servers()
         self.store()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from idiolectd import (
+    HandleError,
     InMemoryOAuthTokenStore,
     NoSessionError,
     OAuthSession,
@@ -18,6 +19,7 @@ from idiolectd import (
     TokenRefused,
     open_store,
 )
+from idiolectd.did import upstream_file_name
 from idiolectd.errors import ConfigError, DidError
 from tests.auth.support import (
     GET_SESSION,
@@ -30,19 +32,39 @@ def test_a_handle_is_looked_up_once(way: Way, world: World) -> None:
     """By reading the store; then the DID counts, whatever the record calls itself."""
     auth = world.auth(account="@Alice.test")
     assert world.fetch(way, auth).status_code == 200
-    world.store(handle="renamed.test")
+    world.store(handle="renamed.test", confirmedHandle="renamed.test")
     assert world.fetch(way, auth).status_code == 200
     assert world.did in repr(auth)
     with pytest.raises(NoSessionError, match=r"nobody\.test"):
         world.fetch(way, world.auth(account="nobody.test"))
 
 
+def store_another(world: World, **changes: object) -> str:
+    """A second session in the store; returns its DID."""
+    other = world.did[:-1] + ("z" if world.did[-1] != "z" else "y")
+    (world.folder / upstream_file_name(other)).write_text(json.dumps(world.record | {"did": other} | changes))
+    return other
+
+
 def test_a_handle_of_several_sessions_is_refused(way: Way, world: World) -> None:
-    """Both DIDs are named."""
-    other = world.did[:-1] + "z"
-    (world.folder / f"{other.replace(':', '_')}.json").write_text(json.dumps({**world.record, "did": other}))
-    with pytest.raises(SessionError, match=rf"{world.did}, {other}|{other}, {world.did}"):
+    """Both DIDs are named: it moved, and the session that it left was not looked at since."""
+    other = store_another(world)
+    with pytest.raises(HandleError, match=rf"{world.did}, {other}|{other}, {world.did}"):
         world.fetch(way, world.auth(account="alice.test"))
+
+
+def test_a_handle_counts_once_it_is_confirmed(way: Way, world: World) -> None:
+    """Whoever only says so gets no request; for the confirmed one the record may call itself anything."""
+    other = store_another(world, confirmedHandle=None, pdsUrl="https://evil.test")
+    assert world.fetch(way, world.auth(account="alice.test")).status_code == 200
+    world.store(handle="new.test")
+    assert world.fetch(way, world.auth(account="alice.test")).status_code == 200
+    sent = len(world.wire.requests)
+    world.path.unlink()
+    for account in ("alice.test", "@Alice.test"):
+        with pytest.raises(HandleError, match=f"{other} .*idiolectd refresh {account} now; or name the DID"):
+            world.fetch(way, world.auth(account=account))
+    assert len(world.wire.requests) == sent
 
 
 def test_no_session(way: Way, world: World) -> None:

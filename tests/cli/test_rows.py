@@ -31,6 +31,8 @@ SESSION = OAuthSession(
 FIELDS = [
     "did",
     "handle",
+    "handle_confirmed",
+    "claimed_handle",
     "pds_url",
     "issuer",
     "kind",

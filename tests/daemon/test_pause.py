@@ -21,6 +21,7 @@ def test_pause_and_resume(host: Host, tmp_path: Path, store: str) -> None:
         **host.env,
         "IDIOLECTD_STORE__URL": f"{store}://{tmp_path / store}",
         "IDIOLECTD_IDENTITY__PLC_DIRECTORY_URL": host.url,
+        "IDIOLECTD_IDENTITY__HANDLE_RESOLVER_URL": host.url,
         "IDIOLECTD_REFRESH__WINDOW": "[0.00005, 0.0001]",  # of two hours: twice a second
     }
     login = idiolectd(

@@ -169,7 +169,7 @@ async def _complete(
         await arrival.answer(failure(message, "Go back to the terminal, and run idiolectd login once more."))
         raise
     until = (shown(session_deadline(session, config.oauth.session_life_of(session))) or "")[:10] or None
-    await arrival.answer(success(session.handle or session.did, until))
+    await arrival.answer(success(session.known_as or session.did, until))
     end = f": refreshed until {until}, then a new login is needed" if until else ""
     say(f"the session is stored{end}")
     return session

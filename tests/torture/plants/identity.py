@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _FOREIGN = "tests/cli/test_foreign_logins.py::"
+_NAMES = "tests/refresh/test_names.py::"
 
 PLANTS = (
     Plant(
@@ -51,5 +52,77 @@ PLANTS = (
             ),
         ),
         (_FOREIGN + "test_a_session_that_another_pds_gave_is_not_stored[trio]",),
+    ),
+    Plant(
+        "account renamed by its server",
+        10,
+        "a server gives its account another account's handle",
+        (
+            Edit(
+                "refresh/sending",
+                "handle=sent.session.handle or tokens.handle, confirmed_handle=None)",
+                "handle=tokens.handle, confirmed_handle=tokens.handle)",
+            ),
+        ),
+        (_NAMES + "test_a_servers_word_changes_no_name[trio]",),
+        short=True,
+    ),
+    Plant(
+        "unconfirmed handle looked up",
+        10,
+        "a client writes to the impostor's PDS",
+        (
+            Edit(
+                "store/claimants",
+                "            self.unconfirmed.append(session.did)\n",
+                "            self.confirmed.append(session.did)\n",
+            ),
+        ),
+        (
+            "tests/auth/test_record.py::test_a_handle_counts_once_it_is_confirmed[trio]",
+            "tests/cli/test_handles.py::test_an_impostor_gets_nothing",
+        ),
+        short=True,
+    ),
+    Plant(
+        "handle confirmed in one direction",
+        10,
+        "whoever says so is taken for the account",
+        (
+            Edit(
+                "cli/accounts",
+                "    if found.did not in claimants.dids:\n",
+                "    if found.did == '':\n",
+            ),
+        ),
+        ("tests/cli/test_handles.py::test_an_impostor_gets_nothing",),
+    ),
+    Plant(
+        "confirmed handle dropped with a foreign login",
+        10,
+        "a login of a program that does not know the field lets impostors in",
+        (
+            Edit(
+                "state/adopt",
+                "Pins(confirmed_handle=state.pins.confirmed_handle)",
+                "Pins()",
+            ),
+        ),
+        (_NAMES + "test_what_was_confirmed_outlives_foreign_programs[trio]",),
+    ),
+    Plant(
+        "login kept from an account by another's name",
+        10,
+        "a batch skips an account because an impostor's session lives",
+        (
+            Edit(
+                "cli/batch",
+                "            alive[_key(entry.session.confirmed_handle)] = did\n",
+                "            alive[_key(entry.session.confirmed_handle)] = did\n"
+                "        if entry.session.handle:\n"
+                "            alive[_key(entry.session.handle)] = did\n",
+            ),
+        ),
+        ("tests/cli/test_handles.py::test_a_batch_is_not_kept_from_a_login",),
     ),
 )
