@@ -15,7 +15,7 @@ PLANTS = (
         (
             Edit(
                 "state",
-                '            if f.name not in _NOT_COMPARED and pinned and found and pinned != found:\n',
+                "            if f.name not in _NOT_COMPARED and pinned and found and pinned != found:\n",
                 '            if f.name == "" and pinned and found and pinned != found:\n',
             ),
         ),
