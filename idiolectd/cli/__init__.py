@@ -25,6 +25,7 @@ from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
 from idiolectd.cli.teaching import TeachingGroup
+from idiolectd.cli.upstream import oauth_group
 
 
 @click.group(
@@ -63,6 +64,7 @@ for _command in (
     check_command,
     headers_command,
     client_group,
+    oauth_group,
 ):
     group.add_command(_command)
 

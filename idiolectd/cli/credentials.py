@@ -1,12 +1,12 @@
 """One login with an app password, as `login` and `login --batch` do it, and the end of one that misfits."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from idiolectd.config import Config
-from idiolectd.errors import IdentityError, LoginError
+from idiolectd.errors import IdentityError, LoginError, RecordError
 from idiolectd.identity import Account
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
@@ -59,8 +59,21 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
         session = await parts.hosting.admit(given, located)
     except (LoginError, IdentityError) as error:
         raise await refused(parts, given, error) from error
+    before = await stored(parts, session.did)
+    # Other programs' fields stay. The upstream CLI, whose default folder this may be, reads no record
+    # without its own name for the PDS.
+    kept = before.extra if before is not None else {}
+    session = replace(session, extra={**kept, "pds_url": session.pds_url})
     await parts.store.save(session)
     return session
+
+
+async def stored(parts: "Parts", did: str) -> OAuthSession | None:
+    """What a login replaces; a record that can't be read is replaced too."""
+    try:
+        return await parts.store.load(did)
+    except RecordError:
+        return None
 
 
 async def refused(parts: "Parts", session: OAuthSession, why: LoginError | IdentityError) -> LoginError:

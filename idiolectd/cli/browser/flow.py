@@ -16,11 +16,11 @@ from idiolectd.cli.browser.arrival import Arrival, wait_arrival
 from idiolectd.cli.browser.listener import Listener, open_listener
 from idiolectd.cli.browser.opening import may_open, opened
 from idiolectd.cli.browser.pages import failure, success
-from idiolectd.cli.credentials import refused
+from idiolectd.cli.credentials import refused, stored
 from idiolectd.cli.exits import judged
 from idiolectd.cli.output import say, show
 from idiolectd.config import Config
-from idiolectd.errors import IdentityError, IdiolectError, LoginError, RecordError
+from idiolectd.errors import IdentityError, IdiolectError, LoginError
 from idiolectd.finish import finish
 from idiolectd.hosting import found_or_error
 from idiolectd.identity import INVALID_HANDLE, Account
@@ -160,7 +160,7 @@ async def _complete(
         code = authorization.read_redirect(arrival.query)
         say("the browser is back; fetching the session")
         async with parts.store.claim(account.did, patience=_CLAIM_PATIENCE):
-            before = await _stored(parts, account.did)
+            before = await stored(parts, account.did)
             await parts.store.ensure_room()
             # From here on the only copy of the tokens may be on its way.
             session = await finish(_exchange, parts, config, authorization, account, code, before)
@@ -173,14 +173,6 @@ async def _complete(
     end = f": refreshed until {until}, then a new login is needed" if until else ""
     say(f"the session is stored{end}")
     return session
-
-
-async def _stored(parts: "Parts", did: str) -> OAuthSession | None:
-    """What is replaced; a record that can't be read is replaced too."""
-    try:
-        return await parts.store.load(did)
-    except RecordError:
-        return None
 
 
 async def _exchange(

@@ -125,4 +125,11 @@ PLANTS = (
         ),
         ("tests/cli/test_handles.py::test_a_batch_is_not_kept_from_a_login",),
     ),
+    Plant(
+        "login that the upstream CLI can't read",
+        8,
+        "missing field pds_url, in its own folder",
+        (Edit("cli/credentials", '{**kept, "pds_url": session.pds_url}', "dict(kept)"),),
+        ("tests/cli/test_upstream.py::test_as_the_upstream_documents_type_it",),
+    ),
 )
