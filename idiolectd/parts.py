@@ -13,7 +13,7 @@ from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.hosting import Hosting
-from idiolectd.http import HttpClient, NetworkPolicy
+from idiolectd.http import HttpClient, LaneTransport, NetworkPolicy, tls_context
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
@@ -108,13 +108,18 @@ async def open_parts(
 
 
 def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
-    """The only way out, as configured; for the few commands that need no store."""
+    """The only way out, as configured; for the few commands that need no store.
+
+    Raises:
+        ConfigError: ``network.ca_file`` can't be read.
+    """
     network = NetworkPolicy(
         allow_loopback_http=config.network.allow_loopback_http,
         allow_addresses=config.network.allow_addresses,
         proxy=config.network.proxy,
     )
-    return HttpClient(policy=network, clock=clock, events=events)
+    transport = LaneTransport(network, ssl_context=tls_context(config.network.ca_file))
+    return HttpClient(policy=network, clock=clock, events=events, transport=transport)
 
 
 def _planner(config: Config) -> Planner:

@@ -24,6 +24,7 @@ from idiolectd.cli.status import is_missing, read_all_rows
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
+from idiolectd.http import tls_context
 from idiolectd.log import redact
 from idiolectd.oauth import SigningKey
 from idiolectd.ports import SpillSurvey
@@ -67,6 +68,7 @@ def check_command(options: Options) -> int:
     config = options.load_as_owner()
     findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
     findings += _clients(config)
+    findings += _authorities(config)
     findings += _host(config)
     findings += run_async(partial(_store, config))
     if options.json:
@@ -87,6 +89,17 @@ def _clients(config: Config) -> Iterator[Finding]:
                 yield Finding(name, "failed", redact(str(error)), ExitCode.USAGE)
             else:
                 yield Finding(name, "ok", f"readable, for {client.client_id}")
+
+
+def _authorities(config: Config) -> Iterator[Finding]:
+    if config.network.ca_file is None:
+        return
+    try:
+        tls_context(config.network.ca_file)
+    except ConfigError as error:
+        yield Finding("network.ca_file", "failed", str(error), ExitCode.USAGE)
+    else:
+        yield Finding("network.ca_file", "ok", f"readable: {config.network.ca_file}")
 
 
 def _host(config: Config) -> Iterator[Finding]:

@@ -230,6 +230,14 @@ class NetworkConfig:
         example="[]",
         reload=False,
     )
+    ca_file: str | None = _key(
+        kinds.optional(kinds.absolute_path()),
+        None,
+        "Certificates (PEM) of authorities that are believed beside the system's, for a PDS with a private"
+        " one. The system's are OpenSSL's, and those that $SSL_CERT_FILE and $SSL_CERT_DIR name.",
+        example='"/etc/idiolectd/lan-ca.pem"',
+        reload=False,
+    )
     proxy: str | None = _key(
         kinds.optional(urls.proxy_url()),
         None,

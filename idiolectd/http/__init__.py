@@ -13,6 +13,7 @@ from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.lanes import LaneTransport
 from idiolectd.http.refusals import Refusal, judge_failure, judge_refusal, safe_text
 from idiolectd.http.response import CutOff, Response, retry_after, text_member
+from idiolectd.http.trust import tls_context
 
 __all__ = [
     "Challenge",
@@ -31,4 +32,5 @@ __all__ = [
     "retry_after",
     "safe_text",
     "text_member",
+    "tls_context",
 ]

@@ -20,6 +20,7 @@ import httpx
 
 from idiolectd.http.exchange import Exchange, ExchangeBackend
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy, is_loopback_host
+from idiolectd.http.trust import tls_context
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
 # put on it, nobody knows whether the token was read: an unclear answer, and perhaps a lost session.
@@ -49,8 +50,7 @@ class LaneTransport(httpx.AsyncBaseTransport):
 
     Args:
         policy: the guard's rules, and the proxy.
-        ssl_context: shared by all lanes; None: one that trusts the certificate authorities that
-            httpx brings along.
+        ssl_context: shared by all lanes; None: one that believes the system's authorities.
         max_lanes: lanes beyond this are closed, the longest unused first, unless they are in use.
     """
 
@@ -62,7 +62,7 @@ class LaneTransport(httpx.AsyncBaseTransport):
         max_lanes: int = _MAX_LANES,
     ) -> None:
         self._policy = policy
-        self._ssl_context = ssl_context or httpx.create_ssl_context(trust_env=False)
+        self._ssl_context = ssl_context or tls_context()
         self._max_lanes = max_lanes
         self._lanes: OrderedDict[tuple[str, str, int | None], _Lane] = OrderedDict()
 

@@ -10,7 +10,9 @@ Every failure is an `IdentityError`; `final` tells "the answer is no" from "nobo
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
+
+import anyio
 
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, IdentityError, NotSent, Unclear
@@ -28,7 +30,10 @@ _MAX_HANDLE = 253
 # Names under these mean something on one machine or one network only, so they name no account.
 _LOCAL_DOMAINS = ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
 
-_HTTP_SECONDS = 10.0
+_HTTP_SECONDS = 10.0  # for one question, redirects and all
+
+_REDIRECTIONS = (301, 302, 303, 307, 308)
+_REDIRECTS = 5
 
 _PDS_ID = "#atproto_pds"
 _PDS_TYPE = "AtprotoPersonalDataServer"
@@ -168,9 +173,8 @@ class Identity:
         return _did(dids.pop(), handle) if dids else None
 
     async def _by_well_known(self, handle: str) -> str | None:
-        response = await self._get(f"https://{handle}/.well-known/atproto-did", f"the host of {handle}")
+        response = await self._followed(f"https://{handle}/.well-known/atproto-did", f"the host of {handle}")
         if response.status != 200:
-            # A redirect too: it would have to be checked like a new name, and hosts don't need it.
             if response.status in (404, 410):
                 return None
             raise IdentityError(f"the host of {handle} answered {response.status}", final=False)
@@ -237,9 +241,28 @@ class Identity:
                 return origin(url) if isinstance(url, str) and self._http.permits(url) else None
         return None
 
-    async def _get(self, url: str, what: str) -> Response:
+    async def _followed(self, url: str, what: str) -> Response:
+        """As `_get`, redirects followed: the handle specification allows them, and nothing is carried along.
+
+        Each step is a request like any other, to a place that the guard permits, and over TLS.
+        """
+        ends_at = anyio.current_time() + _HTTP_SECONDS
+        for _ in range(1 + _REDIRECTS):
+            response = await self._get(url, what, deadline=ends_at - anyio.current_time())
+            target = response.headers.get("location")
+            if response.status not in _REDIRECTIONS or target is None:
+                return response
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                raise IdentityError(f"{what} redirects to no URL", final=False) from None
+            if not url.lower().startswith("https://"):
+                raise IdentityError(f"{what} redirects away from https", final=False)
+        raise IdentityError(f"{what} redirects again and again", final=False)
+
+    async def _get(self, url: str, what: str, *, deadline: float = _HTTP_SECONDS) -> Response:
         try:
-            return await self._http.request("GET", url, deadline=_HTTP_SECONDS)
+            return await self._http.request("GET", url, deadline=deadline)
         except (NotSent, Unclear) as error:
             raise IdentityError(f"{what} could not be asked for: {error}", final=False) from None
 

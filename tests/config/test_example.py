@@ -50,6 +50,7 @@ def test_shown_defaults_are_the_defaults(tmp_path: Path) -> None:
         "oauth.login_client_id",
         "oauth.session_life_by_issuer",
         "oauth.clients",
+        "network.ca_file",
         "network.proxy",
     }
     for path_name, key in KEYS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from idiolectd.errors import NotSent, Unclear
-from idiolectd.http import HttpClient, LaneTransport
+from idiolectd.config import Config, NetworkConfig, StoreConfig
+from idiolectd.errors import ConfigError, NotSent, Unclear
+from idiolectd.http import HttpClient, LaneTransport, tls_context
+from idiolectd.parts import make_http
 from tests.http.support import LOOPBACK, FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -99,3 +102,64 @@ async def test_half_an_answer_over_tls_is_unclear(certificate: Path) -> None:
     async with tls_server(certificate, OK[:-1]) as port, client(certificate) as http:
         with pytest.raises(Unclear):
             await http.request("POST", f"https://localhost:{port}/")
+
+
+async def fetched(http: HttpClient, port: int) -> object:
+    async with http:
+        return (await http.request("GET", f"https://localhost:{port}/")).json_object()
+
+
+async def test_a_private_authority_can_be_named(certificate: Path) -> None:
+    """By network.ca_file, beside the system's."""
+    config = Config(
+        store=StoreConfig(url="memory:"),
+        network=NetworkConfig(allow_loopback_http=True, ca_file=str(certificate)),
+    )
+    async with tls_server(certificate, OK) as port:
+        assert await fetched(make_http(config, FakeClock(), lambda _: None), port) == {}
+    believed = len(tls_context(str(certificate)).get_ca_certs())
+    assert believed == len(tls_context().get_ca_certs()) + 1
+    assert believed > 10
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_the_systems_authorities_count(
+    certificate: Path, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenSSL finds them, and with it every other program of the host."""
+    place = certificate
+    if variable == "SSL_CERT_DIR":  # by the hash of the subject's name, as `openssl rehash` would do it
+        place, subject = tmp_path, x509.load_pem_x509_certificate(certificate.read_bytes()).subject
+        (tmp_path / f"{subject_hash(subject)}.0").write_bytes(certificate.read_bytes())
+    monkeypatch.setenv(variable, str(place))
+    config = Config(store=StoreConfig(url="memory:"), network=NetworkConfig(allow_loopback_http=True))
+    async with tls_server(certificate, OK) as port:
+        assert await fetched(make_http(config, FakeClock(), lambda _: None), port) == {}
+
+
+def subject_hash(subject: x509.Name) -> str:
+    """OpenSSL's: SHA-1 of the attributes' canonical encodings, the first four bytes, little-endian."""
+    (attribute,) = subject
+    text = str(attribute.value).encode()
+    oid = bytes.fromhex("0603550403")  # commonName
+    pair = oid + bytes([0x0C, len(text)]) + text
+    pair = bytes([0x30, len(pair)]) + pair
+    digest = hashlib.sha1(bytes([0x31, len(pair)]) + pair, usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def test_a_system_without_any_has_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare container, or a Python that looks where there is nothing."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert len(tls_context().get_ca_certs()) > 10
+
+
+@pytest.mark.parametrize("text", [None, b"", b"nonsense"])
+def test_what_is_no_authority(text: bytes | None, tmp_path: Path) -> None:
+    """The key and the file are named."""
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(ConfigError, match=f"network.ca_file: {path}"):
+        tls_context(str(path))

@@ -138,7 +138,7 @@ FAILING: list[tuple[Txt, httpx.Response | Exception, bool]] = [
     (Txt([]), page("<html>hello"), True),
     (Txt([]), page("did:nonsense"), True),
     (Txt([]), page("", 503), False),
-    (Txt([]), httpx.Response(302, headers={"Location": "https://evil.test"}), False),
+    (Txt([]), httpx.Response(302, headers={"Location": "https://www.test"}), True),
     (Txt([]), httpx.ConnectError("x"), False),
     (Txt([f"did={DID}", f"did={OTHER}"]), page(DID), True),
     (Txt(["did=nonsense"]), page(DID), True),
@@ -258,6 +258,44 @@ async def test_documents_that_are_none(did: str, answer: httpx.Response | Except
         with pytest.raises(IdentityError) as caught:
             await i.resolve_did(did)
     assert caught.value.final is final
+
+
+REDIRECTS: dict[str, tuple[dict[str, str], str | None]] = {
+    "elsewhere": ({WELL_KNOWN: "https://www.test/did"}, "https://www.test/did"),
+    "relative": ({WELL_KNOWN: "/did"}, "https://alice.test/did"),
+    "five": (
+        {WELL_KNOWN: "https://r.test/1"} | {f"https://r.test/{n}": f"{n + 1}" for n in range(1, 5)},
+        "https://r.test/5",
+    ),
+    "six": (
+        {WELL_KNOWN: "https://r.test/1"} | {f"https://r.test/{n}": f"{n + 1}" for n in range(1, 6)},
+        None,
+    ),
+    "a circle": ({WELL_KNOWN: WELL_KNOWN}, None),
+    "plain http": ({WELL_KNOWN: "http://www.test/did"}, None),
+    "plain http to loopback": ({WELL_KNOWN: "http://127.0.0.1/did"}, None),
+    "a private address": ({WELL_KNOWN: "https://10.0.0.1/did"}, None),
+    "a user": ({WELL_KNOWN: "https://x@www.test/did"}, None),
+    "no URL": ({WELL_KNOWN: "https://[x"}, None),
+    "nowhere": ({WELL_KNOWN: ""}, None),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", REDIRECTS)
+async def test_redirects_of_a_handles_host(name: str) -> None:
+    """Some are followed, over TLS and within the guard's rules; the rest is no answer."""
+    hops, end = REDIRECTS[name]
+    pages = {url: httpx.Response(302, headers={"Location": to}) for url, to in hops.items()}
+    if end is not None:
+        pages[end] = page(DID)
+    async with identity({**pages, "http://127.0.0.1/did": page(DID), "http://www.test/did": page(DID)}) as i:
+        if end is not None:
+            assert await i.resolve_handle("alice.test") == DID
+            return
+        with pytest.raises(IdentityError) as caught:
+            await i.resolve_handle("alice.test")
+    assert not caught.value.final
 
 
 @pytest.mark.anyio

@@ -132,4 +132,30 @@ PLANTS = (
         (Edit("cli/credentials", '{**kept, "pds_url": session.pds_url}', "dict(kept)"),),
         ("tests/cli/test_upstream.py::test_as_the_upstream_documents_type_it",),
     ),
+    Plant(
+        "redirect of a handle's host to anywhere",
+        10,
+        "a handle is resolved over plain HTTP",
+        (
+            Edit(
+                "identity/resolve",
+                '            if not url.lower().startswith("https://"):\n',
+                '            if not url.lower().startswith("http"):\n',
+            ),
+        ),
+        ("tests/identity/test_identity.py::test_redirects_of_a_handles_host",),
+    ),
+    Plant(
+        "system's authorities not believed",
+        10,
+        "a PDS with a private authority can't be reached",
+        (
+            Edit(
+                "http/trust",
+                "    context = _system_context()\n",
+                "    context = httpx.create_ssl_context(trust_env=False)\n",
+            ),
+        ),
+        ("tests/http/test_tls.py::test_the_systems_authorities_count",),
+    ),
 )
