@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 # datetime.fromisoformat() takes much that RFC 3339 does not (weeks, dates alone, no offset).
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+# The years 1 and 9999, in UTC: what `rfc3339` can write. An offset leads beyond them.
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_799.0
 
 
 class Clock(Protocol):
@@ -31,16 +34,22 @@ class SystemClock:
 
 
 def rfc3339(timestamp: float) -> str:
-    """Writes a point in time as upstream does: UTC, milliseconds, ``Z``."""
-    text = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
+    """Writes a point in time as upstream does: UTC, milliseconds, ``Z``.
+
+    Never fails: beyond the years 1 to 9999 it writes the nearest time that can be written.
+    """
+    text = datetime.fromtimestamp(min(LATEST, max(EARLIEST, timestamp)), UTC).isoformat(
+        timespec="milliseconds"
+    )
     return text.removesuffix("+00:00") + "Z"
 
 
 def parse_rfc3339(text: str | None) -> float | None:
-    """Reads an RFC 3339 timestamp with any offset; None if it is missing or unreadable."""
+    """Reads an RFC 3339 timestamp with any offset; None if it is missing, unreadable or out of range."""
     if text is None or not _RFC3339.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text.upper()).timestamp()
+        found = datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         return None
+    return found if EARLIEST <= found <= LATEST else None

@@ -21,6 +21,7 @@
     │   └── Unclear           the server may have acted on it: not safe to repeat
     ├── LoginError            a server, or the person, refused a login
     ├── IdentityError         a handle, DID or issuer could not be resolved or does not fit
+    ├── UrlError              not a URL that is used
     └── ConfigError           the configuration is wrong; the message names the key
 
 Rules: foreign exceptions (OSError, sqlite3, httpcore, ...) are translated once, in the room that
@@ -197,6 +198,10 @@ class IdentityError(IdiolectError):
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message)
         self.final = final
+
+
+class UrlError(IdiolectError):
+    """The text is not an http or https URL that every program reads in the same way. Correct it."""
 
 
 class ConfigError(IdiolectError):

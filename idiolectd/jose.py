@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from idiolectd.foreign import json_object, number
+
 
 def b64url_encode(data: bytes) -> str:
     """Base64url without padding (RFC 7515, section 2)."""
@@ -35,19 +37,16 @@ def peek_claims(token: str) -> Mapping[str, Any]:
     if len(parts) != 3:
         return {}
     try:
-        claims = json.loads(b64url_decode(parts[1]))
-    except (ValueError, RecursionError):
+        return json_object(b64url_decode(parts[1])) or {}
+    except ValueError:
         return {}
-    return claims if isinstance(claims, dict) else {}
 
 
 def numeric_claim(claims: Mapping[str, Any], name: str) -> float | None:
     """A NumericDate claim (RFC 7519, section 2) as seconds since the epoch; None if there is none."""
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # Beyond the year 9999 (and NaN, infinity) it is not a date that anything else here can write.
-    return float(value) if 0 <= value < 253_402_300_800 else None
+    # Beyond the year 9999 it is not a date that anything else here can write.
+    return None if isinstance(value, str) else number(value, 0, 253_402_300_799)
 
 
 def claimed_life(token: str) -> float | None:

@@ -4,12 +4,10 @@ Decides by the URL alone. Whatever else a host may be, it is not asked.
 """
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
-from idiolectd.errors import ConfigError, NotSent, SessionError, TokenWithheld
-from idiolectd.http import origin
-from idiolectd.http.guard import is_loopback_host
+from idiolectd.errors import ConfigError, SessionError, TokenWithheld, UrlError
 from idiolectd.session import OAuthSession
+from idiolectd.url import Url
 
 
 def check_destination(session: OAuthSession, url: str, also: Collection[str] = ()) -> None:
@@ -26,16 +24,16 @@ def check_destination(session: OAuthSession, url: str, also: Collection[str] = (
     """
     home = pds_origin(session)
     try:
-        asked = origin(url)
-    except NotSent:
-        raise TokenWithheld(f"{session.did}: a token goes to http and https URLs only") from None
+        target = Url.parse(url)
+    except UrlError as error:
+        raise TokenWithheld(f"{session.did}: a token goes to http and https URLs only: {error}") from None
+    asked = target.origin
     if asked != home and asked not in also:
         raise TokenWithheld(
             f"the token of {session.did} belongs to {home} and was not sent to {asked};"
             f" if it is meant for that host too: also=[{asked!r}]"
         )
-    parts = urlsplit(asked)
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+    if target.scheme == "http" and not target.is_loopback:
         raise TokenWithheld(f"the token of {session.did} was not sent to {asked} in the clear; use https")
 
 
@@ -46,8 +44,8 @@ def pds_origin(session: OAuthSession) -> str:
         SessionError: the record names none.
     """
     try:
-        return origin(session.pds_url)
-    except NotSent:
+        return Url.parse(session.pds_url).origin
+    except UrlError:
         raise SessionError(f"the record of {session.did} names no PDS: field pdsUrl is not a URL") from None
 
 
@@ -62,7 +60,7 @@ def parse_origins(urls: Collection[str]) -> frozenset[str]:
     found = set()
     for url in urls:
         try:
-            found.add(origin(url))
-        except NotSent:
+            found.add(Url.parse(url).origin)
+        except UrlError:
             raise ConfigError(f"also: {url!r} is not an origin; expected https://HOST") from None
     return frozenset(found)

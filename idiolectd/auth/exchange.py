@@ -26,7 +26,7 @@ from idiolectd.auth.headers import auth_headers
 from idiolectd.auth.refusals import STATUSES, Refusal, error_in, refusal_of
 from idiolectd.auth.servers import Servers
 from idiolectd.clock import Clock
-from idiolectd.errors import BodyUsedUp, LockBusy, RecordError, RefreshFailed
+from idiolectd.errors import BodyUsedUp, LockBusy, NotSent, RecordError, RefreshFailed
 from idiolectd.http import origin
 from idiolectd.oauth.refresher import GET_SESSION
 from idiolectd.oauth.repeats import Repeats
@@ -211,7 +211,7 @@ class Exchange:
             sent_at = self._clock.now()
             self._sign(request, session, repeats.nonce, sent_at + self._servers.skew(server))
             answer: httpx.Response = yield Send(request)
-            if origin(str(answer.url)) != server:
+            if not _is_from(answer, server):
                 return None  # the client followed a redirect: who answered knows nothing of the token
             self._servers.learn(server, answer, sent_at=sent_at, received_at=self._clock.now())
             if answer.status_code not in STATUSES:
@@ -279,6 +279,13 @@ class Exchange:
         now = self._clock.now()
         times = TokenTimes.of(session, RefreshState(), now)
         return is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
+
+
+def _is_from(answer: httpx.Response, server: str) -> bool:
+    try:
+        return origin(str(answer.url)) == server
+    except NotSent:  # httpx takes URLs that are none here
+        return False
 
 
 class _Body(Enum):

@@ -28,6 +28,7 @@ def auth_headers(
 
     Raises:
         SessionError: the session's DPoP key, or its token, can't be used.
+        UrlError: `url` is not a URL.
     """
     if not (session.access_jwt.isascii() and session.access_jwt.isprintable()):
         # A library's own refusal would quote it, and a line break in it would be a header of its own.

@@ -5,21 +5,20 @@ Syntax only. Whether a host may be connected to, the room `http` decides when it
 
 import re
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from idiolectd.config.kinds import Kind, made, string
-
-_LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
+from idiolectd.errors import UrlError
+from idiolectd.url import Url
 
 
 def service_url() -> Kind:
     """A server's base URL; plain HTTP on loopback only. Returned without a final slash."""
 
     def accept(value: object) -> str:
-        url = _web_url(value)
-        if urlsplit(url).query:
+        text, url = _web_url(value)
+        if url.query:
             raise ValueError
-        return url.rstrip("/")
+        return text.rstrip("/")
 
     return made(
         "an https URL without user, query and fragment (http only for a loopback host)", accept, text=True
@@ -30,11 +29,10 @@ def client_id() -> Kind:
     """The URL of a client metadata document, or the loopback client's (``http://localhost``)."""
 
     def accept(value: object) -> str:
-        url = _web_url(value)
-        parts = urlsplit(url)
-        if parts.scheme == "http" and (parts.hostname != "localhost" or parts.path not in ("", "/")):
+        text, url = _web_url(value)
+        if url.scheme == "http" and (url.host != "localhost" or url.path != "/"):
             raise ValueError
-        return url
+        return text
 
     allowed = "the https URL of a client metadata document, or http://localhost?redirect_uri=...&scope=..."
     return made(allowed, accept, text=True)
@@ -44,10 +42,10 @@ def redirect_uri() -> Kind:
     """Where a confidential client gets its answer: servers take no loopback address from one with keys."""
 
     def accept(value: object) -> str:
-        url = _web_url(value)
-        if urlsplit(url).scheme != "https":
+        text, url = _web_url(value)
+        if url.scheme != "https":
             raise ValueError
-        return url
+        return text
 
     return made("an https URL that the client's metadata document lists in redirect_uris", accept, text=True)
 
@@ -56,12 +54,10 @@ def proxy_url() -> Kind:
     """An HTTP proxy, with user and password if it wants them."""
 
     def accept(value: object) -> str:
-        url = string(value)
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        text = string(value)
+        if _parsed(text).path != "/":
             raise ValueError
-        _ = parts.port  # raises if it is no port
-        return url
+        return text
 
     return made("the URL of an HTTP proxy, as in http://proxy.example:3128", accept, text=True)
 
@@ -91,14 +87,21 @@ def store_url() -> Kind:
 
 def is_plain_http(url: str) -> bool:
     """Whether a URL that passed its kind needs ``network.allow_loopback_http``."""
-    return urlsplit(url).scheme == "http"
+    return Url.parse(url).scheme == "http"
 
 
-def _web_url(value: object) -> str:
-    url = string(value)
-    parts = urlsplit(url)
-    _ = parts.port  # raises if it is no port
-    fine = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS)
-    if not fine or not parts.hostname or "@" in parts.netloc or parts.fragment or re.search(r"\s", url):
+def _web_url(value: object) -> tuple[str, Url]:
+    """The text, because names (a client_id) count as they are written, and what it says."""
+    text = string(value)
+    url = _parsed(text)
+    fine = url.scheme == "https" or url.is_loopback
+    if not fine or url.userinfo is not None or url.has_fragment or re.search(r"\s", text):
         raise ValueError
-    return url
+    return text, url
+
+
+def _parsed(text: str) -> Url:
+    try:
+        return Url.parse(text)
+    except UrlError as error:
+        raise ValueError(str(error)) from None

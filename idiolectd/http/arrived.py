@@ -7,7 +7,6 @@ nobody takes a refusal from it.
 Everything is linear in the bytes: they are a stranger's.
 """
 
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import h11
+
+from idiolectd.foreign import JSON, storable_value
 
 # The head of an answer may be longer than h11 lets one be by itself; who keeps the bytes has a cap.
 _LONGEST_HEAD = 1024 * 1024
@@ -126,8 +127,8 @@ def members(body: bytes) -> dict[str, Any]:
     The object may be cut off, and other text may stand around it. A number at the very end is left
     out: it may have had more digits.
     """
-    # What is not UTF-8 becomes something that can't be stored (`text_member`), and not another text.
-    text = body.decode("utf-8", "surrogateescape")
+    # What is not UTF-8 becomes something that counts as damaged (`text_member`), and not another text.
+    text = body.decode("utf-8", "replace")
     at = -1
     for _ in range(_PLACES):
         at = text.find("{", at + 1)
@@ -140,14 +141,14 @@ def members(body: bytes) -> dict[str, Any]:
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str, Any]]:
-    decoder = json.JSONDecoder()
     while True:
         try:
-            name, at = decoder.raw_decode(text, _after_space(text, at))
+            name, at = JSON.raw_decode(text, _after_space(text, at))
             at = _after_space(text, at)
             if not isinstance(name, str) or text[at : at + 1] != ":":
                 return
-            value, at = decoder.raw_decode(text, _after_space(text, at + 1))
+            value, at = JSON.raw_decode(text, _after_space(text, at + 1))
+            value = storable_value(value)
         except (ValueError, RecursionError):
             return
         if at == len(text) and not isinstance(value, str | dict | list):

@@ -123,17 +123,20 @@ class HttpClient:
             CutOff: the same, and a part of the answer is here.
             Unclear: there is no whole answer, and the server may have acted.
         """
-        check_url(url, self._policy)
-        server = origin(url)
+        target = check_url(url, self._policy)
+        server = target.origin
         exchange = Exchange(keep=_MAX_KEPT, looks=method == "POST")
-        request = httpx.Request(
-            method,
-            url,
-            headers={**_HEADERS, **_checked(headers or {}, server)},
-            data=form,
-            json=json,
-            extensions={"timeout": _PHASES, EXCHANGE: exchange},
-        )
+        try:
+            request = httpx.Request(
+                method,
+                str(target),
+                headers={**_HEADERS, **_checked(headers or {}, server)},
+                data=form,
+                json=json,
+                extensions={"timeout": _PHASES, EXCHANGE: exchange},
+            )
+        except UnicodeEncodeError:  # lone surrogates; the error would quote the value
+            raise NotSent("unsendable", f"{server}: a value holds characters that can't be sent") from None
         with exchange.under_way():
             answered = await self._exchange(request, exchange, server, deadline)
         if isinstance(answered, Unclear):

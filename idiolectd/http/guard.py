@@ -23,10 +23,10 @@ from typing import Any
 
 import anyio
 import httpcore
-import httpx
 
-from idiolectd.errors import ConfigError, NotSent
+from idiolectd.errors import ConfigError, NotSent, UrlError
 from idiolectd.http.exchange import ExchangeBackend
+from idiolectd.url import Url, is_loopback_host
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -55,8 +55,6 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 # One dead address (an IPv6 route that swallows packets) must not use up the whole time to connect.
 _SECONDS_PER_ADDRESS = 2.0
 
-_LOOPBACK_NAMES = ("localhost",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPolicy:
@@ -79,11 +77,9 @@ class NetworkPolicy:
     def __post_init__(self) -> None:
         if self.proxy is not None:
             try:
-                url = httpx.URL(self.proxy)
-            except httpx.InvalidURL:
-                url = httpx.URL("")
-            if url.scheme not in ("http", "https") or not url.host:
-                raise ConfigError("network.proxy is not a proxy's URL; expected http://HOST:PORT or https://")
+                Url.parse(self.proxy)
+            except UrlError as error:
+                raise ConfigError(f"network.proxy: {error}; expected http://HOST:PORT or https://") from None
 
 
 def origin(url: str) -> str:
@@ -92,30 +88,27 @@ def origin(url: str) -> str:
     Raises:
         NotSent: not a URL (code ``guard``).
     """
-    parsed = _parse(url)
-    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+    return _parse(url).origin
 
 
-def check_url(url: str, policy: NetworkPolicy) -> None:
-    """Refuses a URL that no request may go to, whatever its host resolves to.
+def check_url(url: str, policy: NetworkPolicy) -> Url:
+    """Refuses a URL that no request may go to, whatever its host resolves to; else returns it, parsed.
 
     Raises:
         NotSent: with code ``guard``; the message shows no more than the origin.
     """
     parsed = _parse(url)
     where = f"{parsed.scheme}://{parsed.host}"
-    if parsed.userinfo:
+    if parsed.userinfo is not None:
         raise NotSent("guard", f"{where}: a URL with a user name or password in it is not used")
     if parsed.scheme == "http":
-        if not is_loopback_host(parsed.host):
+        if not parsed.is_loopback:
             raise NotSent("guard", f"{where}: only https is used, except to loopback")
         if not policy.allow_loopback_http:
             raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
-    try:
-        number = ip_address(parsed.host)
-    except ValueError:
-        return
-    check_address(number, policy, parsed.host)
+    if parsed.is_address:
+        check_address(ip_address(parsed.host), policy, parsed.host)
+    return parsed
 
 
 def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
@@ -142,16 +135,6 @@ def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
         return
     if not _is_public(inner):
         raise NotSent("guard", f"{host}: {address} is not a public address; see network.allow_addresses")
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host is loopback by its name or number, without asking anybody."""
-    if host in _LOOPBACK_NAMES:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -209,14 +192,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         return numbers
 
 
-def _parse(url: str) -> httpx.URL:
+def _parse(url: str) -> Url:
     try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
-        raise NotSent("guard", "not a URL") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise NotSent("guard", "not an https URL")
-    return parsed
+        return Url.parse(url)
+    except UrlError as error:
+        raise NotSent("guard", str(error)) from None
 
 
 def _embedded(address: Address) -> Address:

@@ -19,8 +19,9 @@ import httpcore
 import httpx
 
 from idiolectd.http.exchange import Exchange, ExchangeBackend
-from idiolectd.http.guard import GuardedBackend, NetworkPolicy, is_loopback_host
+from idiolectd.http.guard import GuardedBackend, NetworkPolicy
 from idiolectd.http.trust import tls_context
+from idiolectd.url import is_loopback_host
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
 # put on it, nobody knows whether the token was read: an unclear answer, and perhaps a lost session.
@@ -95,10 +96,11 @@ class LaneTransport(httpx.AsyncBaseTransport):
             await lane.pool.aclose()
 
     def _enter(self, url: httpx.URL) -> _Lane:
-        key = (url.scheme, url.host, url.port)
+        host = url.raw_host.decode("ascii")  # `url.host` would decode what looks like an IDN, or raise
+        key = (url.scheme, host, url.port)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(self._new_pool(url.host))
+            lane = self._lanes[key] = _Lane(self._new_pool(host))
         self._lanes.move_to_end(key)
         lane.busy += 1
         return lane

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from idiolectd.errors import NotSent, Unclear
+from idiolectd.foreign import without
 from idiolectd.http.response import Response, retry_after
 from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended, Verdict, judge
 from idiolectd.ports import Doubtful
@@ -107,11 +108,12 @@ def safe_text(text: str, secrets: Collection[str] = ()) -> str:
     """A server's text for people: no control characters, nothing secret, at most 200 characters.
 
     Costs the same however long the text is: the rest of it is cut off first.
+
+    Args:
+        text: as it came.
+        secrets: what the server was sent; it may quote any part of it.
     """
-    text = _cut(text, secrets)
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "…")
-    text = _JWT.sub("…", text)
+    text = _JWT.sub("…", without(_cut(text, secrets), secrets))
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 

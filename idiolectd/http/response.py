@@ -1,7 +1,5 @@
 """An answer that arrived whole, and what its headers say about time."""
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -9,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from idiolectd.errors import Unclear
+from idiolectd.foreign import REPLACEMENT, json_object, number
 from idiolectd.http.arrived import members
 
 # A server's wish to be left alone is honoured up to here; a wrong number must not end a session.
@@ -37,12 +36,8 @@ class Response:
         return 200 <= self.status < 300
 
     def json_object(self) -> dict[str, Any] | None:
-        """The body, if it is a JSON object in UTF-8; None if it is anything else."""
-        try:
-            value = json.loads(self.body.decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            return None
-        return value if isinstance(value, dict) else None
+        """The body, if it is a JSON object; None if it is anything else. See `foreign.json_object`."""
+        return json_object(self.body)
 
     def members(self) -> dict[str, Any]:
         """The members of the JSON object in the body that arrived whole, for whoever looks for tokens.
@@ -69,18 +64,9 @@ class CutOff(Unclear):
 
 
 def text_member(values: Mapping[str, Any], name: str) -> str | None:
-    """A member of a JSON object that is a non-empty string and can be stored.
-
-    JSON may hold lone surrogates; UTF-8 can't.
-    """
+    """A member of a JSON object that is a non-empty string, and arrived undamaged (see `json_object`)."""
     value = values.get(name)
-    if not isinstance(value, str) or not value:
-        return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return None
-    return value
+    return value if isinstance(value, str) and value and REPLACEMENT not in value else None
 
 
 def retry_after(response: Response, now: float) -> float | None:
@@ -99,15 +85,6 @@ def retry_after(response: Response, now: float) -> float | None:
             until = number(response.headers.get("ratelimit-reset", ""))
         seconds = None if until is None else until - server_now
     return None if seconds is None else min(max(0.0, seconds), _MAX_RETRY_AFTER)
-
-
-def number(text: str) -> float | None:
-    """A decimal number, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def http_date(text: str) -> float | None:

@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
-from idiolectd.http import CutOff, HttpClient, Refusal, Response, retry_after, safe_text
+from idiolectd.foreign import number
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, retry_after, safe_text, text_member
 from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.client_auth import ClientAuth
@@ -144,14 +145,14 @@ class Authorization:
         if not 200 <= response.status < 300:
             raise _refused(server.issuer, response, clock.now())
         answer = response.json_object() or {}
-        request_uri, expires_in = answer.get("request_uri"), answer.get("expires_in")
-        if not isinstance(request_uri, str) or not request_uri:
+        request_uri = text_member(answer, "request_uri")
+        if request_uri is None:
             raise _unreadable(server.issuer, response)
         query = urlencode({"client_id": client.auth.client_id, "request_uri": request_uri})
         joint = "&" if "?" in server.authorization_endpoint else "?"  # RFC 6749, section 3.1
         return cls(
             server.authorization_endpoint + joint + query,
-            float(expires_in) if isinstance(expires_in, int) and expires_in > 0 else None,
+            number(answer.get("expires_in"), 0.0) or None,
             http,
             clock,
             request,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from idiolectd.errors import ConfigError, LoginError
+from idiolectd.http import text_member
 from idiolectd.jose import peek_claims
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.outcome import Suspended
@@ -203,8 +204,7 @@ def thumbprint_hint(session: OAuthSession) -> str | None:
 
 
 def _text_claim(session: OAuthSession, name: str) -> str | None:
-    value = peek_claims(session.access_jwt).get(name)
-    return value if isinstance(value, str) and value else None
+    return text_member(peek_claims(session.access_jwt), name)
 
 
 def _suspended(cause: str, message: str) -> Suspended:

@@ -9,15 +9,13 @@ what is right now may be seen there minutes later.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from idiolectd.http import HttpClient, Response, safe_text
 from idiolectd.oauth.client_auth import OAuthClient
 from idiolectd.oauth.keys import SigningKey
+from idiolectd.url import Url
 
 # The one algorithm that all ATProto servers take for client assertions.
 _ALG = "ES256"
@@ -159,9 +157,8 @@ def _shown(value: object) -> str:
 
 def _unfit_name(client_id: str) -> str | None:
     """Why servers would not fetch a document at this URL, whatever lies there."""
-    url = urlsplit(client_id)
-    with suppress(ValueError):
-        ip_address(url.hostname or "")
+    url = Url.parse(client_id)
+    if url.is_address:
         return "servers want the name of a host in it, not an address"
     if not url.path.strip("/") or url.path.endswith("/"):
         return "servers want a path in it that does not end in a slash, as in /client-metadata.json"

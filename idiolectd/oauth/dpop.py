@@ -9,13 +9,13 @@ clock as far as it is known.
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from idiolectd.errors import SessionError
 from idiolectd.http import CutOff, HttpClient, Refusal, Response, origin, parse_challenges
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.oauth.repeats import Repeats
+from idiolectd.url import Url
 
 # Parsing a key takes twice the time of signing with it, and one refresh needs it several times.
 _KEYS_KEPT = 256
@@ -53,11 +53,15 @@ class DpopKey(SigningKey):
             iat: now, by the server's clock; seconds since the epoch.
             nonce: the server's newest.
             access_token: at a PDS, the token that goes along; never at an authorization server.
+
+        Raises:
+            UrlError: `htu` is not a URL.
         """
+        where = Url.parse(htu)
         claims: dict[str, str | int] = {
             "jti": new_jti(),
             "htm": htm,
-            "htu": origin(htu) + (urlsplit(htu).path or "/"),
+            "htu": where.origin + where.path,
             "iat": int(iat),
         }
         if nonce is not None:

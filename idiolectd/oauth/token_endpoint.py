@@ -4,11 +4,11 @@ A refresh's answer is read for keeping first: whatever holds a token is `Arrived
 rest, because the server has consumed the old token by then. What does not fit is said beside it.
 """
 
-import math
 from dataclasses import dataclass, field
 
 from idiolectd.clock import rfc3339
 from idiolectd.errors import NotSent, Unclear
+from idiolectd.foreign import number
 from idiolectd.http import CutOff, Refusal, Response, judge_failure, judge_refusal, text_member
 from idiolectd.jose import claimed_life
 from idiolectd.outcome import Ambiguous
@@ -145,15 +145,5 @@ def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arriv
 
 def _life(expires_in: object, access_token: str) -> float:
     """Seconds that the access token lives: the shorter of what server and JWT say, else a guess."""
-    said = [life for life in (_number(expires_in), claimed_life(access_token)) if life is not None]
+    said = [life for life in (number(expires_in, 0.0), claimed_life(access_token)) if life]
     return min(max(min(said, default=_CAUTIOUS_LIFE), _SHORTEST), _LONGEST)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from idiolectd import policy
 from idiolectd.clock import parse_rfc3339
+from idiolectd.errors import UrlError
 from idiolectd.policy import Policy
 from idiolectd.ports import Due
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, session_deadline
+from idiolectd.url import Url
+
+# Sessions whose records name no server: nothing is ever sent for them, so they stand in nobody's way.
+_NO_SERVER = "(no URL)"
 
 
 @dataclass(frozen=True)
@@ -125,5 +129,9 @@ def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:
 
 def lane(session: OAuthSession) -> str:
     """Whom the refresh goes to, as far as is known: the issuer, else the PDS."""
-    url = urlsplit(session.issuer if session.kind == "dpop" and session.issuer else session.pds_url)
-    return f"{url.scheme}://{url.netloc}".lower()
+    try:
+        return Url.parse(
+            session.issuer if session.kind == "dpop" and session.issuer else session.pds_url
+        ).origin
+    except UrlError:
+        return _NO_SERVER

@@ -6,13 +6,13 @@ with the tokens it speaks of; nobody else changes a field.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from idiolectd.errors import SessionError
+from idiolectd.foreign import number
 from idiolectd.session import OAuthSession, normal_handle
 
 # A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
@@ -313,7 +313,7 @@ def _a(*kinds: type) -> Callable[[Any], Any]:
     """Lets values of these types pass; a boolean is no number, and a number is finite."""
 
     def check(value: Any) -> Any:
-        if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
+        if type(value) not in kinds or (type(value) in (int, float) and number(value) is None):
             raise TypeError
         return value
 

@@ -2,6 +2,7 @@
 
 from tests.torture.plants import (
     arriving,
+    borders,
     disk,
     identity,
     judging,
@@ -31,6 +32,7 @@ PLANTS: tuple[Plant, ...] = (
     *shared.PLANTS,
     *silence.PLANTS,
     *places.PLANTS,
+    *borders.PLANTS,
 )
 
 __all__ = ["PLANTS", "Edit", "MisfitError", "Plant", "plant_into", "take_out"]

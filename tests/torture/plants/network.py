@@ -238,8 +238,8 @@ PLANTS = (
         (
             Edit(
                 "http",
-                '    if parsed.scheme == "http":\n        if not is_loopback_host',
-                '    if parsed.scheme == "":\n        if not is_loopback_host',
+                '    if parsed.scheme == "http":\n        if not parsed.is_loopback',
+                '    if parsed.scheme == "":\n        if not parsed.is_loopback',
             ),
         ),
         (_GUARD + "test_urls_that_no_request_goes_to",),

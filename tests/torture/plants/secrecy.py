@@ -41,7 +41,13 @@ PLANTS = (
         "server's text repeated as it is",
         9,
         "a server that quotes what it refuses puts tokens into errors and states",
-        (Edit("http", '        text = text.replace(secret, "…")\n', "        text = text[:]\n"),),
+        (
+            Edit(
+                "http",
+                '    text = _JWT.sub("…", without(text, secrets))\n',
+                '    text = _JWT.sub("…", text)\n',
+            ),
+        ),
         ("tests/http/test_memory.py::test_a_refusal_never_repeats_what_was_sent",),
     ),
     Plant(

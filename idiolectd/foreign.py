@@ -1,0 +1,119 @@
+"""What others wrote, made safe once at the border: JSON, numbers, and text for people.
+
+Servers, other programs and people send values that Python reads and later chokes on: lone surrogates
+that no file and no header takes, integers of a thousand digits that become no float, control characters
+that move a terminal's cursor. Here each is read into something that can be kept, or is left out.
+"""
+
+import json
+import math
+import re
+from collections.abc import Collection
+from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Stands for what can't be kept.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+# Longer integers are no times and no counts; Python itself refuses them from 4,300 digits on, and with
+# one of them the whole answer.
+_MAX_DIGITS = 300
+
+# What a server quotes of a secret: so many characters of it in a row are no accident.
+_TELLING = 12
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+# Reads JSON whose integers may be of any length.
+JSON = json.JSONDecoder(parse_int=_integer)
+
+
+def json_object(text: str | bytes) -> dict[str, Any] | None:
+    """A JSON object that somebody sent; None if it is anything else.
+
+    What can be read is: bytes that are no UTF-8 and lone surrogates become U+FFFD, so that every text in
+    it can be stored and sent; a number that is too large becomes infinite.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig", "replace")
+    try:
+        value = JSON.decode(text)
+        if "\\u" in text:
+            value = storable_value(value)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def number(value: object, least: float = -math.inf, most: float = math.inf) -> float | None:
+    """A finite number between two bounds, from a JSON number or decimal text; None: it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) and least <= found <= most else None
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates: UTF-8 can't hold them, so no file, header or terminal can."""
+    return _SURROGATE.sub(REPLACEMENT, text)
+
+
+def printable(text: str) -> str:
+    """The text in one line, without what could move a terminal's cursor or turn its direction."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else REPLACEMENT for char in text)
+
+
+def without(text: str, secrets: Collection[str], mask: str = "…") -> str:
+    """The text with secrets masked, whole or quoted in part.
+
+    Args:
+        text: what somebody wrote who knows the secrets.
+        secrets: a short one is masked where it stands whole, of a long one every dozen characters.
+        mask: what stands for them.
+    """
+    for secret in secrets:
+        if secret and len(secret) < _TELLING:
+            text = text.replace(secret, mask)
+    telling = {
+        secret[start : start + _TELLING] for secret in secrets for start in range(len(secret) - _TELLING + 1)
+    }
+    if not telling:
+        return text
+    kept, shown_to, start = [], 0, 0
+    while start <= len(text) - _TELLING:
+        if text[start : start + _TELLING] not in telling:
+            start += 1
+            continue
+        kept += [text[shown_to:start], mask]
+        shown_to = start + _TELLING
+        while text[shown_to - _TELLING + 1 : shown_to + 1] in telling:
+            shown_to += 1
+        start = shown_to
+    return "".join([*kept, text[shown_to:]])
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON in ASCII: the same bytes in every locale, and nothing in it moves a cursor."""
+    text = json.dumps(value, ensure_ascii=True, indent=indent)
+    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
+
+
+def storable_value(value: Any) -> Any:
+    """A JSON value whose texts are all `storable`."""
+    match value:
+        case str():
+            return storable(value)
+        case list():
+            return [storable_value(item) for item in value]
+        case dict():
+            return {storable(name): storable_value(item) for name, item in value.items()}
+        case _:
+            return value
