@@ -113,7 +113,8 @@ def safe_text(text: str, secrets: Collection[str] = ()) -> str:
         text: as it came.
         secrets: what the server was sent; it may quote any part of it.
     """
-    text = _JWT.sub("…", without(_cut(text, secrets), secrets))
+    text = without(_cut(text, secrets), secrets)
+    text = _JWT.sub("…", text)
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 

@@ -15,9 +15,10 @@ import pytest
 from idiolectd.clock import parse_rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import IdiolectError
+from idiolectd.foreign import json_object, json_text, number, printable, storable, without
 from idiolectd.http import NetworkPolicy, Refusal, Response, judge_refusal, origin, retry_after, safe_text
 from idiolectd.http.guard import check_url
-from idiolectd.http.response import http_date, number
+from idiolectd.http.response import http_date
 from idiolectd.identity.resolve import parse_handle
 from idiolectd.jose import claimed_life
 from idiolectd.log import redact, redacted_traceback
@@ -97,6 +98,12 @@ _READERS: tuple[Callable[[str], object], ...] = (
     OAuthSession.from_json,
     _record,
     RefreshState.from_json,
+    json_object,
+    json_text,
+    lambda text: printable(text + "\x1b"),
+    lambda text: storable(text + "\ud800"),
+    lambda text: without(text, [text]),
+    lambda text: without("x" * len(text), [text]),
 )
 
 

@@ -41,13 +41,7 @@ PLANTS = (
         "server's text repeated as it is",
         9,
         "a server that quotes what it refuses puts tokens into errors and states",
-        (
-            Edit(
-                "http",
-                '    text = _JWT.sub("…", without(text, secrets))\n',
-                '    text = _JWT.sub("…", text)\n',
-            ),
-        ),
+        (Edit("http", "without(_cut(text, secrets), secrets)", "_cut(text, secrets)"),),
         ("tests/http/test_memory.py::test_a_refusal_never_repeats_what_was_sent",),
     ),
     Plant(

@@ -10,7 +10,7 @@ PLANTS = (
         7,
         "a long error text stops the daemon for a minute",
         (
-            Edit("http", "    text = _cut(text, secrets)\n", ""),
+            Edit("http", "without(_cut(text, secrets), secrets)", "without(text, secrets)"),
             Edit("http", 'r"eyJ[\\w-]{8,}(?:\\.[\\w-]*)*"', 'r"eyJ[\\w-]*\\.[\\w-]*(\\.[\\w-]*)?"'),
         ),
         (f"{_LINEAR}[0]",),
