@@ -7,6 +7,7 @@ that is misspelt would silently be the default.
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -223,7 +224,7 @@ def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
         # The same folder that idiolect's own CLI uses, so that both see the same sessions.
         folder = environ.get("IDIOLECT_SESSION_DIR")
         default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
-        return f"file://{quote(str(default.absolute()))}"
+        return f"file://{quote(os.fsencode(default.absolute()))}"
     return _in_home(url, environ)
 
 

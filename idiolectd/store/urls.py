@@ -1,9 +1,10 @@
 """Store URLs: what they mean, and how a path is written as one."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from idiolectd.errors import ConfigError
 
@@ -23,14 +24,14 @@ class StoreUrl:
     path: Path
 
     def __str__(self) -> str:
-        return "memory:" if self.kind == "memory" else f"{self.kind}://{quote(str(self.path))}"
+        return "memory:" if self.kind == "memory" else f"{self.kind}://{quote(os.fsencode(self.path))}"
 
 
 def parse_store_url(text: str) -> StoreUrl:
     """Reads a store URL, or a plain path.
 
-    URLs are absolute and may be percent-encoded (RFC 8089); three and four slashes mean the same. A
-    plain path is a filesystem store if it is a folder or ends in a slash, else an SQLite database.
+    URLs are absolute and may be percent-encoded (RFC 8089); three and four slashes mean the same. A path
+    is bytes, whatever the locale: what is no UTF-8 is written percent-encoded, and read again. A plain path is a filesystem store if it is a folder or ends in a slash, else an SQLite database.
 
     Raises:
         ConfigError: it is neither.
@@ -40,7 +41,7 @@ def parse_store_url(text: str) -> StoreUrl:
     scheme, separator, rest = text.partition(":")
     if separator and scheme in ("sqlite", "file"):
         kind: Literal["sqlite", "file"] = "sqlite" if scheme == "sqlite" else "file"
-        path = unquote(rest.removeprefix("//localhost").removeprefix("//"))
+        path = _unquoted(rest.removeprefix("//localhost").removeprefix("//"))
         if not rest.startswith("//") or not path.startswith("/") or path.strip("/") == "" or "\0" in path:
             raise ConfigError(f"store URL {text!r} has no absolute path; {_EXPECTED}")
         return StoreUrl(kind, Path("/" + path.lstrip("/")))
@@ -49,3 +50,10 @@ def parse_store_url(text: str) -> StoreUrl:
     plain = Path(text).expanduser().absolute()
     is_folder = text.endswith("/") or plain.is_dir()
     return StoreUrl("file" if is_folder else "sqlite", plain)
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(text)))
+    except UnicodeEncodeError:
+        raise ConfigError(f"store URL {text!a} holds characters that no path has; {_EXPECTED}") from None

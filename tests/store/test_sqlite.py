@@ -19,7 +19,7 @@ from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.ports import FULL_BATCH, Committed, Due
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
-from idiolectd.store import SqliteOAuthTokenStore
+from idiolectd.store import SqliteOAuthTokenStore, open_reading, open_store
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import Delete, Operation
 from idiolectd.store.sqlite.writer import Answer
@@ -676,3 +676,42 @@ async def test_a_journal_left_by_a_writer_that_died_is_rolled_back(tmp_path: Pat
     assert path.with_name("sessions.sqlite-journal").stat().st_size > 0
     async with SqliteOAuthTokenStore.open(path) as store:
         assert await store.count() == 0
+
+
+async def test_a_key_of_nine_megabytes_is_nobodys(path: Path) -> None:
+    """A foreign row with a key beyond what SQLite hands out stops neither start, noticing nor reading."""
+    huge = "did:plc:" + "x" * (9 * 1024 * 1024)
+    with foreign(path) as connection:
+        connection.execute("CREATE TABLE sessions (did TEXT PRIMARY KEY NOT NULL, body_json TEXT NOT NULL)")
+        connection.executemany(
+            UPSERT, ((huge, "{}"), (ALICE, session().to_json()), (huge[:-1], session().to_json()))
+        )
+    async with opened(path) as store, store.watch() as watch:
+        await store.save(session(BOB))
+        seen: set[str] = set()
+        with anyio.fail_after(2):
+            while seen < {ALICE, BOB}:
+                seen.update(await watch.wait_changed())
+            with foreign(path) as connection:
+                connection.execute("UPDATE sessions SET body_json = body_json || ' ' WHERE did != 'x'")
+            seen.clear()
+            while seen < {ALICE, BOB}:
+                seen.update(await watch.wait_changed())
+        survey = await store.survey()
+        assert survey.dids == [ALICE, BOB]
+        assert len(survey.broken) == 2
+    reading = open_reading(str(path))
+    assert reading.dids() == [ALICE, BOB]
+
+
+async def test_a_path_that_is_no_text_is_a_store(tmp_path: Path) -> None:
+    """A path is bytes: in every spelling of the URL it leads to the same file."""
+    for text in (b"b\xff.db", b"folder\xff/"):
+        name = os.fsdecode(os.fsencode(tmp_path) + b"/" + text)
+        async with open_store(name) as store:
+            await store.save(session())
+            url = store.url
+        assert url.isascii()
+        async with open_store(url) as store:
+            assert await store.load(ALICE) == session()
+        assert open_reading(url).load(ALICE) == session()

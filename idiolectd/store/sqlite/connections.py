@@ -9,13 +9,10 @@ import aiosqlite
 from idiolectd.errors import StoreError
 from idiolectd.store.merge import too_large
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.database import HARDEN, Connection, identity_of, uri_of
+from idiolectd.store.sqlite.database import HARDEN, TOO_LARGE, Connection, identity_of, uri_of
 from idiolectd.store.sqlite.operations import Stored, Value, text_of
 
 Row = tuple[Any, ...]
-
-# Stands for what SQLite did not hand out. As a state it is a damaged one.
-_TOO_LARGE = b"too large"
 
 
 class DatabaseFile:
@@ -71,7 +68,7 @@ async def stored_in(connection: aiosqlite.Connection, did: str, place: str) -> S
         try:
             found = await rows(connection, sql, did)
         except sqlite3.DataError:
-            texts.append(_TOO_LARGE)
+            texts.append(TOO_LARGE)
         else:
             texts.append(text_of(found[0][0]) if found else None)
-    return Stored(too_large(place, did) if texts[0] is _TOO_LARGE else texts[0], texts[1])
+    return Stored(too_large(place, did) if texts[0] is TOO_LARGE else texts[0], texts[1])

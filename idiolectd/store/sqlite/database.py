@@ -4,6 +4,7 @@ Rules: nobody here opens the database's files by himself while SQLite has them o
 descriptor of theirs would drop SQLite's own locks (fcntl(2)).
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from idiolectd.store.merge import MAX_RECORD
 
 # The longest row that SQLite may hand out at all: a state with two records as escaped text.
 _MAX_ROW = 8 * MAX_RECORD
+
+# Stands for what SQLite did not hand out. As a state it is a damaged one.
+TOO_LARGE = b"too large"
 
 # Whoever can write the schema must not make us run functions that do more than compute.
 HARDEN = "PRAGMA trusted_schema = OFF"
@@ -29,7 +33,7 @@ class Connection(sqlite3.Connection):
 
 def uri_of(path: Path, mode: Literal["ro", "rw"]) -> str:
     """How SQLite is told to open a database that is there, and to make none."""
-    return f"file:{quote(str(path))}?mode={mode}"
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
 
 
 def identity_of(path: Path) -> tuple[int, int]:

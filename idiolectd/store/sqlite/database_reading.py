@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
@@ -14,7 +14,14 @@ from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store.merge import decode_record, decode_state, too_large
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.database import HARDEN, Connection, identity_of, runtime_dir_of, uri_of
+from idiolectd.store.sqlite.database import (
+    HARDEN,
+    TOO_LARGE,
+    Connection,
+    identity_of,
+    runtime_dir_of,
+    uri_of,
+)
 from idiolectd.store.sqlite.operations import did_of, place_of, text_of
 from idiolectd.store.trouble import translated
 from idiolectd.store.urls import StoreUrl
@@ -64,13 +71,16 @@ class DatabaseReading:
         with self._reading(did, 0.0) as connection:
             if not connection.execute(schema.HAS_TABLE, ("idiolectd_state",)).fetchone()[0]:
                 return RefreshState()  # a database that only upstream has written so far
-            found = connection.execute(schema.LOAD_STATE, (parse_did(did),)).fetchone()
+            try:
+                found = connection.execute(schema.LOAD_STATE, (parse_did(did),)).fetchone()
+            except sqlite3.DataError:
+                found = (TOO_LARGE,)
         return decode_state(None if found is None else text_of(found[0]), now)
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""
         with self._reading("all sessions", BUSY_PATIENCE) as connection:
-            keys = [did_of(key) for (key,) in connection.execute(schema.KEYS)]
+            keys = [did_of(key) for key in _keys(connection)]
         return sorted(did for did in keys if did is not None and self._is_readable(did))
 
     def _is_readable(self, did: str) -> bool:
@@ -130,6 +140,18 @@ class DatabaseReading:
                 raise StoreError(f"{real} is a folder, and an SQLite store is a file; is it file:///FOLDER?")
             self._real = real
         return self._real
+
+
+def _keys(connection: Connection) -> list[object]:
+    try:
+        return [key for (key,) in connection.execute(schema.KEYS)]
+    except sqlite3.DataError:  # among them is one that is too large to be a DID
+        pass
+    keys: list[object] = []
+    for (rowid,) in connection.execute(schema.KEY_ROWIDS).fetchall():
+        with suppress(sqlite3.DataError):
+            keys += connection.execute(schema.KEY, (rowid,)).fetchone() or ()
+    return keys
 
 
 class _Kept(Connection):

@@ -142,10 +142,22 @@ class Reader:
         """
         last = await self._number(schema.LAST_CHANGE)
         sql = schema.CHANGES_UNSCHEDULED if unscheduled else schema.CHANGES
-        page = await self._read(sql, after, last, limit)
+        try:
+            page = await self._read(sql, after, last, limit)
+        except sqlite3.DataError:  # among them is a key that is too large to be a DID
+            page = await self._changes_apart(sql, after, last, limit)
         found = [(did, seq) for key, seq in page if (did := did_of(key)) is not None]
         more = len(page) == limit
         return found, (page[-1][1] if more else last), more
+
+    async def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[Row]:
+        page: list[Row] = []
+        for (seq,) in await self._read(schema.CHANGE_NUMBERS, after, last, limit):
+            try:
+                page += await self._read(sql, seq - 1, seq, 1) or [(None, seq)]
+            except sqlite3.DataError:
+                page.append((None, seq))
+        return page
 
     async def _read(self, sql: str, *values: Value) -> list[Row]:
         return await rows(self._opened(), sql, *values)

@@ -51,19 +51,20 @@ OURS = frozenset(TRIGGERS) | {
 
 # While the triggers were missing anything may have happened: everything counts as changed, and no
 # line of the schedule can be relied on.
+RESCANNED = ("sessions", "idiolectd_state")
+ROWIDS = "SELECT min(rowid), max(rowid) FROM {table}"
 RESCAN = (
-    (
-        "INSERT INTO idiolectd_changes (did, seq) "
-        "SELECT did, (SELECT coalesce(max(seq), 0) FROM idiolectd_changes) + row_number() OVER (ORDER BY did) "
-        "FROM (SELECT did FROM sessions UNION SELECT did FROM idiolectd_state) "
-        "WHERE true ON CONFLICT (did) DO UPDATE SET seq = excluded.seq"
-    ),
-    "UPDATE idiolectd_state SET seq = NULL",
+    "INSERT INTO idiolectd_changes (did, seq) "
+    "SELECT did, (SELECT coalesce(max(seq), 0) FROM idiolectd_changes) + row_number() OVER (ORDER BY rowid) "
+    "FROM {table} WHERE rowid BETWEEN ? AND ? ON CONFLICT (did) DO UPDATE SET seq = excluded.seq"
 )
+FORGET_LINES = "UPDATE idiolectd_state SET seq = NULL"
 
 HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 COUNT = "SELECT count(*) FROM sessions"
 KEYS = "SELECT did FROM sessions"
+KEY_ROWIDS = "SELECT rowid FROM sessions"
+KEY = "SELECT did FROM sessions WHERE rowid = ?"
 LOAD = "SELECT body_json FROM sessions WHERE did = ?"
 LOAD_STATE = "SELECT state_json FROM idiolectd_state WHERE did = ?"
 PAGE = "SELECT rowid, did, body_json FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -84,6 +85,7 @@ LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
 SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
 SEQUENCES = "SELECT did, seq FROM idiolectd_changes WHERE did IN ({marks})"
 CHANGES = "SELECT did, seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+CHANGE_NUMBERS = "SELECT seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 # What happened while nobody looked: only where no schedule can be relied on, and something is there.
 CHANGES_UNSCHEDULED = (
     "SELECT c.did, c.seq FROM idiolectd_changes AS c LEFT JOIN idiolectd_state AS i ON i.did = c.did "

@@ -130,9 +130,22 @@ class Writer:
             for name, sql in schema.TRIGGERS.items():
                 await rows(connection, f"DROP TRIGGER IF EXISTS {name}")
                 await rows(connection, sql)
-            for sql in schema.RESCAN:
-                await rows(connection, sql)
+            for table in schema.RESCANNED:
+                ((first, last),) = await rows(connection, schema.ROWIDS.format(table=table))
+                if first is not None:
+                    await self._rescan(connection, table, first, last)
+            await rows(connection, schema.FORGET_LINES)
         ((self._schema_version,),) = await rows(connection, "PRAGMA schema_version")
+
+    async def _rescan(self, connection: aiosqlite.Connection, table: str, first: int, last: int) -> None:
+        """Enters the rows of a table as changed, except those whose key is too large to be a DID."""
+        try:
+            await rows(connection, schema.RESCAN.format(table=table), first, last)
+        except sqlite3.DataError:
+            if first < last:
+                middle = (first + last) // 2
+                await self._rescan(connection, table, first, middle)
+                await self._rescan(connection, table, middle + 1, last)
 
     async def _apply_together(
         self, connection: aiosqlite.Connection, operations: Sequence[Operation]

@@ -4,6 +4,7 @@ from tests.torture.plants.plant import Edit, Plant
 
 _URL = "tests/core/test_url.py::"
 _FOREIGN = "tests/core/test_foreign.py::"
+_SQLITE = "tests/store/test_sqlite.py::"
 
 PLANTS = (
     Plant(
@@ -60,5 +61,32 @@ PLANTS = (
             ),
         ),
         (_FOREIGN + "test_a_secret_is_masked_however_little_of_it_is_quoted",),
+    ),
+    Plant(
+        "a huge key among the changes",
+        7,
+        "one foreign row stops noticing for all",
+        (
+            Edit(
+                "store/sqlite/reader",
+                "            page = await self._changes_apart(sql, after, last, limit)\n",
+                "            raise\n",
+            ),
+        ),
+        (_SQLITE + "test_a_key_of_nine_megabytes_is_nobodys[trio]",),
+    ),
+    Plant(
+        "a huge key among the rows",
+        7,
+        "one foreign row stops the start for all",
+        (Edit("store/sqlite/writer", "            if first < last:\n", "            if first == last:\n"),),
+        (_SQLITE + "test_a_key_of_nine_megabytes_is_nobodys[trio]",),
+    ),
+    Plant(
+        "a path taken for text",
+        7,
+        "a store whose path is no UTF-8 can't be opened",
+        (Edit("store/urls", "quote(os.fsencode(self.path))", "quote(str(self.path))"),),
+        (_SQLITE + "test_a_path_that_is_no_text_is_a_store[trio]",),
     ),
 )
