@@ -83,8 +83,13 @@ class Url:
     @property
     def origin(self) -> str:
         """Scheme, host and, if it is not the default, port: equal for URLs of the same server."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and, if it is not the default, port: what goes into a Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + ("" if self.port is None else f":{self.port}")
+        return host if self.port is None else f"{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:

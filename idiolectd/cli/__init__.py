@@ -5,13 +5,12 @@ error ends in a bare traceback: those hold values.
 """
 
 import contextlib
-import os
 import resource
-import sys
 from collections.abc import Sequence
 
 import click
 
+from idiolectd import __version__
 from idiolectd.cli.check import check_command
 from idiolectd.cli.client import client_group
 from idiolectd.cli.exits import ExitCode, judged
@@ -19,13 +18,19 @@ from idiolectd.cli.headers import headers_command
 from idiolectd.cli.login import login_command
 from idiolectd.cli.logout import logout_command
 from idiolectd.cli.options import common
-from idiolectd.cli.output import say
+from idiolectd.cli.output import open_missing_streams, put, say, silence_stdout
 from idiolectd.cli.pause import pause_command, resume_command
 from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
 from idiolectd.cli.teaching import TeachingGroup
 from idiolectd.cli.upstream import oauth_group
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        put(f"{context.find_root().info_name} {__version__}")
+        context.exit()
 
 
 @click.group(
@@ -46,7 +51,14 @@ from idiolectd.cli.upstream import oauth_group
         ),
     },
 )
-@click.version_option(package_name="idiolectd", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @common
 def group() -> None:
     """Keep ATProto sessions alive: one process refreshes, everybody else reads the store."""
@@ -75,19 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the program's name; None: as the program was called.
     """
+    open_missing_streams()
     _forbid_core_dumps()
     try:
         result = group.main(arguments, prog_name="idiolectd", standalone_mode=False)
-        sys.stdout.flush()
     except BrokenPipeError:  # `idiolectd list | head`: whoever read has had enough
-        _silence_stdout()
+        silence_stdout()
         return ExitCode.FAILED
     except SystemExit as end:  # click does so when it finds the pipe broken first
         return end.code if isinstance(end.code, int) else ExitCode.FAILED
     except BaseException as error:  # noqa: BLE001 - the last place that can say it without values
         code, message = judged(error)
-        with contextlib.suppress(OSError):
-            say(message)
+        say(message)
         return code
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -97,11 +108,3 @@ def _forbid_core_dumps() -> None:
     with contextlib.suppress(OSError, ValueError):  # refused by a sandbox, which has its own limit
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-
-
-def _silence_stdout() -> None:
-    """Lets the interpreter flush what is left into nothing, instead of complaining at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)

@@ -12,11 +12,13 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
+from idiolectd.cli.apart import kept_apart
 from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
@@ -127,16 +129,16 @@ class Pace:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One account of the file that has to be logged in."""
+    """One account of the file that has to be logged in.
+
+    Attributes:
+        server: the origin that the login goes to.
+    """
 
     number: int
     credentials: Credentials
     located: Account | None
-
-    @property
-    def server(self) -> str:
-        """Where the login goes."""
-        return origin(self.credentials.pds_url or (self.located.pds_url if self.located else ""))
+    server: str
 
 
 class _Batch:
@@ -155,29 +157,38 @@ class _Batch:
             if did is not None:
                 self._report(number, Line(credentials.account, did, "skipped", "has a living session"))
                 continue
-            try:
-                located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
-            except IdiolectError as error:
-                self._report(number, _failure(credentials.account, error))
-                continue
-            if located is not None and located.did in alive:
-                self._report(
-                    number, Line(credentials.account, located.did, "skipped", "has a living session")
-                )
-                continue
-            turn = _Turn(number, credentials, located)
-            by_pds[turn.server].append(turn)  # what the limits count by
+            found = await kept_apart(
+                credentials.account,
+                partial(self._turn, number, credentials, alive),
+                partial(_bug, credentials.account),
+            )
+            if isinstance(found, Line):
+                self._report(number, found)
+            else:
+                by_pds[found.server].append(found)  # what the limits count by
         limit = anyio.CapacityLimiter(_PDSS_AT_ONCE)
         async with anyio.create_task_group() as tg:
             for queue in by_pds.values():
                 tg.start_soon(self._one_pds, queue, limit)
         return [self._lines[number] for number in sorted(self._lines)]
 
+    async def _turn(self, number: int, credentials: Credentials, alive: dict[str, str]) -> _Turn | Line:
+        """What has to be done for an account, or that nothing can or need be."""
+        try:
+            located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
+            server = origin(credentials.pds_url or (located.pds_url if located else ""))
+        except IdiolectError as error:
+            return _failure(credentials.account, error)
+        if located is not None and located.did in alive:
+            return Line(credentials.account, located.did, "skipped", "has a living session")
+        return _Turn(number, credentials, located, server)
+
     async def _one_pds(self, queue: list[_Turn], limit: anyio.CapacityLimiter) -> None:
         pace = Pace()
         async with limit:
             for place, turn in enumerate(queue):
-                line = await self._one(turn, pace)
+                account = turn.credentials.account
+                line = await kept_apart(account, partial(self._one, turn, pace), partial(_bug, account))
                 self._report(turn.number, line)
                 if line.result == "try_later" and line.message == _ASKED_TO_WAIT:
                     for left in queue[place + 1 :]:
@@ -236,6 +247,10 @@ def _key(account: str) -> str:
 def _failure(account: str, error: IdiolectError) -> Line:
     later = code_of(error) is ExitCode.TRY_LATER
     return Line(account, None, "try_later" if later else "failed", redact(str(error)))
+
+
+def _bug(account: str, message: str) -> Line:
+    return Line(account, None, "failed", message)
 
 
 def _parsed(line: str) -> Credentials:

@@ -18,7 +18,7 @@ import click
 
 from idiolectd.cli.exits import ExitCode, worst
 from idiolectd.cli.options import Options, common
-from idiolectd.cli.output import printable, put_json
+from idiolectd.cli.output import put, put_json
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status import is_missing, read_all_rows
 from idiolectd.cli.teaching import TeachingCommand
@@ -75,7 +75,7 @@ def check_command(options: Options) -> int:
         put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{finding.verdict:8} {finding.check}: {printable(finding.message)}")
+            put(f"{finding.verdict:8} {finding.check}: {finding.message}")
     return worst(finding.code for finding in findings)
 
 

@@ -11,7 +11,7 @@ import click
 from idiolectd.cli.check import Finding
 from idiolectd.cli.exits import CommandFailed, ExitCode, worst
 from idiolectd.cli.options import Options, command_events, common
-from idiolectd.cli.output import joined, printable, put_json, say
+from idiolectd.cli.output import joined, put, put_document, put_json, say
 from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand, TeachingGroup
 from idiolectd.clock import SystemClock
@@ -83,7 +83,7 @@ def check_command(options: Options, client_id: str | None) -> int:
         put_json([{"check": f.check, "verdict": f.verdict, "message": f.message} for f in findings])
     else:
         for finding in findings:
-            click.echo(f"{finding.verdict:8} {finding.check}: {printable(finding.message)}")
+            put(f"{finding.verdict:8} {finding.check}: {finding.message}")
     code = worst(finding.code for finding in findings)
     if code is ExitCode.FAILED:
         say("host what this prints: idiolectd client metadata")
@@ -108,7 +108,7 @@ def page_command(options: Options, client_id: str | None) -> int:
 
     client = _chosen(options.load_as_owner(), client_id)
     redirect_uri = _redirect_uri(client)
-    click.echo(hosted(client.name), nl=False)
+    put_document(hosted(client.name))
     say(f"host this at {redirect_uri} as text/html")
     return ExitCode.DONE
 

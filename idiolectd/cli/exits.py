@@ -58,7 +58,10 @@ def judged(error: BaseException) -> tuple[ExitCode, str]:
         case IdiolectError():
             return code_of(error), redact(str(error))
         case _:
-            return ExitCode.FAILED, f"this is a bug in idiolectd:\n{redacted_traceback(error)}"
+            return (
+                ExitCode.FAILED,
+                f"this is a bug in idiolectd, please report it:\n{redacted_traceback(error)}",
+            )
 
 
 def code_of(error: IdiolectError) -> ExitCode:

@@ -8,6 +8,7 @@ import anyio
 import click
 
 from idiolectd.cli.accounts import stored_did
+from idiolectd.cli.apart import BUG, kept_apart
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
@@ -88,16 +89,20 @@ def refresh_command(
 
 async def refresh_one(parts: "Parts", did: str, *, force: bool) -> tuple[Line, ExitCode]:
     """Refreshes one session and says what came of it; never raises what belongs to this session."""
-    try:
-        unusable = await _unusable_key(parts, did)
-        if unusable is not None:
-            return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
-        attempt = await parts.engine.refresh(did, force=force, patience=_PATIENCE)
-    except IdiolectError as error:
-        code = code_of(error)
-        result = "try_later" if code is ExitCode.TRY_LATER else "failed"
-        return Line(did, result, message=redact(str(error))), code
-    return _judged(did, attempt.outcome)
+
+    async def work() -> tuple[Line, ExitCode]:
+        try:
+            unusable = await _unusable_key(parts, did)
+            if unusable is not None:
+                return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
+            attempt = await parts.engine.refresh(did, force=force, patience=_PATIENCE)
+        except IdiolectError as error:
+            code = code_of(error)
+            result = "try_later" if code is ExitCode.TRY_LATER else "failed"
+            return Line(did, result, message=redact(str(error))), code
+        return _judged(did, attempt.outcome)
+
+    return await kept_apart(did, work, lambda message: (Line(did, "failed", BUG, message), ExitCode.FAILED))
 
 
 async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:

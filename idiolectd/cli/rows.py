@@ -5,9 +5,10 @@ same functions that the daemon plans by, so that both tell the same.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from idiolectd.cli.apart import BUG
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import RecordError
@@ -142,6 +143,12 @@ def unreadable_row(error: RecordError) -> Row:
         attempts=0,
         last_error=ErrorRow(code="unreadable", message=str(error), at=None),
     )
+
+
+def bug_row(did: str, message: str) -> Row:
+    """The row of a session that a bug keeps from being shown."""
+    row = unreadable_row(RecordError(did, message, did=did))
+    return replace(row, cause=BUG, action=None, last_error=ErrorRow(code=BUG, message=message, at=None))
 
 
 def totals(rows: list[Row]) -> Mapping[str, int]:

@@ -9,10 +9,11 @@ from functools import partial
 import click
 
 from idiolectd.cli.accounts import one_account, stored_dids
-from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.apart import BUG, kept_apart
+from idiolectd.cli.exits import CommandFailed, ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
-from idiolectd.cli.rows import Row, session_row, unreadable_row
+from idiolectd.cli.rows import Row, bug_row, session_row, unreadable_row
 from idiolectd.cli.running import run_async
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
@@ -56,14 +57,14 @@ from idiolectd.store import open_configured_store, parse_store_url, read_presenc
 def status_command(options: Options, account: str | None, did: str | None, state: str | None) -> int:
     """Show how every session is, worst first.
 
-    Reads the store, asks nobody, changes nothing; exits 0 whatever it finds. ACTION is the command to
-    type. With --json: a list of objects, times in RFC 3339.
+    Reads the store, asks nobody, changes nothing; exits 0 whatever it finds, 1 if a bug keeps it from
+    looking. ACTION is the command to type. With --json: a list of objects, times in RFC 3339.
     """
     config = options.load_as_owner()
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
-    run_async(partial(_status, config, named, wanted, json=options.json))
-    return ExitCode.DONE
+    rows = run_async(partial(_status, config, named, wanted, json=options.json))
+    return ExitCode.FAILED if any(row.cause == BUG for row in rows) else ExitCode.DONE
 
 
 @click.command(
@@ -81,8 +82,7 @@ def status_command(options: Options, account: str | None, did: str | None, state
 def list_command(options: Options) -> int:
     """List the stored accounts: DID, handle, PDS."""
     config = options.load_as_owner()
-    run_async(partial(_list, config, json=options.json))
-    return ExitCode.DONE
+    return run_async(partial(_list, config, json=options.json))
 
 
 @asynccontextmanager
@@ -130,12 +130,16 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
     """The rows of these DIDs, worst first; what is not stored has none."""
     rows: list[Row] = []
     waiting = await _waiting(store)
-    for did in dids:
+
+    async def read(did: str) -> Row | None:
         try:
             entry = await store.read(did)
-            row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
+            return session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
         except RecordError as error:
-            row = unreadable_row(error)
+            return unreadable_row(error)
+
+    for did in dids:
+        row = await kept_apart(did, partial(read, did), partial(bug_row, did))
         if row is not None:
             rows.append(row)
     return sorted(rows, key=lambda row: row.rank)
@@ -160,7 +164,7 @@ async def _is_spilled(store: SharedStore, entry: Entry) -> bool:
     return False
 
 
-async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> None:
+async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[Row]:
     now = time.time()
     async with open_to_read(config) as store:
         if account is None:
@@ -177,10 +181,11 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
     rows = [row for row in rows if state is None or row.state is state]
     if json:
         put_json([row.to_dict() for row in rows])
-        return
+        return rows
     for line in head:
         put(line)
     print_status(rows, now)
+    return rows
 
 
 def _head(store: SharedStore, config: Config) -> list[str]:
@@ -200,17 +205,22 @@ def _head(store: SharedStore, config: Config) -> list[str]:
     return lines
 
 
-async def _list(config: Config, *, json: bool) -> None:
+async def _list(config: Config, *, json: bool) -> ExitCode:
+    code = ExitCode.DONE
+    found: list[OAuthSession] = []
     async with open_to_read(config) as store:
-        found = []
-        for did in await store.list_dids():
+
+        async def read(did: str) -> ExitCode:
             try:
                 session = await store.load(did)
             except RecordError as error:
                 say(str(error))
-                continue
-            if session is not None:
-                found.append(session)
+            else:
+                found.extend([session] if session is not None else ())
+            return ExitCode.DONE
+
+        for did in await store.list_dids():
+            code = worst([code, await kept_apart(did, partial(read, did), lambda _: ExitCode.FAILED)])
     if json:
         put_json([_listed(session) for session in found])
     elif found:
@@ -223,6 +233,7 @@ async def _list(config: Config, *, json: bool) -> None:
             for session in found
         ]
         print_table(("DID", "HANDLE", "PDS"), lines)
+    return code
 
 
 def _listed(session: OAuthSession) -> dict[str, str | bool | None]:

@@ -1,5 +1,6 @@
 """Tables for people. Colours and line breaks on a terminal only; a pipe gets whole lines."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -8,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idiolectd.cli.output import ago, printable
+from idiolectd.cli.output import ago, encoding, put_page
 from idiolectd.cli.rows import Row, totals
 from idiolectd.clock import parse_rfc3339
+from idiolectd.foreign import printable
 from idiolectd.state import State
 
 _STYLES = {
@@ -34,15 +36,13 @@ def print_table(headers: Sequence[str], lines: Sequence[Sequence[str | Text]]) -
         table.add_column(header, overflow="fold")
     for line in lines:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in line))
-    _console().print(table)
+    _print(table)
 
 
 def print_status(rows: Sequence[Row], now: float) -> None:
     """The sessions, worst first, under a line of totals."""
     counts = ", ".join(f"{count} {state}" for state, count in totals(list(rows)).items())
-    _console().print(
-        Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}")
-    )
+    _print(Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}"))
     if rows:
         headers = ("ACCOUNT", "STATE", "EXPIRES", "NEXT", "ENDS", "LAST ERROR", "ACTION")
         print_table(headers, [_status_line(row, now) for row in rows])
@@ -92,10 +92,23 @@ def _when(text: str | None, now: float) -> str:
     return "-" if at is None else ago(at - now)
 
 
-def _console() -> Console:
+class _Sheet(io.StringIO):
+    """What the terminal will show: its encoding tells whether lines can be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.terminal_encoding = encoding()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.terminal_encoding
+
+
+def _print(what: Table | Text) -> None:
     terminal = sys.stdout.isatty()
-    return Console(
-        file=sys.stdout,
+    sheet = _Sheet()
+    console = Console(
+        file=sheet,
         width=None if terminal else _PIPE_WIDTH,
         force_terminal=terminal,
         color_system="auto" if terminal else None,
@@ -103,3 +116,5 @@ def _console() -> Console:
         markup=False,
         emoji=False,
     )
+    console.print(what)
+    put_page(sheet.getvalue())

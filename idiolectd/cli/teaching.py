@@ -5,10 +5,29 @@ from typing import Any
 
 import click
 
+from idiolectd.cli.output import put_page
+
 Sections = Mapping[str, Sequence[tuple[str, str]]]
 
 
-class TeachingCommand(click.Command):
+class _Helped(click.Command):
+    """A command whose help is output like any other."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Click's own, but for where it writes."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        put_page(context.get_help() + "\n")
+        context.exit()
+
+
+class TeachingCommand(_Helped):
     """A command with sections below its options, each of pairs: what to type, what it means."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
@@ -20,7 +39,7 @@ class TeachingCommand(click.Command):
         write_sections(self._sections, formatter)
 
 
-class TeachingGroup(click.Group):
+class TeachingGroup(_Helped, click.Group):
     """The same for the program as a whole. Commands are listed in the order in which one needs them."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:

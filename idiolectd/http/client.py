@@ -130,7 +130,8 @@ class HttpClient:
             request = httpx.Request(
                 method,
                 str(target),
-                headers={**_HEADERS, **_checked(headers or {}, server)},
+                # httpx would decode the host for this header, and fail on what is no IDN.
+                headers={"Host": target.authority, **_HEADERS, **_checked(headers or {}, server)},
                 data=form,
                 json=json,
                 extensions={"timeout": _PHASES, EXCHANGE: exchange},

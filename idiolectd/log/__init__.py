@@ -8,6 +8,7 @@ should hold one.
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import fields
@@ -17,6 +18,7 @@ import structlog
 
 from idiolectd.clock import rfc3339
 from idiolectd.events import Event, Level
+from idiolectd.foreign import json_text, printable
 from idiolectd.log.redact import redact, redacted_traceback
 from idiolectd.log.writer import Writer, is_journal
 
@@ -114,8 +116,10 @@ def _masked(_logger: Any, _method: str, values: MutableMapping[str, Any]) -> Mut
 
 def _mask(value: Any) -> Any:
     match value:
-        case None | bool() | int() | float():
+        case None | bool() | int():
             return value
+        case float():
+            return value if math.isfinite(value) else str(value)  # JSON has no word for those
         case str():
             return _masked_text(value)
         case dict():
@@ -130,13 +134,10 @@ def _masked_text(text: str) -> str:
     return redact(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
 
 
-_render_json = structlog.processors.JSONRenderer(ensure_ascii=False)
-
-
-def _json_line(logger: Any, method: str, values: MutableMapping[str, Any]) -> str | bytes:
+def _json_line(_logger: Any, _method: str, values: MutableMapping[str, Any]) -> str:
     """A structlog renderer: time, level and event first, then the fields in the class's order."""
     first = {name: values.pop(name) for name in ("time", "level", "event")}
-    return _render_json(logger, method, {**first, **values})
+    return json_text({**first, **values})
 
 
 def _console_renderer(stream: TextIO) -> Any:
@@ -149,9 +150,13 @@ def _console_renderer(stream: TextIO) -> Any:
     )
 
     def console_lines(logger: Any, method: str, values: MutableMapping[str, Any]) -> str:
-        if "traceback" in values:  # under this name structlog prints it below, line by line
-            values["exception"] = values.pop("traceback")
-        return render(logger, method, values)
+        trace = values.pop("traceback", None)
+        shown = {
+            name: printable(value if isinstance(value, str) else str(value)) for name, value in values.items()
+        }
+        if trace is not None:  # under this name structlog prints it below, line by line
+            shown["exception"] = "\n".join(map(printable, str(trace).splitlines()))
+        return render(logger, method, shown)
 
     return console_lines
 

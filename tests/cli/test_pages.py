@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from idiolectd.cli.browser.pages import Page, failure, hosted, not_found, stranger, success
+from idiolectd.foreign import printable
 
 EVIL = "<script>alert(1)</script>\"'&<b onclick=x>\N{RIGHT-TO-LEFT OVERRIDE}"
 LOCAL = [success(EVIL, EVIL), success("alice.test", None), failure(EVIL, EVIL), stranger(), not_found()]
@@ -57,12 +58,13 @@ def test_local_pages_run_and_load_nothing(page: Page) -> None:
 
 
 def test_what_they_say() -> None:
-    """Account, end, message and advice are on the page as they are."""
-    assert Document(success(EVIL, None).html).text["bdi"] == EVIL
+    """Account, end, message and advice are on the page as they are, but for what turns its direction."""
+    shown = printable(EVIL)
+    assert Document(success(EVIL, None).html).text["bdi"] == shown
     assert "until 2026-12-05; after that a new login is needed" in success("alice.test", "2026-12-05").html
     assert "until" not in success("alice.test", None).html
     words = Document(failure(EVIL, "Log in again.").html).text["p"]
-    assert words == f"{EVIL}.Log in again."
+    assert words == f"{shown}.Log in again."
 
 
 def test_statuses() -> None:

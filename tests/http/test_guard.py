@@ -186,6 +186,26 @@ async def test_a_proxy_is_not_used_for_loopback() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_proxy_is_asked_for_no_number_that_it_reads_otherwise() -> None:
+    """It resolves names itself: 0x7f.1 would be its own loopback. A name that only looks odd is a name."""
+    asked: list[object] = []
+
+    async def handler(stream: object) -> None:
+        asked.append(stream)
+
+    async with listening(handler) as proxy, world(policy=NetworkPolicy(proxy=proxy)) as w:
+        for host in ("0x7f.1", "2130706433", "127.1", "0177.0.0.1", "127.0.0.1"):
+            with pytest.raises(NotSent) as caught:
+                await w.client.request("GET", f"https://{host}/")
+            assert caught.value.code == "guard"
+        assert asked == []
+        with pytest.raises(NotSent) as caught:
+            await w.client.request("GET", "https://xn--a/")
+    assert caught.value.code != "guard"
+    assert len(asked) == 1
+
+
+@pytest.mark.anyio
 async def test_a_proxys_refusal_is_not_sent() -> None:
     """The request to open a tunnel is not ours: if it fails, nothing of ours left."""
     refused = answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")

@@ -3,11 +3,13 @@
 import io
 import json
 import logging
+import math
 import os
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Literal
 
 import pytest
 
@@ -244,3 +246,21 @@ def test_sink_is_an_event_sink() -> None:
     """The sink is what other rooms report through."""
     sink: events.EventSink = log_sink("json", "info", io.StringIO())
     assert isinstance(sink, LogSink)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_line_moves_a_cursor(form: Literal["json", "console"]) -> None:
+    """Control characters and changes of direction from a server reach no terminal, in either form."""
+    stream = io.StringIO()
+    evil = "a\x1bc\x9b2J\u202eb\x7f\ud800\nc"
+    sink = log_sink(form, "info", stream)
+    sink(events.IssuerResumed(issuer=evil))
+    sink(events.DaemonFailed(error=evil, traceback=f"one {evil}\ntwo"))
+    sink(events.ClockSkewed(origin=evil, seconds=math.inf))
+    assert stream.getvalue().replace("\n", "").isprintable()
+    if form == "json":
+        assert [line["event"] for line in lines_of(stream)] == [
+            "issuer.resumed",
+            "daemon.failed",
+            "clock.skewed",
+        ]

@@ -12,8 +12,10 @@ to paste in any case.
 import base64
 import hashlib
 from dataclasses import dataclass
-from html import escape
+from html import escape as html_escape
 from typing import Final
+
+from idiolectd.foreign import printable
 
 # Beyond the policy of no scripts and no loading: nobody frames or keeps a page whose address holds a code.
 HEADERS: Final = (
@@ -96,6 +98,11 @@ def hosted(name: str | None) -> str:
     )
     body = f"<h1>{escape(title)}</h1>\n{_HOSTED_BODY}<script>{_FORWARD}</script>\n"
     return _document(title, body, head)
+
+
+def escape(text: str) -> str:
+    """Text as HTML that changes neither the page nor the direction of what stands around it."""
+    return html_escape(printable(text))
 
 
 def _local(title: str, mood: str, body: str, end: str) -> str:

@@ -4,6 +4,8 @@ from tests.torture.plants.plant import Edit, Plant
 
 _URL = "tests/core/test_url.py::"
 _FOREIGN = "tests/core/test_foreign.py::"
+_OUTPUT = "tests/cli/test_output.py::"
+_APART = "tests/cli/test_apart.py::"
 _SQLITE = "tests/store/test_sqlite.py::"
 
 PLANTS = (
@@ -88,5 +90,80 @@ PLANTS = (
         "a store whose path is no UTF-8 can't be opened",
         (Edit("store/urls", "quote(os.fsencode(self.path))", "quote(str(self.path))"),),
         (_SQLITE + "test_a_path_that_is_no_text_is_a_store[trio]",),
+    ),
+    Plant(
+        "JSON in the locale's bytes",
+        7,
+        "one handle with an umlaut ends `status --json` for all, or is no UTF-8",
+        (
+            Edit(
+                "cli/output",
+                '    _put(f"{json_text(value, indent=2)}\\n".encode("ascii"))\n',
+                "    import json\n\n"
+                "    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)\n"
+                '    sys.stdout.write("\\n")\n    sys.stdout.flush()\n',
+            ),
+        ),
+        (_OUTPUT + "test_json_is_the_same_bytes_in_every_locale",),
+    ),
+    Plant(
+        "text that the terminal lacks",
+        7,
+        "one handle with an umlaut ends `list` for all",
+        (Edit("cli/output", 'text.encode(encoding(), "backslashreplace")', "text.encode(encoding())"),),
+        (_OUTPUT + "test_text_is_shown_as_well_as_the_terminal_can",),
+    ),
+    Plant(
+        "a full disk taken for a bug",
+        11,
+        "output that can't be written is blamed on the program, and why is not said",
+        (
+            Edit(
+                "cli/output",
+                "    except (OSError, ValueError) as error:\n        silence",
+                "    except ValueError as error:\n        silence",
+            ),
+        ),
+        (_OUTPUT + "test_output_that_cant_be_written_is_no_bug",),
+    ),
+    Plant(
+        "control characters in the console's log",
+        10,
+        "an issuer moves the cursor of whoever reads the log",
+        (
+            Edit(
+                "log",
+                "printable(value if isinstance(value, str) else str(value))",
+                "value if isinstance(value, str) else str(value)",
+            ),
+        ),
+        ("tests/log/test_sink.py::test_no_line_moves_a_cursor",),
+    ),
+    Plant(
+        "a bug in one login ends the batch",
+        7,
+        "one account that nobody has thought of ends `login --batch` for all",
+        (
+            Edit(
+                "cli/apart",
+                "    except IdiolectError:\n        raise\n",
+                "    except Exception:\n        raise\n",
+            ),
+        ),
+        (_APART + "test_a_bug_in_one_login_ends_no_batch",),
+        short=True,
+    ),
+    Plant(
+        "status not kept apart",
+        7,
+        "one record that nobody has thought of hides all others",
+        (
+            Edit(
+                "cli/status",
+                "        row = await kept_apart(did, partial(read, did), partial(bug_row, did))\n",
+                "        row = await read(did)\n",
+            ),
+        ),
+        (_APART + "test_a_bug_in_one_row_is_that_row[trio]",),
     ),
 )
