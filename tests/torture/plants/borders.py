@@ -41,7 +41,7 @@ PLANTS = (
         "integers of any length",
         3,
         "tokens are thrown away for the thousand digits beside them",
-        (Edit("foreign", "json.loads(text, parse_int=_integer)", "json.loads(text)"),),
+        (Edit("foreign", "json.JSONDecoder(parse_int=_integer)", "json.JSONDecoder()"),),
         (_FOREIGN + "test_a_number_of_any_length_costs_no_answer",),
     ),
     Plant(
