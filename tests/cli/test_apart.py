@@ -90,7 +90,7 @@ class Trapped:
                 raise Unforeseen
             return await found(account, *args, **kwargs)
 
-        return trap if name in ("read", "refresh", "resolve_account") else found
+        return trap if name in ("read", "refresh", "locate") else found
 
 
 def test_a_bug_in_one_login_ends_no_batch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,8 +101,8 @@ def test_a_bug_in_one_login_ends_no_batch(capsys: pytest.CaptureFixture[str]) ->
 
     async def run() -> list[Any]:
         async with parts_of(sim, clock) as parts:
-            identity: Any = Trapped(parts.identity, "a.test")
-            trapped = dataclasses.replace(parts, identity=identity)
+            hosting: Any = Trapped(parts.hosting, "a.test")
+            trapped = dataclasses.replace(parts, hosting=hosting)
             wanted = [Credentials("a.test", "pass-word"), Credentials("b.test", "pass-word")]
             return await login_all(trapped, wanted, show=False)
 
