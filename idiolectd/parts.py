@@ -75,7 +75,7 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    config: Config, events: EventSink, *, patience: Patience | None = None
+    config: Config, events: EventSink, *, patience: Patience | None = None, looking: bool = False
 ) -> AsyncIterator[Parts]:
     """Opens the store and builds everything that works on it.
 
@@ -83,13 +83,14 @@ async def open_parts(
         config: the configuration.
         events: who is told.
         patience: how long tokens that can't be saved are held; None: as long as a command may take.
+        looking: for a command that changes nothing in the store.
 
     Raises:
         StoreError: the store can't be opened; the message says what to do.
     """
     clock = SystemClock()
     async with (
-        open_configured_store(config.store) as store,
+        open_configured_store(config.store, looking=looking) as store,
         make_http(config, clock, events) as http,
     ):
         identity = _identity(config, http)

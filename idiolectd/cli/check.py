@@ -141,7 +141,7 @@ async def _store(config: Config) -> list[Finding]:
         )
         return [Finding("store", "failed", message, ExitCode.FAILED)]
     try:
-        async with open_configured_store(config.store) as store:
+        async with open_configured_store(config.store, looking=True) as store:
             rows = await read_all_rows(store, config, time.time())
             spill = await store.spill.survey() if store.spill is not None else None
     except StoreError as error:

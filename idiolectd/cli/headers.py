@@ -89,7 +89,7 @@ async def _headers(
     from idiolectd.auth import auth_headers
     from idiolectd.parts import open_parts
 
-    async with open_parts(config, command_events(config)) as parts:
+    async with open_parts(config, command_events(config), looking=True) as parts:
         did = await chosen_did(parts, account, alias)
         session = await parts.store.load(did)
         if session is None:

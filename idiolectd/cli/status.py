@@ -92,7 +92,7 @@ async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
     if is_missing(url):
         say(f"there is no store at {url} yet; idiolectd login makes one")
         url = "memory:"
-    async with open_configured_store(replace(config.store, url=url)) as opened:
+    async with open_configured_store(replace(config.store, url=url), looking=True) as opened:
         yield opened
 
 

@@ -23,6 +23,7 @@ async def open_store(
     *,
     group: str | None = None,
     spill_dir: str | None = None,
+    looking: bool = False,
     clock: Clock | None = None,
 ) -> AsyncIterator[SharedStore]:
     """Opens the store that a URL or a path names.
@@ -33,6 +34,7 @@ async def open_store(
         group: a group whose members may read the records; None: nobody.
         spill_dir: where tokens are spilled that the store would not take; None: where the store says,
             else see `idiolectd.store.spill_places`.
+        looking: nothing is changed on disk, and nothing can be written.
         clock: where the time comes from.
 
     Raises:
@@ -53,23 +55,26 @@ async def open_store(
                 yield memory
         case "file":
             async with FilesystemOAuthTokenStore.open(
-                parsed.path, group=group, spill_dir=place, clock=clock
+                parsed.path, group=group, spill_dir=place, looking=looking, clock=clock
             ) as files:
                 yield files
         case "sqlite":
             async with SqliteOAuthTokenStore.open(
-                parsed.path, group=group, spill_dir=place, clock=clock
+                parsed.path, group=group, spill_dir=place, looking=looking, clock=clock
             ) as database:
                 yield database
 
 
-def open_configured_store(config: "StoreConfig") -> AbstractAsyncContextManager[SharedStore]:
+def open_configured_store(
+    config: "StoreConfig", *, looking: bool = False
+) -> AbstractAsyncContextManager[SharedStore]:
     """Opens the store as the daemon and every command open it.
 
     Args:
         config: the section ``[store]``.
+        looking: as `open_store`.
 
     Raises:
         As `open_store`.
     """
-    return open_store(config.url, group=config.group, spill_dir=config.spill_dir)
+    return open_store(config.url, group=config.group, spill_dir=config.spill_dir, looking=looking)

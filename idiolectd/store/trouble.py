@@ -28,6 +28,9 @@ _BY_ERRNO = {
     errno.ELOOP: "a symbolic link stands where the store keeps a file of its own; remove it",
 }
 
+# To write all the same would be a mistake of ours.
+ONLY_LOOKING = "the store was opened to look at it only"
+
 # A reader without write permission, and nobody keeps the side files there for him.
 _SIDE_FILES = (
     "a client that may only read needs the -wal and -shm files beside the database, which are there while "

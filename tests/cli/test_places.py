@@ -10,6 +10,8 @@ from idiolectd.ports import Spilled
 from idiolectd.session import OAuthSession
 from idiolectd.store import open_store
 from tests.cli.conftest import Pds, Run, put_record
+from tests.store.support import ALICE
+from tests.store.test_looking import MADE, shape
 from tests.store.test_spill_places import break_folder
 
 # spills ------------------------------------------------------------------------------------------
@@ -44,3 +46,26 @@ def test_a_spill_that_can_not_be_read(
     monkeypatch.setenv("ATPROTO_APP_PASSWORD", "pass-word")
     assert run("login", "new.test").code == 0
     assert run("refresh", "--force", "new.test").code == 0
+
+
+# looking -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_commands_that_only_look(
+    run: Run, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status`, `list`, `check` and `headers` leave a store of upstream's exactly as it was."""
+    (tmp_path / "upstream").mkdir(0o700)
+    monkeypatch.setenv("IDIOLECTD_STORE__URL", MADE[kind](tmp_path / "upstream"))
+    before = shape(tmp_path / "upstream")
+    for command in (
+        ("status",),
+        ("status", ALICE),
+        ("list",),
+        ("check",),
+        ("headers", ALICE, "--url", "https://pds.example/xrpc/x", "--nonce", "n"),
+    ):
+        run(*command)
+        assert shape(tmp_path / "upstream") == before, command
+    assert run("list").out.count(ALICE) == 1

@@ -30,8 +30,12 @@ from idiolectd.store.locks.claims import Locks
 from idiolectd.store.room import ensure_room
 from idiolectd.store.schedule import DueIndex
 from idiolectd.store.spill_places import StoreSpill
-from idiolectd.store.trouble import translated
+from idiolectd.store.trouble import ONLY_LOOKING, translated
 from idiolectd.store.urls import StoreUrl
+
+# Longer than a commit takes from its first file to its second, if the disk is not very busy. Who only
+# looks may take no lock; at worst it shows what was true a moment before.
+_BETWEEN_FILES = 0.05
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -47,12 +51,15 @@ class FilesystemOAuthTokenStore:
         spill: the second place for tokens.
     """
 
-    def __init__(self, root: Path, *, group: str | None, spill_dir: Path | None, clock: Clock) -> None:
+    def __init__(
+        self, root: Path, *, group: str | None, spill_dir: Path | None, looking: bool, clock: Clock
+    ) -> None:
         self.url = str(StoreUrl("file", root))
         self._folder = Folder(root, record_access(group))
         self.runtime_dir = self._folder.runtime_dir
         self.spill = StoreSpill(self.runtime_dir, spill_dir)
         self._clock = clock
+        self._looking = looking
         self._locks = Locks(self.runtime_dir)
         self._prepared = False
         self._schedule = DueIndex()
@@ -71,6 +78,7 @@ class FilesystemOAuthTokenStore:
         *,
         group: str | None = None,
         spill_dir: Path | None = None,
+        looking: bool = False,
         clock: Clock | None = None,
     ) -> AsyncIterator[Self]:
         """Opens a folder of sessions; a missing one is made.
@@ -82,14 +90,15 @@ class FilesystemOAuthTokenStore:
             path: the folder.
             group: a group whose members may read the records (0640; folder 2750); None: nobody.
             spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
+            looking: nothing is changed on disk, and nothing can be written.
             clock: where the time comes from.
 
         Raises:
             StoreError: it is not a folder, or can't be made.
         """
         with translated(f"can't open {os.fspath(path)}"):
-            root = await in_thread(_real_folder, path)
-            store = cls(root, group=group, spill_dir=spill_dir, clock=clock or SystemClock())
+            root = await in_thread(_real_folder, path, not looking)
+            store = cls(root, group=group, spill_dir=spill_dir, looking=looking, clock=clock or SystemClock())
         yield store
 
     # OAuthTokenStore -------------------------------------------------------------------------
@@ -128,6 +137,8 @@ class FilesystemOAuthTokenStore:
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
         """See `SharedStore.claim`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
         async with self._locks.claim(parse_did(did), patience):
             yield
 
@@ -145,6 +156,10 @@ class FilesystemOAuthTokenStore:
             entry = await in_thread(self._read, parse_did(did))
         if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
             # Perhaps a commit was between its two files: look again when it can't be.
+            if self._looking:
+                await anyio.sleep(_BETWEEN_FILES)
+                with translated(f"can't read {did} from {self.url}"):
+                    return await in_thread(self._read, did)
             return await self._write(f"can't read {did}", self._in_thread, self._read, did)
         return entry
 
@@ -199,6 +214,8 @@ class FilesystemOAuthTokenStore:
 
     async def _write(self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Runs work under the write lock, to its end."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
         with translated(f"{what} in {self.url}"):
             return await finish(self._locked, work, args)
 
@@ -254,8 +271,8 @@ def _is_used(entry: Entry) -> bool:
     return entry.session is not None and entry.session.refresh_token_hash in entry.state.spent
 
 
-def _real_folder(path: str | os.PathLike[str]) -> Path:
-    root = Path(os.path.realpath(path))
+def _real_folder(path: str | os.PathLike[str], make: bool) -> Path:
+    root = Path(os.path.realpath(path, strict=not make))
     if not root.exists():
         make_private_folder(root)
     if not root.is_dir():

@@ -14,6 +14,9 @@ from idiolectd.store.sqlite.operations import Stored, Value, text_of
 
 Row = tuple[Any, ...]
 
+# Which content a database file had.
+Stamp = tuple[int, int, int]
+
 
 class DatabaseFile:
     """The database file, by path; remembers which file it was when first looked at.
@@ -26,6 +29,13 @@ class DatabaseFile:
         self.path = path
         self._identity = identity_of(path)
 
+    def stamp(self) -> Stamp | None:
+        """What shows that somebody writes; None: somebody has the database open, or had."""
+        if any(self.path.with_name(self.path.name + end).exists() for end in ("-wal", "-journal")):
+            return None
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def check_identity(self) -> None:
         """Raises if the file itself is gone: a missing row would then prove nothing.
 
@@ -36,11 +46,17 @@ class DatabaseFile:
         if identity_of(self.path) != self._identity:
             raise StoreError(f"{self.path} is not the file that was opened; restart to use the new one")
 
-    async def connect(self, mode: Literal["ro", "rw"]) -> aiosqlite.Connection:
-        """Opens a connection. Whoever gets it closes it."""
+    async def connect(self, mode: Literal["ro", "rw"], *, frozen: bool = False) -> aiosqlite.Connection:
+        """Opens a connection. Whoever gets it closes it.
+
+        Args:
+            mode: whether it may write.
+            frozen: the files are taken as they are, without a lock or a side file: for a database that
+                nobody has open.
+        """
         # No isolation level: Python would begin transactions by itself.
         connection = await aiosqlite.connect(
-            uri_of(self.path, mode), uri=True, isolation_level=None, factory=Connection
+            uri_of(self.path, mode, frozen=frozen), uri=True, isolation_level=None, factory=Connection
         )
         try:
             await rows(connection, "PRAGMA busy_timeout = 5000")

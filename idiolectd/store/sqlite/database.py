@@ -31,9 +31,15 @@ class Connection(sqlite3.Connection):
         self.text_factory = bytes
 
 
-def uri_of(path: Path, mode: Literal["ro", "rw"]) -> str:
-    """How SQLite is told to open a database that is there, and to make none."""
-    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+def uri_of(path: Path, mode: Literal["ro", "rw"], *, frozen: bool = False) -> str:
+    """How SQLite is told to open a database that is there, and to make none.
+
+    Args:
+        path: the database.
+        mode: whether it may be written.
+        frozen: nothing is locked and no side file is made or looked at (``immutable``).
+    """
+    return f"file:{quote(os.fsencode(path))}?mode={mode}" + ("&immutable=1" if frozen else "")
 
 
 def identity_of(path: Path) -> tuple[int, int]:

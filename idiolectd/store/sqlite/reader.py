@@ -6,31 +6,43 @@ of ours. It raises sqlite3's errors as they are.
 """
 
 import sqlite3
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import aiosqlite
 
-from idiolectd.errors import RecordError
+from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Due, Survey
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.sqlite.connections import DatabaseFile, Row, Stamp, rows, stored_in
 from idiolectd.store.sqlite.operations import Stored, Value, did_of, place_of, text_of
+
+T = TypeVar("T")
 
 _PAGE = 200
 
 
 class Reader:
-    """Reads one database; for one asyncio loop."""
+    """Reads one database; for one asyncio loop.
 
-    def __init__(self, file: DatabaseFile) -> None:
+    Args:
+        file: the database.
+        untouched: make no side files. A database that nobody has open (it has neither a -wal nor a
+            -journal file) is read as it lies there; should somebody begin to use it meanwhile, what was read is read again.
+    """
+
+    def __init__(self, file: DatabaseFile, *, untouched: bool = False) -> None:
         self._file = file
+        self._untouched = untouched
+        self._frozen_at: Stamp | None = None
         self._connection: aiosqlite.Connection | None = None
         self._states = False
 
     async def open(self) -> None:
         """Opens the connection, and looks whether this is a database at all."""
-        self._connection = await self._file.connect("ro")
+        self._frozen_at = self._file.stamp() if self._untouched else None
+        self._connection = await self._file.connect("ro", frozen=self._frozen_at is not None)
         await self.touch()
 
     def check_identity(self) -> None:
@@ -50,6 +62,24 @@ class Reader:
     async def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
         return bool(await self._number(schema.HAS_TABLE, name))
+
+    async def check_is_ours(self) -> bool:
+        """Whether the table of sessions is there.
+
+        Raises:
+            StoreError: it is the database of another program.
+        """
+        tables = {name.decode("utf-8", "replace") for (name,) in await self._read(schema.TABLE_NAMES)}
+        columns = {name.decode("utf-8", "replace") for (name,) in await self._read(schema.SESSIONS_COLUMNS)}
+        foreign = sorted(name for name in tables - {"sessions"} if not name.startswith("idiolectd_"))
+        is_theirs = bool(foreign) if "sessions" not in tables else not columns >= {"did", "body_json"}
+        if is_theirs:
+            shown = ", ".join(foreign[:5]) or "sessions, with other columns"
+            raise StoreError(
+                f"{self._file.path} is the database of another program (it has {shown}) and was left as it is;"
+                " check the store's path"
+            )
+        return "sessions" in tables
 
     async def count(self) -> int:
         """How many records there are, readable or not."""
@@ -78,7 +108,7 @@ class Reader:
         """
         if not await self._has_states():
             return Stored(await self.record(did), None)
-        stored = await stored_in(self._opened(), did, self._place(did))
+        stored = await self._steadily(lambda connection: stored_in(connection, did, self._place(did)))
         if stored.record is None:
             self._file.check_identity()
         return stored
@@ -160,7 +190,24 @@ class Reader:
         return page
 
     async def _read(self, sql: str, *values: Value) -> list[Row]:
-        return await rows(self._opened(), sql, *values)
+        return await self._steadily(lambda connection: rows(connection, sql, *values))
+
+    async def _steadily(self, read: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+        """Reads once; again if it was a database that nobody used, and somebody does now."""
+        while True:
+            try:
+                found = await read(self._opened())
+            except sqlite3.Error:
+                if not self._has_moved():
+                    raise
+            else:
+                if not self._has_moved():
+                    return found
+            await self.close()
+            await self.open()
+
+    def _has_moved(self) -> bool:
+        return self._frozen_at is not None and self._file.stamp() != self._frozen_at
 
     def _opened(self) -> aiosqlite.Connection:
         if self._connection is None:

@@ -60,6 +60,8 @@ RESCAN = (
 )
 FORGET_LINES = "UPDATE idiolectd_state SET seq = NULL"
 
+TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+SESSIONS_COLUMNS = "SELECT name FROM pragma_table_info('sessions')"
 HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 COUNT = "SELECT count(*) FROM sessions"
 KEYS = "SELECT did FROM sessions"

@@ -35,7 +35,7 @@ from idiolectd.store.sqlite.look_out import LookOut, SchemaMoved
 from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save, place_of
 from idiolectd.store.sqlite.reader import Reader
 from idiolectd.store.sqlite.writer import Answer, Writer
-from idiolectd.store.trouble import translated
+from idiolectd.store.trouble import ONLY_LOOKING, translated
 from idiolectd.store.urls import StoreUrl
 from idiolectd.store.watching import Pending
 
@@ -61,7 +61,14 @@ class SqliteOAuthTokenStore:
     """
 
     def __init__(
-        self, path: Path, *, access: Access, spill_dir: Path | None, clock: Clock, island: Island | None
+        self,
+        path: Path,
+        *,
+        access: Access,
+        spill_dir: Path | None,
+        looking: bool,
+        clock: Clock,
+        island: Island | None,
     ) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self.runtime_dir = runtime_dir_of(path)
@@ -71,7 +78,8 @@ class SqliteOAuthTokenStore:
         self._island = island
         self._locks = Locks(self.runtime_dir)
         file = DatabaseFile(path)
-        self._reader = Reader(file)
+        self._reader = Reader(file, untouched=looking)
+        self._looking = looking
         self._writer = Writer(file, access, clock, own_change=self._own_change, undone=self._undone)
         self._group = GroupCommit(self._apply)
         self._look_outs: set[LookOut] = set()
@@ -87,6 +95,7 @@ class SqliteOAuthTokenStore:
         *,
         group: str | None = None,
         spill_dir: Path | None = None,
+        looking: bool = False,
         clock: Clock | None = None,
     ) -> AsyncIterator[Self]:
         """Opens a database of sessions; a missing one is made.
@@ -99,18 +108,25 @@ class SqliteOAuthTokenStore:
             group: a group whose members may read it (0640); None: nobody. They also have to be
                 able to enter its folder.
             spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
+            looking: nothing is changed on disk, be it by SQLite itself, and nothing can be written. Not
+                while this process has the same database open otherwise.
             clock: where the time comes from.
 
         Raises:
-            StoreError: it is not a database, or can't be made.
+            StoreError: it is not a database, or another program's, or can't be made.
         """
         access = record_access(group)
         with translated(f"can't open {os.fspath(path)}"):
-            real = await in_thread(_real_file, path)
+            real = await in_thread(_there if looking else _real_file, path)
         async with nullcontext() if is_asyncio() else Island.open() as island:
             with translated(f"can't open {real}"):
                 store = cls(
-                    real, access=access, spill_dir=spill_dir, clock=clock or SystemClock(), island=island
+                    real,
+                    access=access,
+                    spill_dir=spill_dir,
+                    looking=looking,
+                    clock=clock or SystemClock(),
+                    island=island,
                 )
             try:
                 await store._start()
@@ -154,6 +170,8 @@ class SqliteOAuthTokenStore:
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
         """See `SharedStore.claim`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
         async with self._locks.claim(parse_did(did), patience):
             yield
 
@@ -223,10 +241,17 @@ class SqliteOAuthTokenStore:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode not in _HALF_WRITTEN:
                     raise
+                if self._looking:
+                    raise StoreError(
+                        f"{self._path}: a program that wrote it ended in the middle; the next that writes mends it,"
+                        " as idiolectd run or refresh"
+                    ) from error
                 # A writer died in the middle: whoever may write rolls that back, a reader can't.
                 await self._see_to_tables()
                 await self._run(self._reader.touch)
-            is_ready = await self._run(self._reader.has_table, "sessions")
+            is_ready = await self._run(self._reader.check_is_ours)
+        if not is_ready and self._looking:
+            raise StoreError(f"{self._path} holds no table of sessions yet; idiolectd login makes it")
         if not is_ready:
             await self._see_to_tables()
 
@@ -253,6 +278,8 @@ class SqliteOAuthTokenStore:
             return await finish(self._group.do, operation)
 
     async def _apply(self, operations: Sequence[Operation]) -> list[Answer]:
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
         with translated(f"can't write into {self.url}"):
             async with self._locks.writing():
                 return await self._run(self._writer.apply, operations)
@@ -305,6 +332,13 @@ class SqliteWatch:
 
     async def _collect(self) -> None:
         self._pending.add(await self._look())
+
+
+def _there(path: str | os.PathLike[str]) -> Path:
+    real = Path(os.path.realpath(path, strict=True))
+    if not real.is_file():
+        raise StoreError(f"{real} is not a file, and an SQLite store is one; is it file:///FOLDER?")
+    return real
 
 
 def _real_file(path: str | os.PathLike[str]) -> Path:

@@ -4,6 +4,8 @@ from tests.torture.plants.plant import Edit, Plant
 
 _SPILL = "tests/refresh/test_spill.py::"
 _PLACES = "tests/store/test_spill_places.py::"
+_LOOKING = "tests/store/test_looking.py::"
+_ROOT = "tests/cli/test_privileges.py::"
 _KEYS = "tests/oauth/test_client_keys.py::"
 
 PLANTS = (
@@ -154,5 +156,66 @@ PLANTS = (
         "a reload while an editor replaces the file forgets clients and keys",
         (Edit("config/load", "if running.path is not None and new.path is None:", "if running is None:"),),
         ("tests/config/test_load.py::test_a_file_that_is_gone_is_no_configuration",),
+    ),
+    Plant(
+        "looking makes side files",
+        10,
+        "`status` on somebody's database leaves files of ours beside it",
+        (Edit("store/sqlite/reader", "self._file.stamp() if self._untouched else None", "None"),),
+        (_LOOKING + "test_looking_changes_nothing[trio-wal]",),
+    ),
+    Plant(
+        "looking does not see who writes meanwhile",
+        8,
+        "what lies in the side files is not read, and old tokens are shown",
+        (
+            Edit(
+                "store/sqlite/reader",
+                "        return self._frozen_at is not None and self._file.stamp() != self._frozen_at\n",
+                "        return False\n",
+            ),
+        ),
+        (_LOOKING + "test_looking_sees_what_somebody_writes_meanwhile[trio]",),
+    ),
+    Plant(
+        "every database is a store",
+        10,
+        "a database of another program is converted: WAL, 0600, our tables",
+        (Edit("store/sqlite/reader", "        if is_theirs:\n", "        if is_theirs and not tables:\n"),),
+        (_LOOKING + "test_another_programs_database_is_left_as_it_is[trio-other tables-False]",),
+    ),
+    Plant(
+        "root follows the service's link",
+        10,
+        "whoever owns the service's folder has root open, group and write into a folder of root's",
+        (
+            Edit(
+                "cli/privileges",
+                "        if found.st_uid != 0 and stat.S_ISLNK(found.st_mode):\n",
+                "        if found.st_uid < 0 and stat.S_ISLNK(found.st_mode):\n",
+            ),
+        ),
+        (_ROOT + "test_whose_place_it_is",),
+        short=True,
+    ),
+    Plant(
+        "root opens what another user can replace",
+        10,
+        "a file of root's in the service's folder is a link a moment later",
+        (
+            Edit(
+                "cli/privileges",
+                "    if found.st_uid == 0 and replaceable_by is not None:\n",
+                "    if found.st_uid == 0 and replaceable_by == 0:\n",
+            ),
+        ),
+        (_ROOT + "test_what_somebody_else_can_replace_is_not_opened",),
+    ),
+    Plant(
+        "root's environment goes along",
+        10,
+        "the owner's command looks into root's home, and for the spill in another place",
+        (Edit("cli/privileges", "        if name in _KEPT or ", "        if name or "),),
+        (_ROOT + "test_the_environment_is_that_users",),
     ),
 )
