@@ -25,6 +25,15 @@ def is_asyncio() -> bool:
         return False
 
 
+def running_loop() -> object:
+    """The event loop that runs the current task; only its identity says something."""
+    if is_asyncio():
+        return asyncio.get_running_loop()
+    import trio
+
+    return trio.lowlevel.current_trio_token()
+
+
 async def finish(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
     """Runs `work(*args)` to its end, then returns or raises what it did.
 

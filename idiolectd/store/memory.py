@@ -42,7 +42,7 @@ class InMemoryOAuthTokenStore:
         self._records: dict[str, bytes] = {}
         self._states: dict[str, str] = {}
         self._schedule = DueIndex()
-        self._claims = Queues()
+        self._claims = Queues(alone=True)
         self._watches: set[Pending] = set()
 
     def __repr__(self) -> str:

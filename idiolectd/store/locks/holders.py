@@ -35,7 +35,7 @@ class _Sheet:
     signs: int = 0
 
 
-_guard = threading.Lock()
+_guard = threading.RLock()  # this thread can fork in a signal handler: it must not wait for itself
 _sheets: dict[Path, _Sheet] = {}
 
 

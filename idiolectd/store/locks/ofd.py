@@ -17,6 +17,7 @@ import fcntl
 import os
 import struct
 import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -27,9 +28,13 @@ from idiolectd.store.trouble import translated
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (must be 0). "0q": padded as the C struct is.
 _FLOCK = "hhqqi0q"
 
-# Between opening a lock file and entering it here, no other thread may fork.
-_guard = threading.Lock()
+# Between opening a lock file and entering it here, no other thread may fork. This thread can, in a signal
+# handler: it must not wait for itself, and closes in the child what was not entered yet.
+_guard = threading.RLock()
 _held: set["HeldLock"] = set()
+
+# The lock files that are being opened now: at most one, and only a signal handler finds it here.
+_opening: list[Path] = []
 
 
 class HeldLock:
@@ -76,7 +81,7 @@ def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
     Raises:
         OSError: it can't be told. Nothing may be done then.
     """
-    with _guard:
+    with _guard, _entered_as_opening(path):
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -92,6 +97,16 @@ def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
         held = HeldLock(fd, path)
         _held.add(held)
         return held
+
+
+@contextlib.contextmanager
+def _entered_as_opening(path: Path) -> Iterator[None]:
+    _opening.append(path)
+    try:
+        yield
+    finally:
+        if path in _opening:  # not in a forked child
+            _opening.remove(path)
 
 
 def try_exclusive(path: Path) -> HeldLock:
@@ -145,7 +160,18 @@ def _close_in_child() -> None:
     for lock in _held:
         os.close(lock._fd)  # noqa: SLF001 (this module's own class)
     _held.clear()
+    if _opening:
+        _close_descriptors_of(_opening)
+        _opening.clear()
     _guard.release()
+
+
+def _close_descriptors_of(paths: Collection[Path]) -> None:
+    """Closes this process's descriptors of files, whoever opened them."""
+    for path in paths:
+        for entry in Path("/proc/self/fd").iterdir():
+            if _is_at(path, int(entry.name)):
+                os.close(int(entry.name))
 
 
 os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_in_child)

@@ -2,6 +2,9 @@
 
 The kernel arbitrates between processes by trying again and again; within a process tasks are served
 in the order in which they came, without polling.
+
+What waits in one event loop can't be woken from another: each loop has queues of its own, and the kernel
+decides between two loops of one process too.
 """
 
 from collections.abc import AsyncIterator
@@ -12,6 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from idiolectd.errors import LockBusy
+from idiolectd.finish import running_loop
 
 
 @dataclass
@@ -22,10 +26,15 @@ class _Queue:
 
 
 class Queues:
-    """A queue for each key, dropped when nobody stands in it."""
+    """A queue for each key and event loop, dropped when nobody stands in it.
 
-    def __init__(self) -> None:
-        self._queues: dict[str, _Queue] = {}
+    Args:
+        alone: no kernel lock follows, so nothing decides between two loops: a second one is told so.
+    """
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self._queues: dict[tuple[object, str], _Queue] = {}
+        self._alone = alone
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -37,7 +46,10 @@ class Queues:
         Raises:
             LockBusy: another task kept it for longer.
         """
-        queue = self._queues.setdefault(key, _Queue())
+        loop = running_loop()
+        if self._alone and any(name == key and other is not loop for other, name in self._queues):
+            raise LockBusy(f"{key} is being worked on in another event loop of this process; try again later")
+        queue = self._queues.setdefault((loop, key), _Queue())
         queue.users += 1
         try:
             if not await _acquired(queue.turn, patience):
@@ -49,7 +61,7 @@ class Queues:
         finally:
             queue.users -= 1
             if not queue.users:
-                del self._queues[key]
+                del self._queues[loop, key]
 
 
 async def _acquired(turn: anyio.Semaphore, patience: float) -> bool:

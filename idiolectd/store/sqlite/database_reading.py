@@ -41,7 +41,7 @@ class DatabaseReading:
         self.url = str(StoreUrl("sqlite", path))
         self._path = path
         self._real: Path | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler that forks must not wait for its own thread
         self._connection: _Kept | None = None
         self._identity: tuple[int, int] | None = None
         with _all_lock:
@@ -166,7 +166,7 @@ class _Kept(Connection):
 _inherited: list[_Kept] = []
 
 _all: WeakSet[DatabaseReading] = WeakSet()
-_all_lock = threading.Lock()
+_all_lock = threading.RLock()
 _held_over_fork: list[DatabaseReading] = []
 
 

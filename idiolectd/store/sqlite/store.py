@@ -17,7 +17,7 @@ import anyio
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
-from idiolectd.finish import finish, in_thread, is_asyncio
+from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
 from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
@@ -76,6 +76,7 @@ class SqliteOAuthTokenStore:
         self._path = path
         self._clock = clock
         self._island = island
+        self._opened_in = (running_loop(), os.getpid())
         self._locks = Locks(self.runtime_dir)
         file = DatabaseFile(path)
         self._reader = Reader(file, untouched=looking)
@@ -264,9 +265,18 @@ class SqliteOAuthTokenStore:
 
     async def _run(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Runs what needs asyncio: here, or on the island."""
+        self._check_loop()
         if self._island is None:
             return await work(*args)
         return await self._island.run(work, *args)
+
+    def _check_loop(self) -> None:
+        """Raises instead of waiting for what only the loop that opened the store could bring."""
+        if self._opened_in != (running_loop(), os.getpid()):
+            raise StoreError(
+                f"{self.url} was opened in another event loop, or before this process was forked:"
+                " open it here too (open_store)"
+            )
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -274,6 +284,7 @@ class SqliteOAuthTokenStore:
             yield
 
     async def _write(self, did: str, operation: Operation) -> Committed:
+        self._check_loop()
         with translated(f"can't write {did} into {self.url}"):  # this operation's own trouble
             return await finish(self._group.do, operation)
 

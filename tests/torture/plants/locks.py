@@ -143,4 +143,40 @@ PLANTS = (
         ),
         (_CLAIMS + "test_a_lock_file_that_can_not_be_closed_hides_no_outcome",),
     ),
+    Plant(
+        "a fork waits for its own thread",
+        7,
+        "a signal handler that forks hangs the program",
+        (Edit("store/locks/ofd", "_guard = threading.RLock()", "_guard = threading.Lock()"),),
+        ("tests/store/test_loops.py::test_a_signal_handler_that_forks[files]",),
+    ),
+    Plant(
+        "one queue for all event loops",
+        7,
+        "a store that two event loops use hangs one of them",
+        (
+            Edit(
+                "store/locks/queues",
+                "        loop = running_loop()\n",
+                "        loop = running_loop.__module__\n",
+            ),
+        ),
+        ("tests/store/test_loops.py::test_one_open_store_in_two_loops[asyncio-asyncio-files]",),
+    ),
+    Plant(
+        "a database used from another loop",
+        7,
+        "whoever does so waits for ever",
+        (
+            Edit(
+                "store/sqlite/store",
+                "        if self._opened_in != (running_loop(), os.getpid()):\n",
+                "        if not self._opened_in:\n",
+            ),
+        ),
+        (
+            "tests/store/test_loops.py::test_one_open_store_in_two_loops[asyncio-asyncio-sqlite]",
+            "tests/store/test_loops.py::test_an_open_store_in_a_forked_child[asyncio-sqlite]",
+        ),
+    ),
 )
