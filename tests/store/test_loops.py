@@ -48,18 +48,21 @@ _FORKED = """if True:
     from tests.store.support import ALICE, session
     url, backend = sys.argv[1:]
 
+    def fork(store):
+        child = os.fork()
+        if child == 0:  # with this thread alone, in which no event loop runs
+            try:
+                found = anyio.run(store.load, ALICE, backend=backend)
+                print("worked" if found is not None else "nothing", flush=True)
+            except BaseException as error:
+                print(error, flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
     async def main():
         async with open_store(url) as store:
             await store.save(session())
-            child = os.fork()
-            if child == 0:
-                try:
-                    found = anyio.run(store.load, ALICE, backend=backend)
-                    print("worked" if found is not None else "nothing", flush=True)
-                except StoreError as error:
-                    print(error, flush=True)
-                os._exit(0)
-            await anyio.to_thread.run_sync(os.waitpid, child, 0)
+            await anyio.to_thread.run_sync(fork, store)
             assert await store.load(ALICE) is not None
     anyio.run(main, backend=backend)
     """
@@ -102,6 +105,28 @@ _FORKING_HANDLER = """if True:
             os.waitpid(child, 0)
     """
 
+# The signal comes while a lock is being taken, in the middle of what a fork has to wait for.
+_FORKING_IN_THE_MIDDLE = """if True:
+    import os, signal, sys
+    from pathlib import Path
+    from idiolectd.store.locks.ofd import try_lock
+
+    def fork(_number, _frame):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    class Interrupted(type(Path())):
+        def __fspath__(self):
+            signal.raise_signal(signal.SIGUSR1)
+            return super().__fspath__()
+
+    signal.signal(signal.SIGUSR1, fork)
+    with try_lock(Interrupted(sys.argv[1])):
+        print("worked")
+    """
+
 
 def run(program: str, *arguments: str) -> list[str]:
     """What a program prints, line by line; it is not waited for without end."""
@@ -135,3 +160,8 @@ def test_an_open_store_in_a_forked_child(url: str, backend: str) -> None:
 def test_a_signal_handler_that_forks(url: str) -> None:
     """It interrupts whatever this thread does, and neither hangs nor lets a child keep a claim."""
     assert run(_FORKING_HANDLER, url) == ["worked"]
+
+
+def test_a_signal_handler_that_forks_in_the_middle(tmp_path: Path) -> None:
+    """The thread that takes a lock is the one that forks: it does not wait for itself."""
+    assert run(_FORKING_IN_THE_MIDDLE, str(tmp_path / "lock")) == ["worked"]

@@ -148,7 +148,7 @@ PLANTS = (
         7,
         "a signal handler that forks hangs the program",
         (Edit("store/locks/ofd", "_guard = threading.RLock()", "_guard = threading.Lock()"),),
-        ("tests/store/test_loops.py::test_a_signal_handler_that_forks[files]",),
+        ("tests/store/test_loops.py::test_a_signal_handler_that_forks_in_the_middle",),
     ),
     Plant(
         "one queue for all event loops",
