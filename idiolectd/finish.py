@@ -1,13 +1,27 @@
 """Running a piece of work to its end, whatever happens to the task that asked for it.
 
 A write that stops half-way would free the write lock under a thread that still writes, or leave a
-connection inside a transaction. A shielded cancel scope is enough for anyio's and trio's own
-cancellation; `asyncio.Task.cancel` (and so `asyncio.timeout`, `wait_for`) goes through it. So under
-asyncio the work is a task of its own, and whoever is cancelled waits for it first.
+connection inside a transaction; a refresh that stops half-way throws the new tokens away. A shielded
+cancel scope is enough for anyio's and trio's own cancellation, and for nothing else. So the work is a
+task of its own, and whoever is interrupted meanwhile waits for it, and goes on being interrupted then:
+
+* asyncio: `asyncio.Task.cancel` (and so `asyncio.timeout`, `wait_for`) goes through a shield. A second
+  Ctrl-C ends the event loop, and `asyncio.run` then cancels every task that it knows: so it does not
+  know the work's, but waits for the task that waits for it.
+* trio raises `KeyboardInterrupt` in the main task, through any shield: so the work is a system task,
+  which trio spares.
+
+What is not survived: a third Ctrl-C in `asyncio.run`, or one that strikes while the work's own Python
+code is running (some milliseconds of a refresh) and not while it waits; a loop that is closed by hand.
+
+How long that is: the work has a bound of its own. A refresh: two requests (the second if the server
+asks for another nonce) of `idiolectd.http.client.DEADLINE` and a last look each, 62 s, and as long as
+its `Patience` says while its tokens can't be saved, 60 s unless a daemon holds them.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -15,6 +29,9 @@ import anyio.to_thread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+# The system task of trio's that runs the work around us: within it nothing else is needed.
+_apart: ContextVar[object] = ContextVar("idiolectd.finish.apart", default=None)
 
 
 def is_asyncio() -> bool:
@@ -37,16 +54,21 @@ def running_loop() -> object:
 async def finish(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
     """Runs `work(*args)` to its end, then returns or raises what it did.
 
-    It can't be cancelled, so it must have a bound of its own.
+    It can't be cancelled, so it must have a bound of its own. See the module for what can interrupt it.
+
+    Raises:
+        KeyboardInterrupt: trio was interrupted; the work has been done.
     """
-    running = _finish_task(work(*args)) if is_asyncio() else work(*args)
     with anyio.CancelScope(shield=True):
-        return await running
+        if is_asyncio():
+            return await _as_task(work(*args))
+        return await _as_system_task(work, *args)
     raise AssertionError("a scope that nobody cancels swallows nothing")
 
 
-async def _finish_task(work: Coroutine[Any, Any, T]) -> T:
+async def _as_task(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.create_task(work)
+    asyncio.tasks._unregister_task(task)  # noqa: SLF001 -- for whoever manages tasks by himself, say its docs
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -59,6 +81,42 @@ async def _finish_task(work: Coroutine[Any, Any, T]) -> T:
     if not task.cancelled():
         task.exception()
     raise cancelled
+
+
+async def _as_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+    import trio  # only where it runs anyway
+
+    if _apart.get() is trio.lowlevel.current_task():
+        return await work(*args)
+    # Else it could be interrupted between starting the work and waiting for it.
+    return await trio.lowlevel.enable_ki_protection(_wait_for_system_task)(work, *args)
+
+
+async def _wait_for_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+    import outcome  # trio's own companion
+    import trio
+
+    done = trio.Event()
+    result: outcome.Maybe[T] | None = None
+
+    async def run() -> None:
+        nonlocal result
+        _apart.set(trio.lowlevel.current_task())
+        result = await outcome.acapture(work, *args)
+        done.set()
+
+    trio.lowlevel.spawn_system_task(run, context=copy_context())
+    interrupted: KeyboardInterrupt | None = None
+    while not done.is_set():
+        try:
+            await done.wait()
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    if result is None:
+        raise AssertionError("the work is done")
+    return result.unwrap()
 
 
 def in_thread(work: Callable[[*Ts], T], *args: *Ts) -> Awaitable[T]:

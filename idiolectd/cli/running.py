@@ -4,12 +4,13 @@ Without this they would interrupt a refresh between the server's answer and the 
 """
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 import click
-from anyio.abc import TaskStatus
+
+from idiolectd.cli.output import say
 
 T = TypeVar("T")
 
@@ -33,16 +34,22 @@ def _only(error: BaseException) -> BaseException:
 
 
 async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
-    async with anyio.create_task_group() as tg:
-
-        async def listen(*, task_status: TaskStatus[None]) -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                task_status.started()
-                async for _ in signals:
-                    tg.cancel_scope.cancel()
-
-        await tg.start(listen)
-        result = await work()
-        tg.cancel_scope.cancel()
-        return result
+    # Open until all is done: the second signal of somebody who loses patience must not find the handlers
+    # that end the process at once.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tg:
+            running = anyio.CancelScope()
+            tg.start_soon(_interrupt, signals, running)
+            with running:
+                result = await work()
+            tg.cancel_scope.cancel()
+            if not running.cancel_called:
+                return result
     raise click.Abort
+
+
+async def _interrupt(signals: AsyncIterator[signal.Signals], running: anyio.CancelScope) -> None:
+    async for _ in signals:
+        if running.cancel_called:
+            say("what was sent is being finished; that takes two minutes at most")
+        running.cancel()

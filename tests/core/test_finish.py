@@ -1,10 +1,12 @@
 """`finish`: work that nobody can cancel."""
 
 import asyncio
+import signal
 
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 from idiolectd.finish import finish
 
@@ -78,3 +80,53 @@ def test_ctrl_c_in_asyncio_run_waits_for_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert done == ["work"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_ctrl_c_in_trio_waits_for_the_work(fails: bool) -> None:
+    """`KeyboardInterrupt` goes through every shield, and comes after the work all the same; also twice."""
+    done: list[str] = []
+
+    async def inner() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep(0.05)
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep(0.05)
+        await finish(inner)
+        done.append("work")
+        if fails:
+            raise ValueError
+
+    async def main() -> None:
+        await finish(work)
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert done == ["work"]
+
+
+def test_two_ctrl_c_in_asyncio_run_wait_for_the_work() -> None:
+    """The second one ends the event loop, and `asyncio.run` cancels what it finds there: not the work."""
+    done: list[str] = []
+
+    async def inner() -> None:
+        await asyncio.sleep(0.1)
+        done.append("inner")
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        for delay in (0.01, 0.02):
+            loop.call_later(delay, signal.raise_signal, signal.SIGINT)
+        await finish(inner)
+        done.append("work")
+
+    async def main() -> None:
+        await finish(work)
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert done == ["inner", "work"]

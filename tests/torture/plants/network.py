@@ -146,7 +146,7 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                '    http.nonces.take(nonce_key(url, access_token), response.headers.get("dpop-nonce"))\n',
+                '    http.nonces.take(server, response.headers.get("dpop-nonce"))\n',
                 "",
             ),
         ),

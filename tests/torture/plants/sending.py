@@ -77,10 +77,8 @@ PLANTS = (
         (
             Edit(
                 "finish",
-                "    running = _finish_task(work(*args)) if is_asyncio() else work(*args)\n"
-                "    with anyio.CancelScope(shield=True):\n"
-                "        return await running\n",
-                "    return await work(*args)\n",
+                "    with anyio.CancelScope(shield=True):\n        if is_asyncio():\n",
+                "    if True:\n        return await work(*args)\n        if is_asyncio():\n",
             ),
         ),
         ("tests/core/test_finish.py::test_a_cancelled_scope_waits_for_the_work",),
@@ -89,8 +87,47 @@ PLANTS = (
         "native cancellation not shielded",
         2,
         "asyncio's own cancel and time-outs go through the shield",
-        (Edit("finish", "_finish_task(work(*args)) if is_asyncio() else work(*args)", "work(*args)"),),
+        (Edit("finish", "await _as_task(work(*args))", "await work(*args)"),),
         ("tests/core/test_finish.py::test_a_native_cancellation_waits_for_the_work",),
+    ),
+    Plant(
+        "asyncio.run knows the work",
+        2,
+        "a second Ctrl-C throws the new tokens away",
+        (
+            Edit(
+                "finish",
+                "    asyncio.tasks._unregister_task(task)",
+                "    asyncio.tasks._register_task(task)",
+            ),
+        ),
+        ("tests/core/test_finish.py::test_two_ctrl_c_in_asyncio_run_wait_for_the_work",),
+    ),
+    Plant(
+        "KeyboardInterrupt goes through in trio",
+        2,
+        "one Ctrl-C throws the new tokens away",
+        (
+            Edit(
+                "finish",
+                "    if _apart.get() is trio.lowlevel.current_task():\n",
+                "    if trio.lowlevel.current_task() is not None:\n",
+            ),
+        ),
+        ("tests/core/test_finish.py::test_ctrl_c_in_trio_waits_for_the_work",),
+    ),
+    Plant(
+        "second signal ends a command at once",
+        2,
+        "whoever loses patience loses the session",
+        (
+            Edit(
+                "cli/running",
+                "        running.cancel()\n",
+                "        running.cancel()\n        signal.signal(signal.SIGINT, signal.default_int_handler)\n",
+            ),
+        ),
+        ("tests/cli/test_running.py::test_a_signal_waits_for_what_can_not_be_cancelled",),
     ),
     Plant(
         "note not written",
