@@ -1,8 +1,10 @@
 """What a refresh can come to, and the table that judges a server's refusal.
 
 `RefreshOutcome` is closed: whoever matches on it must handle every case, and mypy checks that.
-The table is the only place that knows which words of a server end a session. Its rows were measured
-on the reference PDS; a text that it doesn't know is never final at first sight.
+The table is the only place that knows the words of servers, measured on the reference PDS and read in
+the sources of others. No words end a session at first sight: a refusal consumes nothing that was not
+lost already, and servers say the same of a database that is locked for a moment. When a session is
+given up is decided in `idiolectd.refresh.verdict`.
 """
 
 from collections.abc import Mapping
@@ -40,12 +42,14 @@ class Retry:
         message: for a person.
         retry_after: seconds the server asked for, if it did.
         issuer_wide: the whole server is in trouble, not this session alone.
+        rate_limited: it is well, and wants to be asked less often.
     """
 
     code: str
     message: str
     retry_after: float | None = None
     issuer_wide: bool = False
+    rate_limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,16 @@ RefreshOutcome = Refreshed | Current | Gone | Retry | Ambiguous | Suspended | Re
 
 
 class Verdict(Enum):
-    """What one refusal means for the session."""
+    """What the words of one refusal are worth. None of them ends a session: see `idiolectd.refresh.verdict`."""
 
     NONCE = auto()  # repeat once with the nonce that came along; RFC 9449, section 8
-    RETRY = auto()  # refused before the token was consumed, or by a server in trouble
-    CONFIRM = auto()  # looks final, in words the table doesn't know: believed at the third time
-    SUSPEND = auto()
-    FINAL = auto()
+    RETRY = (
+        auto()
+    )  # for the request's form, proof or time, or by a server in trouble: the token was not judged
+    CLIENT = auto()  # refuses the client or the account, which may be let in again
+    SESSION = auto()  # refuses the session, in whatever words
+    EXPIRED = auto()  # the same, and says that it has come to its end: we may know of that end ourselves
+    REPLAYED = auto()  # the same, and says that the token was used before: our own note may say so too
 
 
 @dataclass(frozen=True)
@@ -112,11 +119,12 @@ class Row:
 
     Attributes:
         verdict: what it means.
-        cause: our fixed name for it.
+        cause: our fixed name for it; ``refused`` where the words are too general to name one.
         error: the error code.
-        text: the description, whole; with ``...`` at its end, how it begins. Whole, because a
-            server may say more behind the same words and mean less: "Invalid refresh token" ends a
-            session, "Invalid refresh token: String must contain exactly 68 character(s)" does not.
+        text: the description, or the code of an answer without one; in upper or lower case. Whole; with
+            ``...`` at an end, more may stand there. Whole, because a server may say more behind the
+            same words and mean less: "Invalid refresh token" speaks of the session, "Invalid refresh
+            token: String must contain exactly 68 character(s)" may not.
     """
 
     verdict: Verdict
@@ -124,74 +132,117 @@ class Row:
     error: str | None = None
     text: str | None = None
 
-    def matches(self, error: str, description: str) -> bool:
+    def matches(self, error: str | None, description: str) -> bool:
         """Whether this row judges such an answer."""
         if self.error is not None and self.error != error:
             return False
-        if self.text is None:
-            return True
-        if self.text.endswith("..."):
-            return description.startswith(self.text[:-3])
-        return description == self.text
+        return self.text is None or _says(description or error or "", self.text)
 
 
-# First match wins. OAuth: error and error_description of RFC 6749, section 5.2.
-_OAUTH = (
+def _says(found: str, wanted: str) -> bool:
+    found, wanted = found.casefold(), wanted.casefold()
+    core = wanted.removeprefix("...").removesuffix("...")
+    match wanted.startswith("..."), wanted.endswith("..."):
+        case True, True:
+            return core in found
+        case False, True:
+            return found.startswith(core)
+        case True, False:
+            return found.endswith(core)
+        case _:
+            return found == core
+
+
+# First match wins. Judged before the token is looked at, by any server and in either protocol; or
+# said by one in trouble, whatever the status.
+_OF_THE_REQUEST = (
     Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),
     Row(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof"),
-    # Refused before the token is consumed, although the code says invalid_grant:
+    *(
+        Row(Verdict.RETRY, "server_trouble", error)
+        for error in (
+            "server_error",  # RFC 6749, section 4.1.2.1
+            "temporarily_unavailable",
+            "slow_down",
+            "RateLimitExceeded",  # https://atproto.com/specs/xrpc
+            "InternalServerError",
+            "UpstreamFailure",
+            "UpstreamTimeout",
+            "NotEnoughResources",
+        )
+    ),
+    Row(Verdict.RETRY, "malformed_request", text="Invalid request payload..."),
+    Row(Verdict.RETRY, "malformed_request", text="Client credentials missing..."),
+    Row(Verdict.RETRY, "malformed_request", text="A request body was provided..."),
+)
+
+# What servers say in other places than the reference's: cocoon puts its text where the code belongs,
+# tranquil its own text beside `invalid_grant`.
+_ELSEWHERE = (
+    Row(Verdict.REPLAYED, "replayed", text="...reuse detected..."),
+    Row(Verdict.EXPIRED, "refused", text="Session expired"),
+    Row(Verdict.EXPIRED, "refused", text="Refresh token expired"),
+    Row(Verdict.SESSION, "refused", text="dpop proof does not match..."),
+    Row(Verdict.RETRY, "invalid_dpop_proof", text="...dpop proof..."),
+    Row(Verdict.CLIENT, "client_refused", text="...client metadata..."),
+    Row(Verdict.CLIENT, "client_refused", text="...assertion..."),
+    Row(Verdict.CLIENT, "account_taken_down", "AccountTakedown"),
+)
+
+# OAuth: error and error_description of RFC 6749, section 5.2, as measured on the reference server.
+_OAUTH = (
+    *_OF_THE_REQUEST,
     Row(Verdict.RETRY, "assertion_reused", "invalid_grant", "private_key_jwt jti reused"),
-    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Invalid request payload..."),
-    Row(Verdict.RETRY, "malformed_request", "invalid_grant", "Client credentials missing..."),
-    # After it: the session is dead, whatever was wrong.
-    Row(Verdict.FINAL, "replayed", "invalid_grant", "Refresh token replayed"),
-    Row(Verdict.FINAL, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"),
-    Row(Verdict.FINAL, "wrong_client", "invalid_grant", "Token was not issued to this client"),
+    Row(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed"),
+    Row(Verdict.SESSION, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"),
+    Row(Verdict.SESSION, "wrong_client", "invalid_grant", "Token was not issued to this client"),
     Row(
-        Verdict.FINAL,
+        Verdict.SESSION,
         "wrong_client_key",
         "invalid_grant",
         "The session was initiated with a different key...",
     ),
-    Row(Verdict.FINAL, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
-    Row(Verdict.FINAL, "session_expired", "invalid_grant", "Session expired"),
-    Row(Verdict.FINAL, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
-    Row(Verdict.CONFIRM, "refused", "invalid_grant"),
-    # invalid_client_metadata is not among them: the server could not fetch the client's document.
-    Row(Verdict.SUSPEND, "client_refused", "invalid_client"),
-    Row(Verdict.SUSPEND, "client_refused", "unauthorized_client"),
-    Row(Verdict.SUSPEND, "client_refused", "unsupported_grant_type"),
-    Row(Verdict.SUSPEND, "scope_refused", "invalid_scope"),
-    Row(Verdict.RETRY, "refused"),
+    Row(Verdict.EXPIRED, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
+    Row(Verdict.EXPIRED, "session_expired", "invalid_grant", "Session expired"),
+    # Also said of a database that is locked for a moment.
+    Row(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
+    # Also said while the server can't fetch the client's document (rsky, tranquil, cirrus).
+    Row(Verdict.CLIENT, "client_refused", "invalid_client"),
+    Row(Verdict.CLIENT, "client_refused", "invalid_client_metadata"),
+    Row(Verdict.CLIENT, "client_refused", "unauthorized_client"),
+    Row(Verdict.CLIENT, "client_refused", "unsupported_grant_type"),
+    Row(Verdict.CLIENT, "scope_refused", "invalid_scope"),
+    *_ELSEWHERE,
+    Row(Verdict.SESSION, "refused"),
 )
 
 # Legacy: error and message of an XRPC answer (https://atproto.com/specs/xrpc#error-responses).
 _LEGACY = (
-    Row(Verdict.FINAL, "refresh_token_expired", "ExpiredToken", "Token has expired"),
-    Row(Verdict.FINAL, "revoked", "ExpiredToken", "Token has been revoked"),
-    Row(Verdict.FINAL, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
-    # The code stands for malformed requests too; of a lost account only the text speaks.
-    Row(Verdict.FINAL, "account_deleted", "InvalidRequest", "Could not find user info for account..."),
-    Row(Verdict.SUSPEND, "account_taken_down", "AccountTakedown"),
-    Row(Verdict.CONFIRM, "refused", "InvalidToken"),
-    Row(Verdict.CONFIRM, "refused", "ExpiredToken"),
-    Row(Verdict.RETRY, "refused"),
+    *_OF_THE_REQUEST,
+    Row(Verdict.RETRY, "malformed_request", "AuthMissing"),
+    Row(Verdict.EXPIRED, "refresh_token_expired", "ExpiredToken", "Token has expired"),
+    Row(Verdict.SESSION, "revoked", "ExpiredToken", "Token has been revoked"),
+    Row(Verdict.EXPIRED, "refused", "ExpiredToken"),
+    Row(Verdict.SESSION, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
+    Row(Verdict.SESSION, "account_deleted", "InvalidRequest", "Could not find user info for account..."),
+    *_ELSEWHERE,
+    Row(Verdict.SESSION, "refused"),
 )
 
 _TABLES: Mapping[Kind, tuple[Row, ...]] = {"dpop": _OAUTH, "bearer": _LEGACY}
 
-# How often in a row CONFIRM must be heard. A refusal consumes nothing that was not lost already.
-CONFIRMATIONS = 3
+# What refuses a client or an account, and not the session.
+CLIENT_CAUSES = frozenset(
+    row.cause for table in _TABLES.values() for row in table if row.verdict is Verdict.CLIENT
+)
 
 
 def judge(kind: Kind, error: str | None, description: str) -> Row:
-    """The row that applies to a 4xx refusal which was parsed as a protocol error.
+    """The row that applies to a refusal which an application wrote.
 
     Args:
         kind: which protocol answered.
-        error: the error code, None if the body was not a protocol error: then never final.
+        error: the error code; None: there was none beside the text.
         description: the human-readable text beside it.
     """
-    if error is None:
-        return Row(Verdict.RETRY, "unreadable_refusal")
     return next(row for row in _TABLES[kind] if row.matches(error, description))

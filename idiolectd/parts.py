@@ -124,7 +124,8 @@ def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
 
 
 def _planner(config: Config) -> Planner:
-    policy = Policy(window=config.refresh.window, settle=config.refresh.settle)
+    refresh = config.refresh
+    policy = Policy(window=refresh.window, settle=refresh.settle, confirm=refresh.confirm)
     return Planner(policy, session_life=config.oauth.session_life_of, luck=random.random)
 
 

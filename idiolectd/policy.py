@@ -17,6 +17,16 @@ _LAST_MINUTE = 60.0
 # The longest pause between two attempts while the server may still honour the token.
 _MAX_BACKOFF = 300.0
 
+# The shortest between two refusals, but at the very end of a token: it is the same question again.
+_SHORTEST_BACKOFF = 5.0
+
+# How often a refusal must be heard. It consumes nothing that was not lost already.
+CONFIRMATIONS = 3
+
+# A client or an account that is refused for so long needs a person; before, the server may be unable
+# to fetch the client's document, or be restarting with another configuration.
+CLIENT_PATIENCE = 900.0
+
 # Past its end by our own clock, or refused by somebody who can't end it: look rarely, keep looking.
 SLOW_RETRY = 3600.0
 
@@ -42,10 +52,14 @@ class Policy:
     Attributes:
         window: the shares of a token's life between which it is refreshed.
         settle: how long a request without an answer may still be served, in seconds.
+        confirm: for how long a server must refuse a session before it is believed, in seconds. Longer
+            than a fault that passes: a database that is locked, a restart. 0: the first time, which
+            only tests should want.
     """
 
     window: tuple[float, float] = WINDOW
     settle: float = 30.0
+    confirm: float = 120.0
 
 
 def draw(token_hash: str) -> float:
@@ -84,6 +98,54 @@ def retry_delay(*, attempts: int, left: float, luck: float, retry_after: float |
     if left > 0:
         cap = min(cap, left / 4)
     return max(1.0, retry_after or 0.0, luck * cap)
+
+
+def is_confirmed(policy: Policy, *, refusals: int, since: float | None, now: float) -> bool:
+    """Whether a refusal was heard often enough, and over a time that outlasts a passing fault.
+
+    Args:
+        policy: has the time.
+        refusals: in a row, the present one included.
+        since: when the first of them was heard; None: this is the first.
+        now: seconds since the epoch.
+    """
+    if policy.confirm == 0:
+        return True
+    return refusals >= CONFIRMATIONS and since is not None and now - since >= policy.confirm
+
+
+def refusal_delay(
+    policy: Policy, *, age: float, left: float, luck: float, retry_after: float | None = None
+) -> float:
+    """How long to wait before a refused session is tried again.
+
+    Spread over the life that is left of the access token, closer near its end, at most five minutes
+    apart at first; after its end so that the time for a confirmation is soon full. What is refused for
+    long is tried ever more rarely.
+
+    Args:
+        policy: has the time for a confirmation.
+        age: since the first refusal of the row.
+        left: what is left of the access token; not positive: it has ended.
+        luck: uniform in [0, 1).
+        retry_after: what the server asked for.
+    """
+    longest = max(_MAX_BACKOFF if left > 0 else policy.confirm / 2, age / 4)
+    shortest = _SHORTEST_BACKOFF
+    if left > 0:
+        longest, shortest = min(longest, left / 3), min(shortest, left / 2)
+    delay = max(shortest, min(SLOW_RETRY, longest) * (0.75 + luck / 4))
+    return max(1.0, retry_after or 0.0, delay)
+
+
+def slow_delay(*, pause: float, left: float) -> float:
+    """How long to wait for somebody to mend what is wrong: never beyond the end of a living token.
+
+    Args:
+        pause: at most, and after the token's end.
+        left: what is left of it.
+    """
+    return max(1.0, min(pause, left / 4)) if left > 0 else pause
 
 
 def is_ending(*, expires_at: float, deadline: float | None) -> bool:

@@ -12,9 +12,9 @@ import anyio.lowlevel
 
 from idiolectd.clock import rfc3339
 from idiolectd.events import Event
-from idiolectd.outcome import ReloginRequired, Retry, Suspended
+from idiolectd.outcome import Retry, Suspended, Verdict
 from idiolectd.policy import Policy
-from idiolectd.ports import Answer, Arrived, Prepared, Probe, Taken
+from idiolectd.ports import Answer, Arrived, Prepared, Probe, Refused, Taken
 from idiolectd.refresh import Planner
 from idiolectd.session import Kind, OAuthSession, Tokens
 
@@ -61,8 +61,12 @@ class Recorder:
         return [event for event in self.events if event.name == name]
 
 
-def planner(*, luck: float = 0.5, session_life: float = 1e9, settle: float = 30.0) -> Planner:
-    return Planner(Policy(settle=settle), session_life=lambda _session: session_life, luck=lambda: luck)
+def planner(
+    *, luck: float = 0.5, session_life: float = 1e9, settle: float = 30.0, confirm: float = 120.0
+) -> Planner:
+    return Planner(
+        Policy(settle=settle, confirm=confirm), session_life=lambda _session: session_life, luck=lambda: luck
+    )
 
 
 @dataclass
@@ -80,13 +84,13 @@ class FakeServer:
     clock: Callable[[], float]
     life: float = 3600.0
     kind: Kind = "dpop"
+    has_grace: bool = False
     issuer: str = "https://issuer.example"
     sent: list[str] = field(default_factory=list)
     sent_at: list[float] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
-    probes: int = 0
-    asked_whose: list[str] = field(default_factory=list)
+    probed: list[str] = field(default_factory=list)
     probe_answer: Probe = field(default_factory=lambda: Probe(Taken.UNKNOWN))
     before: Callable[[OAuthSession], Awaitable[Answer | None]] | None = None
     after: Callable[[Answer], Awaitable[Answer]] | None = None
@@ -128,13 +132,13 @@ class FakeServer:
 
     async def probe(self, session: OAuthSession) -> Probe:
         await anyio.lowlevel.checkpoint()
-        self.probes += 1
+        self.probed.append(session.access_jwt)
         return self.probe_answer
 
-    async def whose(self, session: OAuthSession) -> Probe:
-        await anyio.lowlevel.checkpoint()
-        self.asked_whose.append(session.access_jwt)
-        return self.probe_answer
+    @property
+    def probes(self) -> int:
+        """How often it was asked about an access token."""
+        return len(self.probed)
 
     async def revoke(self, session: OAuthSession) -> None:
         await anyio.lowlevel.checkpoint()
@@ -147,7 +151,7 @@ class FakeServer:
         if not self.is_current(session):
             self.replays.append(session.refresh_jwt)
             self._current.pop(session.did, None)
-            return ReloginRequired("replayed", "invalid_grant", "Refresh token replayed")
+            return Refused(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed")
         return Arrived(self._tokens(session.did))
 
     def _tokens(self, did: str) -> Tokens:

@@ -3,7 +3,7 @@
 from idiolectd.auth.exchange import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
 from idiolectd.session import OAuthSession
-from idiolectd.state import State, adopt
+from idiolectd.state import RefreshState, State, adopt
 from idiolectd.store import Reading, is_daemon_running
 
 
@@ -17,28 +17,38 @@ def explained(why: Explain, reading: Reading | None, *, place: str, now: float) 
         now: seconds since the epoch.
     """
     session = why.session
-    state, action = _state_and_action(session, reading, now)
+    known = _known(session, reading, now)
+    state, action = (None, None) if known is None else _state_and_action(session.did, known)
     if why.tokens > 1:
         found = f"refused {why.tokens} access tokens of {session.did} in a row, each the newest in {place}"
     else:
         waited = f" within {why.waited:g} s" if why.waited else ""
         found = f"refused the access token of {session.did}, and {place} has brought no newer one{waited}"
-    advice = f"The session is {state}; type: {action}" if action else _about_daemon(session.did, reading)
+    if action:
+        advice = f"The session is {state}; type: {action}"
+    elif known is not None and known.refusals and known.last_error is not None:
+        advice = (
+            f"Its server refuses to refresh it ({known.last_error.message}) and is asked again; how it"
+            f" goes: idiolectd status {session.did}"
+        )
+    else:
+        advice = _about_daemon(session.did, reading)
     return TokenRefused(session.did, f"{session.pds_url} {found}. {advice}", state=state, action=action)
 
 
-def _state_and_action(
-    session: OAuthSession, reading: Reading | None, now: float
-) -> tuple[str | None, str | None]:
+def _known(session: OAuthSession, reading: Reading | None, now: float) -> RefreshState | None:
+    if reading is None:
+        return None
+    try:
+        return adopt(session, reading.state(session.did, now), now).state
+    except IdiolectError:  # a reader of the records need not be one of the state
+        return None
+
+
+def _state_and_action(did: str, known: RefreshState) -> tuple[str, str | None]:
     from idiolectd.refresh import report  # rare, and a client pays for it only then
 
-    if reading is None:
-        return None, None
-    try:
-        known = adopt(session, reading.state(session.did, now), now).state
-    except IdiolectError:  # a reader of the records need not be one of the state
-        return None, None
-    return known.state.value, report.action(session.did, State(known.state), known.cause)
+    return known.state.value, report.action(did, State(known.state), known.cause)
 
 
 def _about_daemon(did: str, reading: Reading | None) -> str:

@@ -27,8 +27,7 @@ from idiolectd.auth.refusals import STATUSES, Refusal, error_in, refusal_of
 from idiolectd.auth.servers import Servers
 from idiolectd.clock import Clock
 from idiolectd.errors import BodyUsedUp, LockBusy, NotSent, RecordError, RefreshFailed
-from idiolectd.http import origin
-from idiolectd.oauth.refresher import GET_SESSION
+from idiolectd.http import GET_SESSION, origin
 from idiolectd.oauth.repeats import Repeats
 from idiolectd.policy import is_needed
 from idiolectd.session import OAuthSession

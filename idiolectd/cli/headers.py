@@ -132,8 +132,8 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
         CommandFailed: the PDS refuses the token.
         TransportError: it did not answer.
     """
+    from idiolectd.http import GET_SESSION
     from idiolectd.oauth import DpopKey, dpop
-    from idiolectd.oauth.refresher import GET_SESSION
 
     url = session.pds_url.rstrip("/") + GET_SESSION
     token = session.access_jwt
@@ -153,11 +153,17 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
 
 async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandFailed:
     entry = await parts.store.read(session.did)
-    state = adopt(session, entry.state, parts.clock.now()).state.state
-    if state is State.RELOGIN_REQUIRED:
+    state = adopt(session, entry.state, parts.clock.now()).state
+    if state.state is State.RELOGIN_REQUIRED:
         return CommandFailed(
             ExitCode.LOGIN_REQUIRED,
             f"the session of {session.did} has ended; run: idiolectd login {session.did}",
+        )
+    if state.refusals and state.last_error is not None:
+        return CommandFailed(
+            ExitCode.TRY_LATER,
+            f"{session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
+            f" refresh it ({state.last_error.message}); it is asked again: idiolectd status {session.did}",
         )
     return CommandFailed(
         ExitCode.TRY_LATER,

@@ -60,6 +60,10 @@ class Line:
             ("idiolectd refresh alice.example", "if it is due"),
             ("idiolectd refresh --force alice.example", "now"),
             ("idiolectd refresh --all --json", "what is due, for a program"),
+            (
+                "idiolectd refresh --revive alice.example",
+                "a dead session, once: its server may have been wrong",
+            ),
         ),
     },
 )
@@ -67,10 +71,20 @@ class Line:
 @click.option("--did", "dids", multiple=True, metavar="DID", help="The same as ACCOUNT; may be repeated.")
 @click.option("--all", "everybody", is_flag=True, help="All sessions of the store.")
 @click.option("--force", is_flag=True, help="Even if it is not due. A dead session stays dead.")
+@click.option(
+    "--revive",
+    is_flag=True,
+    help="Try a dead session once more. If its server takes it, it lives; else it stays dead.",
+)
 @common
 @click.pass_obj
 def refresh_command(
-    options: Options, accounts: tuple[str, ...], dids: tuple[str, ...], everybody: bool, force: bool
+    options: Options,
+    accounts: tuple[str, ...],
+    dids: tuple[str, ...],
+    everybody: bool,
+    force: bool,
+    revive: bool,
 ) -> int:
     """Refresh sessions now, if they are due.
 
@@ -81,13 +95,18 @@ def refresh_command(
     named = [*accounts, *dids]
     if everybody == bool(named):
         raise CommandFailed(ExitCode.USAGE, "name accounts, or --all; not both and not neither")
+    if revive and everybody:
+        raise CommandFailed(ExitCode.USAGE, "--revive is for sessions that are named, not for --all")
     config = options.load_as_owner()
     require_store(config)
-    lines = run_async(partial(_refresh, config, named, force=force, json=options.json))
+    work = partial(_refresh, config, named, force=force, revive=revive, json=options.json)
+    lines = run_async(work)
     return worst(code for _, code in lines)
 
 
-async def refresh_one(parts: "Parts", did: str, *, force: bool) -> tuple[Line, ExitCode]:
+async def refresh_one(
+    parts: "Parts", did: str, *, force: bool, revive: bool = False
+) -> tuple[Line, ExitCode]:
     """Refreshes one session and says what came of it; never raises what belongs to this session."""
 
     async def work() -> tuple[Line, ExitCode]:
@@ -95,7 +114,7 @@ async def refresh_one(parts: "Parts", did: str, *, force: bool) -> tuple[Line, E
             unusable = await _unusable_key(parts, did)
             if unusable is not None:
                 return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
-            attempt = await parts.engine.refresh(did, force=force, patience=_PATIENCE)
+            attempt = await parts.engine.refresh(did, force=force, revive=revive, patience=_PATIENCE)
         except IdiolectError as error:
             code = code_of(error)
             result = "try_later" if code is ExitCode.TRY_LATER else "failed"
@@ -142,7 +161,7 @@ def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
 
 
 async def _refresh(
-    config: Config, named: list[str], *, force: bool, json: bool
+    config: Config, named: list[str], *, force: bool, revive: bool, json: bool
 ) -> list[tuple[Line, ExitCode]]:
     from idiolectd.parts import open_parts
 
@@ -156,7 +175,7 @@ async def _refresh(
 
         async def work() -> None:
             for did in waiting:
-                done[did] = await refresh_one(parts, did, force=force)
+                done[did] = await refresh_one(parts, did, force=force, revive=revive)
                 if not json:
                     put(_text(done[did][0]))
 

@@ -61,6 +61,7 @@ class Row:
     next_attempt_at: str | None
     last_success_at: str | None
     attempts: int
+    refused_since: str | None
     last_error: ErrorRow | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         next_attempt_at=shown(next_at),
         last_success_at=shown(state.last_success_at),
         attempts=state.attempts,
+        refused_since=shown(state.refused_since),
         last_error=None
         if error is None
         else ErrorRow(code=error.code, message=error.message, at=shown(error.at)),
@@ -141,6 +143,7 @@ def unreadable_row(error: RecordError) -> Row:
         next_attempt_at=None,
         last_success_at=None,
         attempts=0,
+        refused_since=None,
         last_error=ErrorRow(code="unreadable", message=str(error), at=None),
     )
 

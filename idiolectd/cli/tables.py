@@ -50,6 +50,8 @@ def print_status(rows: Sequence[Row], now: float) -> None:
 
 def _status_line(row: Row, now: float) -> list[str | Text]:
     state = f"{row.state.value} ({row.cause})" if row.cause else row.state.value
+    if row.refused_since is not None:
+        state += f", refused since {_when(row.refused_since, now)}"
     if row.ending:
         state += ", ending"
     style = "yellow" if row.ending and row.state in (State.FRESH, State.DUE) else _STYLES[row.state]

@@ -116,6 +116,14 @@ class RefreshConfig:
         " again. Below half a second a lost answer is mistaken for an unsent request.",
         example='"30s"',
     )
+    confirm: float = _key(
+        kinds.duration(0, 86_400),
+        120.0,
+        "For how long a server must refuse a session, at least three times, before it is given up. A"
+        " server also refuses while its database is locked or it restarts: below a minute that ends"
+        " sessions. 0 believes the first refusal, as only tests should.",
+        example='"2m"',
+    )
     concurrency: int = _key(
         kinds.integer(1, 1000),
         8,

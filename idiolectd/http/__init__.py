@@ -11,11 +11,20 @@ from idiolectd.http.challenges import Challenge, parse_challenges
 from idiolectd.http.client import HttpClient
 from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.lanes import LaneTransport
-from idiolectd.http.refusals import Refusal, judge_failure, judge_refusal, safe_text
+from idiolectd.http.refusals import (
+    GET_SESSION,
+    Refusal,
+    challenge_error,
+    judge_failure,
+    judge_probe,
+    judge_refusal,
+    safe_text,
+)
 from idiolectd.http.response import CutOff, Response, retry_after, text_member
 from idiolectd.http.trust import tls_context
 
 __all__ = [
+    "GET_SESSION",
     "Challenge",
     "CutOff",
     "HttpClient",
@@ -23,9 +32,11 @@ __all__ = [
     "NetworkPolicy",
     "Refusal",
     "Response",
+    "challenge_error",
     "check_address",
     "check_url",
     "judge_failure",
+    "judge_probe",
     "judge_refusal",
     "origin",
     "parse_challenges",

@@ -1,7 +1,7 @@
 """From an HTTP answer that is not tokens to what it means for a session: both protocols' one place.
 
 The words of a protocol error are judged by the table in `idiolectd.outcome`; here is what HTTP adds:
-status classes, rate limits, and answers that no protocol wrote.
+status classes, rate limits, and answers that no application wrote.
 """
 
 import re
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.foreign import without
-from idiolectd.http.response import Response, retry_after
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended, Verdict, judge
-from idiolectd.ports import Doubtful
+from idiolectd.http.challenges import parse_challenges
+from idiolectd.http.response import Response, retry_after, text_member
+from idiolectd.outcome import Ambiguous, Retry, Verdict, judge
+from idiolectd.ports import Probe, Refused, Taken
 from idiolectd.session import Kind
 
 _MAX_TEXT = 200
@@ -31,41 +32,90 @@ _JWT = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*", re.ASCII)
 # consumed then.
 _SERVER_ITSELF = (500, 503)
 
-Refused = Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
+# The statuses that can speak of a token (RFC 6749, section 5.2; XRPC). 404, 405, 408, 413, ... speak of
+# the request or of the place. Edges have pages and JSON of their own for the second group, so only a
+# protocol's error code counts there.
+_OF_A_TOKEN = (400, 401)
+_OF_A_TOKEN_BY_CODE = (403, 409, 410, 422)
+
+# What tells whether a PDS takes an access token, at little cost and for any scope.
+GET_SESSION = "/xrpc/com.atproto.server.getSession"
+
+# A PDS's words for an access token that has ended or was never one.
+_TOKEN_IS_OVER = {(401, "invalid_token")} | {
+    (status, error) for status in (400, 401) for error in ("ExpiredToken", "InvalidToken")
+}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A protocol's error as it was found in an answer; `error` None: there was none.
+    """An error as it was found in an answer.
 
     Attributes:
-        error: the error code.
+        error: the error code; None: there was none.
         text: the description beside it.
+        is_spoken: an application wrote it, and no edge or captive portal: JSON, or a 401 in plain text.
     """
 
     error: str | None
     text: str
+    is_spoken: bool
 
     @classmethod
-    def found(cls, response: Response, text_field: str) -> "Refusal":
-        """Reads ``{"error": …, TEXT_FIELD: …}``, the shape that OAuth and XRPC share."""
-        body = response.json_object() or {}
-        error, text = body.get("error"), body.get(text_field)
+    def found(cls, response: Response) -> "Refusal":
+        """Reads ``{"error": …}``, the shape that OAuth and XRPC share, with either one's description.
+
+        Else the error of a `WWW-Authenticate` challenge (RFC 6750, section 3), and a 401 in plain text.
+        """
+        challenged = challenge_error(response)
+        body = response.json_object()
+        if body is None:
+            text = _plain_text(response) if response.status == 401 else ""
+            return cls(challenged, text, bool(challenged or text))
+        error = body.get("error")
+        texts = (body.get("error_description"), body.get("message"))
+        is_odd = "error" in body and not isinstance(error, str)
         return cls(
-            error[:_MOST_READ] if isinstance(error, str) and error else None,
-            text[:_MOST_READ] if isinstance(text, str) else "",
+            error[:_MOST_READ] if isinstance(error, str) and error.strip() else challenged,
+            next((text[:_MOST_READ] for text in texts if isinstance(text, str)), ""),
+            bool(body) and not is_odd,
         )
+
+    def speaks_of_a_token(self, status: int) -> bool:
+        """Whether it can be about the token that was sent."""
+        if status in _OF_A_TOKEN:
+            return self.is_spoken
+        # Some servers report an error with a status that says success.
+        return self.error is not None and (status in _OF_A_TOKEN_BY_CODE or 200 <= status < 300)
+
+
+def challenge_error(response: Response) -> str | None:
+    """The error code of a `WWW-Authenticate` challenge (RFC 6750, section 3), if there is one.
+
+    A PDS names each scheme that it takes; the DPoP one speaks of proofs, so it goes first.
+    """
+    challenges = parse_challenges(response.headers.get("www-authenticate", ""))
+    challenges.sort(key=lambda challenge: challenge.scheme != "dpop")
+    return next((error for one in challenges if (error := one.parameters.get("error"))), None)
+
+
+def _plain_text(response: Response) -> str:
+    """A body that says to be plain text; empty: it is anything else."""
+    if not response.headers.get("content-type", "").lower().startswith("text/plain"):
+        return ""
+    text = response.body.decode(errors="replace").strip()
+    return "" if text.startswith("<") else text
 
 
 def judge_refusal(
     kind: Kind, response: Response, refusal: Refusal, *, now: float, secrets: Collection[str]
-) -> Refused:
+) -> Refused | Retry | Ambiguous:
     """What an answer other than tokens means for the session.
 
     Args:
         kind: which protocol was spoken.
-        response: the answer; its status is not 2xx.
-        refusal: the protocol's error in it.
+        response: the answer.
+        refusal: the error in it.
         now: our clock, for `Retry-After`.
         secrets: what was sent and must not be repeated in a message.
     """
@@ -78,19 +128,40 @@ def judge_refusal(
             return Retry(code, message, pause, issuer_wide=True)
         return Ambiguous(code, message)
     if status == 429:
-        return Retry(code, message, pause, issuer_wide=True)
-    if status < 400:
+        return Retry(code, message, pause, issuer_wide=True, rate_limited=True)
+    if 300 <= status < 400 or status < 200:
         return Retry(code, f"{message}: a redirect or a status without meaning here; not followed")
+    if not refusal.speaks_of_a_token(status):
+        return Retry(code, message, pause)
     row = judge(kind, refusal.error, refusal.text)
     match row.verdict:
         case Verdict.NONCE | Verdict.RETRY:
             return Retry(code, message, pause)
-        case Verdict.CONFIRM:
-            return Doubtful(row.cause, code, message)
-        case Verdict.SUSPEND:
-            return Suspended(row.cause, code, message)
-        case Verdict.FINAL:
-            return ReloginRequired(row.cause, code, message)
+        case _:
+            return Refused(row.verdict, row.cause, code, message, pause)
+
+
+def judge_probe(response: Response, did: str) -> Probe:
+    """What a PDS's answer to `GET_SESSION` says of the access token that went along.
+
+    Only words about the token are a no: a takedown, a page, a proof that was refused are none. Servers
+    have several: the specification's, XRPC's, and (millipds) a bare 401 in plain text.
+
+    Args:
+        response: the answer.
+        did: whose token it was.
+    """
+    taken, owner = Taken.UNKNOWN, None
+    if response.status == 200:
+        owner = text_member(response.json_object() or {}, "did")
+        taken = Taken.YES if owner == did else Taken.UNKNOWN
+    else:
+        refusal = Refusal.found(response)
+        error = challenge_error(response) or refusal.error
+        is_plain = error is None and refusal.is_spoken and response.json_object() is None
+        if (response.status, error) in _TOKEN_IS_OVER or is_plain:
+            taken = Taken.NO
+    return Probe(taken, response.date, owner)
 
 
 def judge_failure(error: NotSent | Unclear) -> Retry | Ambiguous:

@@ -284,7 +284,7 @@ def _is_did(text: str) -> bool:
 
 
 def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] = ()) -> LoginError:
-    refusal = Refusal.found(response, "error_description")
+    refusal = Refusal.found(response)
     code = safe_text(refusal.error or "", sent)[:64] or f"http_{response.status}"
     text = safe_text(refusal.text, sent)
     return LoginError(

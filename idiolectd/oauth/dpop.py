@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from idiolectd.errors import SessionError
-from idiolectd.http import CutOff, HttpClient, Refusal, Response, origin, parse_challenges
+from idiolectd.http import CutOff, HttpClient, Refusal, Response, challenge_error, origin
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.oauth.repeats import Repeats
@@ -140,8 +140,4 @@ def error_of(response: Response) -> str | None:
     """The error code of a refusal: a PDS puts it into `WWW-Authenticate`, everybody into the body."""
     if not 400 <= response.status < 500:
         return None
-    challenges = parse_challenges(response.headers.get("www-authenticate", ""))
-    # A PDS names each scheme that it takes; the DPoP one speaks of proofs.
-    challenges.sort(key=lambda challenge: challenge.scheme != "dpop")
-    found = (error for one in challenges if (error := one.parameters.get("error")))
-    return next(found, None) or Refusal.found(response, "message").error
+    return challenge_error(response) or Refusal.found(response).error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from idiolectd.clock import Clock
 from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
-from idiolectd.http import HttpClient, Response, origin, text_member
+from idiolectd.http import GET_SESSION, HttpClient, Response, judge_probe, origin
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
 from idiolectd.oauth.client_auth import (
@@ -25,12 +25,9 @@ from idiolectd.oauth.client_auth import (
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
-from idiolectd.outcome import ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
+from idiolectd.outcome import Retry, Suspended
+from idiolectd.ports import Answer, Arrived, NotRevoked, Prepared, Probe, Taken, is_about_session
 from idiolectd.session import Kind, OAuthSession
-
-# What tells whether a PDS takes an access token, at little cost and for any scope.
-GET_SESSION = "/xrpc/com.atproto.server.getSession"
 
 # A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
 _REVOCATIONS = 2
@@ -66,6 +63,7 @@ class OAuthRefresher:
     """
 
     kind: Kind = "dpop"
+    has_grace = False
 
     def __init__(
         self,
@@ -179,17 +177,7 @@ class OAuthRefresher:
             response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
         except (NotSent, Unclear):
             return Probe(Taken.UNKNOWN)
-        taken, did = Taken.UNKNOWN, None
-        if response.status == 200:
-            did = text_member(response.json_object() or {}, "did")
-            taken = Taken.YES if did == session.did else Taken.UNKNOWN
-        elif response.status == 401 and dpop.error_of(response) == "invalid_token":
-            taken = Taken.NO
-        return Probe(taken, response.date, did)
-
-    async def whose(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whose the access token is. See `SplitRefresher.whose`."""
-        return await self.probe(session)
+        return judge_probe(response, session.did)
 
     # Revoke ----------------------------------------------------------------------------------
 
@@ -215,19 +203,22 @@ class OAuthRefresher:
             except Unclear:
                 pass  # the check tells
             else:
-                if not 200 <= response.status < 300:
+                if not 200 <= response.status < 300 and not self._refuses(session, response):
                     message = f"{request.server.issuer}: the revocation was answered {response.status}"
                     return NotRevoked(message, passing=response.status == 429 or response.status >= 500)
             answer = await self._refresh(session, request)
-            match answer:
-                case ReloginRequired() | Doubtful():
-                    return None
-                case Arrived(tokens=tokens):
-                    session = session.with_tokens(tokens)
-                case _:
-                    return NotRevoked(f"whether it was revoked is not known: {answer.message}", passing=True)
+            if is_about_session(answer):
+                return None
+            if not isinstance(answer, Arrived):
+                return NotRevoked(f"whether it was revoked is not known: {answer.message}", passing=True)
+            session = session.with_tokens(answer.tokens)
         message = f"{request.server.issuer} still takes the refresh token after revoking it"
         return NotRevoked(message, passing=False)
+
+    def _refuses(self, session: OAuthSession, response: Response) -> bool:
+        """Whether a server calls the token of a revocation none of its own: the check tells, then."""
+        now = self._clock.now()
+        return is_about_session(read_answer(response, session, sent_at=now, now=now))
 
     async def _revoke_at(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
         """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""

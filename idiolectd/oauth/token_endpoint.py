@@ -106,14 +106,14 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         sent_at: when the request left, by our clock: the new tokens are at most that old.
         now: our clock.
     """
-    if not response.is_success:
-        refusal = Refusal.found(response, "error_description")
-        secrets = (session.access_jwt, session.refresh_jwt)
-        return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
-    found = TokenAnswer.found(response)
-    if found is None:
+    found = TokenAnswer.found(response) if response.is_success else None
+    if found is not None:
+        return _arrived(found, session, sent_at)
+    refusal = Refusal.found(response)
+    if response.is_success and refusal.error is None:
         return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
-    return _arrived(found, session, sent_at)
+    secrets = (session.access_jwt, session.refresh_jwt)
+    return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
 
 
 def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: float) -> Answer:

@@ -3,13 +3,14 @@
 from idiolectd.ports.refresher import (
     Answer,
     Arrived,
-    Doubtful,
     NotRevoked,
     Prepared,
     Probe,
     Refresher,
+    Refused,
     SplitRefresher,
     Taken,
+    is_about_session,
 )
 from idiolectd.ports.store import (
     FULL_BATCH,
@@ -32,7 +33,6 @@ __all__ = [
     "Answer",
     "Arrived",
     "Committed",
-    "Doubtful",
     "Due",
     "Entry",
     "NotRevoked",
@@ -40,6 +40,7 @@ __all__ = [
     "Prepared",
     "Probe",
     "Refresher",
+    "Refused",
     "SharedStore",
     "Spill",
     "SpillSurvey",
@@ -48,4 +49,5 @@ __all__ = [
     "Survey",
     "Taken",
     "Watch",
+    "is_about_session",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
+from idiolectd.outcome import Ambiguous, Retry, Suspended, Verdict
 from idiolectd.session import Kind, OAuthSession, Tokens
 
 
@@ -38,18 +38,30 @@ class Arrived:
 
 
 @dataclass(frozen=True)
-class Doubtful:
-    """A refusal that looks final in words that the table doesn't know (`Verdict.CONFIRM`).
+class Refused:
+    """The server refuses the session or its client. Once is no verdict: see `idiolectd.refresh.verdict`.
 
-    Attributes: as of `Suspended`.
+    Attributes:
+        verdict: what its words are worth: `CLIENT`, `SESSION`, `EXPIRED` or `REPLAYED`.
+        cause: our fixed name for what it says.
+        code: the protocol's error code, or a short name of ours.
+        message: for a person.
+        retry_after: seconds the server asked for, if it did.
     """
 
+    verdict: Verdict
     cause: str
     code: str
     message: str
+    retry_after: float | None = None
 
 
-Answer = Arrived | Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
+def is_about_session(answer: object) -> bool:
+    """Whether an answer refuses the session itself: for whoever wanted it to end, that is the end."""
+    return isinstance(answer, Refused) and answer.verdict is not Verdict.CLIENT
+
+
+Answer = Arrived | Refused | Retry | Ambiguous
 
 RequestT = TypeVar("RequestT")
 
@@ -58,9 +70,9 @@ class Taken(Enum):
     """Whether a PDS takes an access token."""
 
     YES = auto()
-    NO = auto()  # 401 invalid_token
+    NO = auto()  # it says that the token has ended, or never was
     UNKNOWN = auto()  # anything else is no verdict
-    NOBODY_TO_ASK = auto()  # sending the refresh token again is harmless, or the only way to know
+    NOBODY_TO_ASK = auto()  # sending the refresh token again is the only way to know
 
 
 @dataclass(frozen=True)
@@ -108,9 +120,16 @@ class Prepared(Generic[RequestT]):
 
 
 class SplitRefresher(Protocol[RequestT]):
-    """A refresher in two steps, with the durable note between them."""
+    """A refresher in two steps, with the durable note between them.
+
+    Attributes:
+        kind: of the sessions that it refreshes.
+        has_grace: a used refresh token brings the same next one again for a while, so that an answer
+            that was lost is found again by asking once more.
+    """
 
     kind: Kind
+    has_grace: bool
 
     async def prepare(
         self, session: OAuthSession, *, check_identity: bool = False
@@ -128,11 +147,7 @@ class SplitRefresher(Protocol[RequestT]):
         ...
 
     async def probe(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whether it still takes the access token. Sends no refresh token."""
-        ...
-
-    async def whose(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whose the access token is: `Taken.YES` if it is the session's own account's."""
+        """Asks the PDS whether it still takes the access token, and whose that is. Sends no refresh token."""
         ...
 
     async def revoke(self, session: OAuthSession) -> NotRevoked | None:

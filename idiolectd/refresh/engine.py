@@ -37,7 +37,7 @@ from idiolectd.ports import (
     SharedStore,
     SplitRefresher,
 )
-from idiolectd.refresh import report, unclear
+from idiolectd.refresh import report, unclear, verdict
 from idiolectd.refresh.ledger import Attempt, Ledger, Work
 from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner
@@ -127,13 +127,20 @@ class RefreshEngine:
             return self._ledger.line(work)
 
     async def refresh(
-        self, did: str, *, force: bool = False, needed: bool = False, patience: float = 0.0
+        self,
+        did: str,
+        *,
+        force: bool = False,
+        needed: bool = False,
+        revive: bool = False,
+        patience: float = 0.0,
     ) -> Attempt:
         """Refreshes one session if it is due.
 
         Args:
             did: whose session.
             force: even if it is not due and even if it is suspended; never a dead one.
+            revive: a dead one too, once: somebody believes that its server was wrong.
             needed: a client wants to use the token now: due is what can't be used much longer.
             patience: how many seconds to wait for another process that works on the session.
 
@@ -152,7 +159,7 @@ class RefreshEngine:
                 return Attempt(Gone(), None)
             if entry.session.refresh_token_hash != seen.refresh_token_hash:
                 return self._ledger.attempt(Current(work.session), work)
-            standing = self._standing(work, force=force, needed=needed)
+            standing = self._standing(work, force=force, needed=needed, revive=revive)
             if standing is not None:
                 return self._ledger.attempt(standing, work)
             return await self._work(work)
@@ -208,14 +215,17 @@ class RefreshEngine:
 
     # Deciding --------------------------------------------------------------------------------
 
-    def _standing(self, work: Work, *, force: bool, needed: bool) -> RefreshOutcome | None:
+    def _standing(self, work: Work, *, force: bool, needed: bool, revive: bool) -> RefreshOutcome | None:
         """The outcome that stands without doing anything; None: there is something to do."""
         session, state, now = work.session, work.state, work.started
-        if state.state is State.RELOGIN_REQUIRED:
+        is_dead = state.state is State.RELOGIN_REQUIRED
+        if is_dead and not revive:
             return ReloginRequired(state.cause or "", *_last_words(state))
         if state.paused:
             message = "somebody has paused the session; idiolectd resume gives it back"
             return Suspended(report.PAUSED, report.PAUSED, message)
+        if is_dead:
+            return None
         if state.next_attempt_at is not None and now >= state.next_attempt_at:
             return None
         if state.state is State.AMBIGUOUS:  # the settling time is not a matter of opinion
@@ -239,9 +249,14 @@ class RefreshEngine:
         contradiction = _contradiction(session, state)
         if contradiction is not None:
             return await self._ledger.conclude(work, contradiction)
-        verdict = await unclear.resolve(refresher, session, state, self._ledger.clock)
-        if verdict is not None:
-            return await self._ledger.conclude(work, verdict)
+        if state.state is not State.RELOGIN_REQUIRED:
+            is_open = unclear.is_open(session, state) and not refresher.has_grace
+            if is_open or verdict.decides(self._ledger.planner.policy, state, work.started):
+                probe = await refresher.probe(session)
+                work = replace(work, taken=probe.taken)
+                found = unclear.resolved(probe, session, self._ledger.clock.now()) if is_open else None
+                if found is not None:
+                    return await self._ledger.conclude(work, found)
         checked_at = state.identity_checked_at or state.token_seen_at or work.started
         refused = state.refusals > 0 or state.state is State.SUSPENDED
         prepared = await refresher.prepare(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from idiolectd.clock import Clock
 from idiolectd.events import EventSink
 from idiolectd.outcome import (
-    CONFIRMATIONS,
     Ambiguous,
     Current,
     Gone,
@@ -14,8 +13,8 @@ from idiolectd.outcome import (
     Retry,
     Suspended,
 )
-from idiolectd.ports import Committed, Doubtful, Due, SharedStore
-from idiolectd.refresh import report
+from idiolectd.ports import Committed, Due, Refused, SharedStore, Taken
+from idiolectd.refresh import report, verdict
 from idiolectd.refresh.schedule import Planner, line
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
@@ -23,7 +22,7 @@ from idiolectd.state import RefreshState, State
 # Why tokens are withheld: they are not this session's, or nobody has said yet that they are.
 MISFIT, UNCONFIRMED = "answer_misfit", "answer_unconfirmed"
 
-NoTokens = Doubtful | Retry | Ambiguous | Suspended | ReloginRequired
+NoTokens = Refused | Retry | Ambiguous | Suspended
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,14 @@ class Work:
         state: what is known of it.
         started: since when we work on it.
         sent: the refresh token has left.
+        taken: what the PDS said of the access token, if it was asked.
     """
 
     session: OAuthSession
     state: RefreshState
     started: float
     sent: bool = False
+    taken: Taken | None = None
 
 
 class Ledger:
@@ -107,25 +108,53 @@ class Ledger:
 
     def _judged(self, work: Work, answer: NoTokens) -> tuple[RefreshOutcome, RefreshState]:
         session, before, now = work.session, work.state, self.clock.now()
+        if before.state is State.RELOGIN_REQUIRED:
+            return self._still_dead(before, answer, now)
         match answer:
-            case Retry(code, message, retry_after):
+            case Retry(code, message, retry_after, issuer_wide, rate_limited):
+                if issuer_wide and not rate_limited:
+                    before = before.unrefused()
                 failed = before.failed(State.RETRYING, code, message, now)
                 return answer, self.planner.retry(session, failed, now, retry_after)
-            case Doubtful(cause, code, message):
-                if before.refusals + 1 >= CONFIRMATIONS:
-                    return self._judged(work, ReloginRequired(cause, code, message))
-                outcome, state = self._judged(work, Retry(code, message))
-                return outcome, replace(state, refusals=before.refusals + 1)
             case Ambiguous(code, message):
-                failed = before.failed(State.AMBIGUOUS, code, message, now)
+                failed = before.unrefused().failed(State.AMBIGUOUS, code, message, now)
                 return answer, self.planner.settle_or_retry(session, failed, now)
             case Suspended(cause, code, message):
                 failed = before.failed(State.SUSPENDED, code, message, now, cause=cause)
-                return answer, self.planner.slow(failed, now, asked=work.sent)
-            case ReloginRequired(cause, code, message):
-                note = before.note_on(session)
-                if note is not None and note.unclear > 0:
-                    # We sent this token before and never heard: that answer held the new ones.
-                    cause = "response_lost"
-                failed = before.failed(State.RELOGIN_REQUIRED, code, message, now, cause=cause)
-                return ReloginRequired(cause, code, message), self.planner.never(failed)
+                return answer, self.planner.slow(session, failed, now, asked=work.sent)
+            case Refused():
+                return self._refused(work, answer, now)
+
+    def _refused(self, work: Work, refused: Refused, now: float) -> tuple[RefreshOutcome, RefreshState]:
+        session, state = work.session, verdict.counted(refused, work.state, now)
+        decided = verdict.decided(
+            refused,
+            state,
+            rules=self.planner.policy,
+            session=session,
+            session_life=self.planner.session_life(session),
+            taken=work.taken,
+            now=now,
+        )
+        cause = verdict.cause_of(state, session)
+        state = state.failed(decided, refused.code, refused.message, now, cause=cause)
+        match decided:
+            case State.RELOGIN_REQUIRED:
+                return ReloginRequired(cause, refused.code, refused.message), self.planner.never(state)
+            case State.SUSPENDED:
+                outcome = Suspended(cause, refused.code, refused.message)
+                return outcome, self.planner.slow(session, state, now, asked=True)
+            case _:
+                again = Retry(refused.code, refused.message, refused.retry_after)
+                return again, self.planner.refused(session, state, now, refused.retry_after)
+
+    def _still_dead(
+        self, before: RefreshState, answer: NoTokens, now: float
+    ) -> tuple[RefreshOutcome, RefreshState]:
+        """A dead session that somebody tried to revive, without success."""
+        state = before.failed(State.RELOGIN_REQUIRED, answer.code, answer.message, now, cause=before.cause)
+        if isinstance(answer, Refused):
+            return ReloginRequired(
+                before.cause or "refused", answer.code, answer.message
+            ), self.planner.never(state)
+        return answer, self.planner.never(state)

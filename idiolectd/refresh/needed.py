@@ -101,6 +101,7 @@ class _Callback:
     def __init__(self, refresher: Refresher, kind: Kind) -> None:
         self._refresher = refresher
         self.kind = kind
+        self.has_grace = False
 
     async def prepare(self, session: OAuthSession, *, check_identity: bool = False) -> Prepared[None]:
         return Prepared(None, session)
@@ -117,9 +118,6 @@ class _Callback:
         return Arrived(tokens_of(fresh), misfit)
 
     async def probe(self, session: OAuthSession) -> Probe:
-        return Probe(Taken.NOBODY_TO_ASK)
-
-    async def whose(self, session: OAuthSession) -> Probe:
         return Probe(Taken.NOBODY_TO_ASK)
 
     async def revoke(self, session: OAuthSession) -> NotRevoked:

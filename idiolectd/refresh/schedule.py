@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from idiolectd import policy
-from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import UrlError
 from idiolectd.policy import Policy
 from idiolectd.ports import Due
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, session_deadline
+from idiolectd.state import RefreshState, State, TokenTimes, session_deadline, session_end
 from idiolectd.url import Url
 
 # Sessions whose records name no server: nothing is ever sent for them, so they stand in nobody's way.
@@ -43,24 +42,39 @@ class Planner:
         self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
     ) -> RefreshState:
         """The plan after a failure that may pass."""
-        times = TokenTimes.of(session, state, now)
+        left = TokenTimes.of(session, state, now).expires_at - now
         delay = policy.retry_delay(
-            attempts=state.attempts, left=times.expires_at - now, luck=self.luck(), retry_after=retry_after
+            attempts=state.attempts, left=left, luck=self.luck(), retry_after=retry_after
         )
         if self._is_over(session, now):
-            delay = max(delay, policy.SLOW_RETRY)
+            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))
         return replace(state, next_attempt_at=now + delay)
 
-    def slow(self, state: RefreshState, now: float, *, asked: bool) -> RefreshState:
+    def refused(
+        self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
+    ) -> RefreshState:
+        """The plan after a refusal that is no verdict yet."""
+        delay = policy.refusal_delay(
+            self.policy,
+            age=0.0 if state.refused_since is None else now - state.refused_since,
+            left=TokenTimes.of(session, state, now).expires_at - now,
+            luck=self.luck(),
+            retry_after=retry_after,
+        )
+        return replace(state, next_attempt_at=now + delay)
+
+    def slow(self, session: OAuthSession, state: RefreshState, now: float, *, asked: bool) -> RefreshState:
         """The plan for what a person must mend: look now and then whether somebody has.
 
         Args:
-            state: the suspended session's.
+            session: the suspended one.
+            state: its state.
             now: seconds since the epoch.
             asked: it was the server that said so; else our own checks, which cost it nothing.
         """
         pause = policy.SLOW_RETRY if asked else policy.LOCAL_RETRY
-        return replace(state, next_attempt_at=now + pause)
+        left = TokenTimes.of(session, state, now).expires_at - now
+        return replace(state, next_attempt_at=now + policy.slow_delay(pause=pause, left=left))
 
     def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
         """The plan while an answer is missing: not before the request can't be in flight any more.
@@ -108,11 +122,8 @@ class Planner:
         return policy.end_warning(left=deadline - now, life=self.session_life(session))
 
     def _is_over(self, session: OAuthSession, now: float) -> bool:
-        ends = (
-            session_deadline(session, self.session_life(session)),
-            parse_rfc3339(session.refresh_expires_at),
-        )
-        return any(end is not None and now > end for end in ends)
+        end = session_end(session, self.session_life(session))
+        return end is not None and now > end
 
 
 def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:

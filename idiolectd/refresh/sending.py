@@ -146,7 +146,7 @@ class Sending:
         arrived, unsaid = withheld(work.state), work.state.unconfirmed
         if arrived is None or unsaid is None:
             raise ValueError("there is nothing to confirm")
-        probe = await self._refresher.whose(arrived)
+        probe = await self._refresher.probe(arrived)
         asked = replace(work, sent=True)
         if probe.taken is Taken.YES:
             return await self._publish(work, tokens_of(arrived), before=work.state)
@@ -166,7 +166,7 @@ class Sending:
         session = sent.session.with_tokens(answer.tokens)
         unsaid = answer.unsaid if answer.misfit is None else None
         state = sent.state.withholding(sent.session, session, now, unconfirmed=unsaid)
-        kept = replace(sent, state=self._ledger.planner.slow(state, now, asked=True))
+        kept = replace(sent, state=self._ledger.planner.slow(sent.session, state, now, asked=True))
         if unsaid is not None:  # should we die now, the next process asks at once
             kept = replace(kept, state=replace(state, next_attempt_at=now))
         spilled = Spilled(sent.session.refresh_token_hash, session, answer.misfit, unsaid)

@@ -1,14 +1,12 @@
-"""What to do about a refresh token that was sent without a clear answer.
+"""What to do about a refresh token that was sent without a clear answer. Pure.
 
 Asked no sooner than the settling time after the note, because the request may still be served.
 """
 
-from typing import Any
-
-from idiolectd.clock import Clock, parse_rfc3339
+from idiolectd.clock import parse_rfc3339
 from idiolectd.jose import numeric_claim, peek_claims
-from idiolectd.outcome import Ambiguous, ReloginRequired
-from idiolectd.ports import Probe, SplitRefresher, Taken
+from idiolectd.outcome import Ambiguous, Verdict
+from idiolectd.ports import Probe, Refused, Taken
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 
@@ -16,24 +14,28 @@ from idiolectd.state import RefreshState
 _EXPIRY_DOUBT = 5.0
 
 
-async def resolve(
-    refresher: SplitRefresher[Any], session: OAuthSession, state: RefreshState, clock: Clock
-) -> Ambiguous | ReloginRequired | None:
-    """Finds out whether the token was rotated; None: nobody can tell, so send it again.
+def is_open(session: OAuthSession, state: RefreshState) -> bool:
+    """Whether nobody knows what became of the stored token."""
+    note = state.note_on(session)
+    return note is not None and note.unclear > 0
+
+
+def resolved(probe: Probe, session: OAuthSession, now: float) -> Ambiguous | Refused | None:
+    """What the PDS's word on the old access token means; None: nobody can tell, so send it again.
 
     Sending again costs nothing: had the server rotated it, nobody would hold the new tokens. But a
-    server that has rotated it may be asked more gently first: it refuses the old access token.
+    server that has rotated it may be asked more gently first: it refuses the old access token. That
+    is a refusal like any other: a server also says so of a database that is locked.
     """
-    note = state.note_on(session)
-    if note is None or note.unclear == 0:
-        return None
-    probe = await refresher.probe(session)
     match probe.taken:
         case Taken.NOBODY_TO_ASK | Taken.YES:
             return None
-        case Taken.NO if _outlives(session, probe, clock.now()):
-            return ReloginRequired(
-                "response_lost", "response_lost", "the server rotated the tokens and its answer was lost"
+        case Taken.NO if _outlives(session, probe, now):
+            return Refused(
+                Verdict.SESSION,
+                "response_lost",
+                "response_lost",
+                "the PDS refuses the access token: the server has rotated it, and its answer was lost",
             )
         case Taken.NO:
             return None

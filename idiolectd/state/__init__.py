@@ -3,7 +3,7 @@
 from idiolectd.state.adopt import Adopted, Change, adopt, adopt_login, last_good, tokens_of, withheld
 from idiolectd.state.order import Order, order_of
 from idiolectd.state.refresh_state import LastError, Note, Pins, RefreshState, State
-from idiolectd.state.times import TokenTimes, session_deadline, shown
+from idiolectd.state.times import TokenTimes, session_deadline, session_end, shown
 
 __all__ = [
     "Adopted",
@@ -20,6 +20,7 @@ __all__ = [
     "last_good",
     "order_of",
     "session_deadline",
+    "session_end",
     "shown",
     "tokens_of",
     "withheld",

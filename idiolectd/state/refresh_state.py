@@ -117,9 +117,12 @@ class RefreshState:
 
     Attributes:
         state: see `State`.
-        cause: why it is `suspended`, `relogin_required` or `quarantined`.
+        cause: why it is `suspended`, `relogin_required` or `quarantined`; while it is `retrying`, what the
+            server says in a row of refusals.
         attempts: failures in a row.
-        refusals: unknown refusals in a row (`Verdict.CONFIRM`).
+        refusals: how often in a row a server has refused the session, or its client.
+        refused_since: when the first of them was heard.
+        refused_as: our name for what the first of them said.
         last_success_at: when tokens were last rotated by us.
         last_error: kept after a success too; its time tells which came last.
         next_attempt_at: when to act next; None: not before the record or the configuration changes.
@@ -150,6 +153,8 @@ class RefreshState:
     cause: str | None = None
     attempts: int = 0
     refusals: int = 0
+    refused_since: float | None = None
+    refused_as: str | None = None
     last_success_at: float | None = None
     last_error: LastError | None = None
     next_attempt_at: float | None = None
@@ -220,6 +225,8 @@ class RefreshState:
             cause=None,
             attempts=0,
             refusals=0,
+            refused_since=None,
+            refused_as=None,
             last_success_at=now,
             note=None,
             spent=spent,
@@ -278,6 +285,23 @@ class RefreshState:
         """The account's DID document, PDS and handle were asked for, and `session` is as they say."""
         return replace(self.named(session), identity_checked_at=now, identity_doubted=False)
 
+    def refused(self, cause: str, now: float, *, anew: bool = False) -> Self:
+        """One more refusal of the row, or the first one of a new row. The state is left to the judge.
+
+        Args:
+            cause: our name for what the server says.
+            now: seconds since the epoch.
+            anew: it does not belong to the earlier ones.
+        """
+        if anew or self.refused_since is None:
+            return replace(self, refusals=1, refused_since=now, refused_as=cause)
+        since = min(self.refused_since, now)  # a clock that was set back has no say in it
+        return replace(self, refusals=self.refusals + 1, refused_since=since)
+
+    def unrefused(self) -> Self:
+        """The row of refusals has ended: a server in trouble proves nothing by what it said before."""
+        return replace(self, refusals=0, refused_since=None, refused_as=None)
+
     def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
         """An attempt, or a check before it, did not bring tokens."""
         return replace(
@@ -328,6 +352,8 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "cause": _TEXT,
     "attempts": _a(int),
     "refusals": _a(int),
+    "refused_since": _TIME,
+    "refused_as": _TEXT,
     "last_success_at": _TIME,
     "last_error": _a(dict, _NONE),
     "next_attempt_at": _TIME,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from idiolectd.clock import parse_rfc3339, rfc3339
+from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.session import OAuthSession
 from idiolectd.state.refresh_state import RefreshState
 
@@ -50,6 +51,19 @@ def session_deadline(session: OAuthSession, session_life: float) -> float | None
         return None
     started_at = parse_rfc3339(session.session_started_at)
     return None if started_at is None else started_at + session_life
+
+
+def session_end(session: OAuthSession, session_life: float) -> float | None:
+    """The first end of a session that we know of: its absolute one, or its refresh token's.
+
+    A refresh token's own claim counts too, if it is a JWT (RFC 7519, section 4.1.4).
+    """
+    known = (
+        session_deadline(session, session_life),
+        parse_rfc3339(session.refresh_expires_at),
+        numeric_claim(peek_claims(session.refresh_jwt), "exp"),
+    )
+    return min((end for end in known if end is not None), default=None)
 
 
 def shown(timestamp: float | None) -> str | None:

@@ -42,7 +42,7 @@ async def create_session(
         if response.status != 200 or answer is None or answer.did is None:
             raise
     if response.status != 200:
-        refusal = Refusal.found(response, "message")
+        refusal = Refusal.found(response)
         code = safe_text(refusal.error or "", [password])[:64] or f"http_{response.status}"
         text = safe_text(refusal.text, [password]) or f"the PDS answered {response.status}"
         raise LoginError(code, f"{server}: {text}", retry_after=retry_after(response, clock.now()))

@@ -1,21 +1,29 @@
 """The legacy side of a refresh (`idiolectd.ports.SplitRefresher`): refreshSession and deleteSession.
 
 A refresh token that was used brings the same next token again for two hours, so a lost answer is
-found again by asking once more. Tokens go to the recorded PDS only, never to where an account is
+found again by asking once more (`has_grace`). Tokens go to the recorded PDS only, never to where an account is
 said to have moved: the tokens are that server's own.
 """
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
-from idiolectd.http import CutOff, HttpClient, Refusal, Response, judge_failure, judge_refusal, text_member
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, NotRevoked, Prepared, Probe, Taken
+from idiolectd.http import (
+    GET_SESSION,
+    CutOff,
+    HttpClient,
+    Refusal,
+    Response,
+    judge_failure,
+    judge_probe,
+    judge_refusal,
+)
+from idiolectd.outcome import Ambiguous, Retry, Suspended
+from idiolectd.ports import Answer, Arrived, NotRevoked, Prepared, Probe, Refused, Taken, is_about_session
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
 _REFRESH = "/xrpc/com.atproto.server.refreshSession"
 _DELETE = "/xrpc/com.atproto.server.deleteSession"
-_WHOSE = "/xrpc/com.atproto.server.getSession"
 
 # A server that deletes and still refreshes gets a second chance, with the tokens it gave instead.
 _DELETIONS = 2
@@ -30,6 +38,7 @@ class LegacyRefresher:
     """
 
     kind: Kind = "bearer"
+    has_grace = True
 
     def __init__(self, http: HttpClient, clock: Clock) -> None:
         self._http = http
@@ -54,34 +63,22 @@ class LegacyRefresher:
             return judge_failure(error) if answer is None else _arrived(answer, session)
         except (NotSent, Unclear) as error:
             return judge_failure(error)
-        if not response.is_success:
-            return self._judged(session, response)
-        answer = read_tokens(response, sent_at=sent_at)
-        if answer is None:
+        answer = read_tokens(response, sent_at=sent_at) if response.is_success else None
+        if answer is not None:
+            return _arrived(answer, session)
+        if response.is_success and Refusal.found(response).error is None:
             return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
-        return _arrived(answer, session)
+        return self._judged(session, response)
 
     async def probe(self, session: OAuthSession) -> Probe:
-        """Asks nobody: sending the refresh token again is safe. See `SplitRefresher.probe`."""
-        return Probe(Taken.NOBODY_TO_ASK)
-
-    async def whose(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whose the access token is. See `SplitRefresher.whose`."""
+        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        url = session.pds_url.rstrip("/") + GET_SESSION
+        headers = {"Authorization": f"Bearer {session.access_jwt}"}
         try:
-            response = await self._http.request(
-                "GET",
-                session.pds_url.rstrip("/") + _WHOSE,
-                headers={"Authorization": f"Bearer {session.access_jwt}"},
-            )
+            response = await self._http.request("GET", url, headers=headers)
         except (NotSent, Unclear):
             return Probe(Taken.UNKNOWN)
-        taken, did = Taken.UNKNOWN, None
-        if response.status == 200:
-            did = text_member(response.json_object() or {}, "did")
-            taken = Taken.YES if did == session.did else Taken.UNKNOWN
-        elif Refusal.found(response, "message").error in ("ExpiredToken", "InvalidToken"):
-            taken = Taken.NO
-        return Probe(taken, response.date, did)
+        return judge_probe(response, session.did)
 
     async def revoke(self, session: OAuthSession) -> NotRevoked | None:
         """Deletes the session, and checks that it no longer refreshes. See `SplitRefresher.revoke`."""
@@ -98,17 +95,14 @@ class LegacyRefresher:
             else:
                 if not 200 <= response.status < 300:
                     refused = self._judged(session, response)
-                    if isinstance(refused, ReloginRequired):
-                        return None
-                    return NotRevoked(refused.message, passing=isinstance(refused, Retry | Ambiguous))
+                    if not is_about_session(refused):  # else it may be over already: the check tells
+                        return NotRevoked(refused.message, passing=not isinstance(refused, Refused))
             answer = await self.send(session, prepared)
-            match answer:
-                case ReloginRequired() | Doubtful():
-                    return None
-                case Arrived(tokens=tokens):
-                    session = session.with_tokens(tokens)
-                case _:
-                    return NotRevoked(f"whether it was deleted is not known: {answer.message}", passing=True)
+            if is_about_session(answer):
+                return None
+            if not isinstance(answer, Arrived):
+                return NotRevoked(f"whether it was deleted is not known: {answer.message}", passing=True)
+            session = session.with_tokens(answer.tokens)
         return NotRevoked("the PDS still takes the refresh token after deleting the session", passing=False)
 
     async def _post(self, session: OAuthSession, path: str) -> Response:
@@ -119,13 +113,11 @@ class LegacyRefresher:
             headers={"Authorization": f"Bearer {session.refresh_jwt}"},
         )
 
-    def _judged(
-        self, session: OAuthSession, response: Response
-    ) -> Doubtful | Retry | Ambiguous | Suspended | ReloginRequired:
+    def _judged(self, session: OAuthSession, response: Response) -> Refused | Retry | Ambiguous:
         return judge_refusal(
             "bearer",
             response,
-            Refusal.found(response, "message"),
+            Refusal.found(response),
             now=self._clock.now(),
             secrets=(session.access_jwt, session.refresh_jwt),
         )

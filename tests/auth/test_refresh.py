@@ -12,7 +12,15 @@ import anyio
 import httpx
 import pytest
 
-from idiolectd import NoSessionError, OAuthSession, RefreshError, RefreshFailed, SessionAuth, open_store
+from idiolectd import (
+    NoSessionError,
+    OAuthSession,
+    RefreshError,
+    RefreshFailed,
+    SessionAuth,
+    TokenRefused,
+    open_store,
+)
 from idiolectd.auth.servers import Servers
 from idiolectd.clock import rfc3339
 from idiolectd.errors import ConfigError
@@ -157,8 +165,36 @@ async def test_two_clients_make_one_refresh(host: Host) -> None:
     assert host.sim.counters.replays_seen == 0
 
 
-async def test_a_dead_session_is_named(host: Host) -> None:
+async def test_a_refused_session_is_not_dead_yet(host: Host) -> None:
+    """One refusal: the refresh's own error, with the server's words; many clients are no verdict, nor a storm."""
+    await host.seed(left=3000)
+    host.sim.revoke_sessions(host.account.did)
+    async with client(host.auth()) as http:
+        for _ in range(5):
+            with pytest.raises(RefreshFailed, match="Invalid refresh token") as raised:
+                await http.get(host.call)
+    assert raised.value.state == State.RETRYING
+    assert await host.state() is State.RETRYING
+    assert host.sim.counters.refresh_requests <= 2  # the first one may only bring the nonce
+
+
+async def test_a_client_that_only_reads_is_told_of_the_refusals(host: Host) -> None:
+    """No new token comes because the server refuses: its words, and where to look."""
+    await host.seed(left=3000)
+    host.sim.revoke_sessions(host.account.did)
+    async with client(host.auth()) as http:
+        with pytest.raises(RefreshFailed):
+            await http.get(host.call)
+    reader = SessionAuth(host.url, host.account.did, servers=host.servers, patience=0)
+    async with client(reader) as http:
+        with pytest.raises(TokenRefused, match="Invalid refresh token") as refused:
+            await http.get(host.call)
+    assert (refused.value.state, refused.value.action) == ("retrying", None)
+
+
+async def test_a_dead_session_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has ended it: the refresh's own error, which says that a login is needed."""
+    monkeypatch.setenv("IDIOLECTD_REFRESH__CONFIRM", "0")
     await host.seed(left=3000)
     host.sim.revoke_sessions(host.account.did)
     async with client(host.auth()) as http:

@@ -82,6 +82,7 @@ def environ(tmp_path: Path, store: Path, pds_process: str, monkeypatch: pytest.M
         "IDIOLECTD_IDENTITY__HANDLE_RESOLVER_URL": pds_process,
         "IDIOLECTD_NETWORK__ALLOW_LOOPBACK_HTTP": "true",
         "IDIOLECTD_REFRESH__SETTLE": "0.1",
+        "IDIOLECTD_REFRESH__CONFIRM": "0",
     }
     for name, value in ours.items():
         monkeypatch.setenv(name, value)

@@ -258,6 +258,40 @@ def test_refresh_of_a_dead_session(run: Run, pds: Pds, store: Path) -> None:
     assert (checked.code, "dead.test" in checked.out) == (3, True)
 
 
+def test_a_refused_session_is_shown_before_it_is_dead(
+    run: Run, pds: Pds, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One refusal is no verdict: exit 75, and status tells what the server says and since when."""
+    monkeypatch.setenv("IDIOLECTD_REFRESH__CONFIRM", "2m")
+    account = pds.account("refused.test", oauth=1)
+    put_record(store, account["oauth"][0])
+    pds.call("revoke_sessions", {"did": account["did"]})
+    assert run("refresh", account["did"], "--force").code == 75
+    row = only(run("status", "--json"))
+    assert (row["state"], row["cause"]) == ("retrying", "refresh_token_unknown")
+    assert row["refused_since"] is not None
+    assert row["last_error"]["message"].endswith("Invalid refresh token")
+    assert "refused since" in run("status").out
+    done = run("headers", account["did"], "--url", f"{pds.url}/xrpc/com.atproto.server.getSession")
+    assert (done.code, "Invalid refresh token" in done.err) == (75, True)
+
+
+def test_a_dead_session_is_revived_on_purpose(run: Run, pds: Pds, store: Path) -> None:
+    """--revive tries it once: it lives if its server takes it, else it stays dead. Never everybody."""
+    account = pds.account("revived.test", oauth=1)
+    put_record(store, account["oauth"][0])
+    body = '{"error":"invalid_grant","error_description":"Invalid refresh token"}'
+    pds.call("faults", {"kind": "respond", "match": "/oauth/token", "status": 400, "times": 2, "body": body})
+    assert run("refresh", "--force", "revived.test").code == 3
+    done = run("refresh", "--revive", "revived.test", "--json")
+    assert (done.code, only(done)["result"]) == (3, "relogin_required")
+    assert run("refresh", "--force", "revived.test").code == 3
+    done = run("refresh", "--revive", "revived.test", "--json")
+    assert (done.code, only(done)["result"]) == (0, "refreshed"), done.err
+    assert only(run("status", "--json"))["state"] == "fresh"
+    assert run("refresh", "--revive", "--all").code == 2
+
+
 def test_refresh_later(run: Run, pds: Pds, store: Path) -> None:
     """A server in trouble is exit 75, and the session lives."""
     account = pds.account("later.test", oauth=1)

@@ -46,6 +46,7 @@ FIELDS = [
     "next_attempt_at",
     "last_success_at",
     "attempts",
+    "refused_since",
     "last_error",
 ]
 

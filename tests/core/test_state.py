@@ -33,6 +33,8 @@ states = st.builds(
     cause=st.none() | st.text(),
     attempts=st.integers(0, 99),
     refusals=st.integers(0, 3),
+    refused_since=optional_times,
+    refused_as=st.none() | st.text(),
     last_success_at=optional_times,
     last_error=st.none() | st.builds(LastError, st.text(), st.text(), st.floats(0, 4e9)),
     next_attempt_at=optional_times,
@@ -201,6 +203,23 @@ def test_a_note_counts_while_its_token_is_stored() -> None:
     assert state.note_on(second) is None
     assert state.noting(first, START + 1).note_on(first) == Note(first.refresh_token_hash, START + 1, 2)
     assert state.noting(second, START + 1).note_on(second) == Note(second.refresh_token_hash, START + 1, 1)
+
+
+def test_a_row_of_refusals() -> None:
+    """It keeps its beginning and its first words; a rotation, trouble, or other words end it; a clock set back has no say."""
+    row = RefreshState().refused("revoked", START).refused("refused", START + 9)
+    assert (row.refusals, row.refused_since, row.refused_as) == (2, START, "revoked")
+    assert row.refused("x", START - 100).refused_since == START - 100
+    assert row.unrefused() == RefreshState()
+    assert row.refused("x", START + 10, anew=True) == RefreshState().refused("x", START + 10)
+    session = FakeServer(lambda: START).login(did(1))
+    assert row.rotated(session, session, START).refused_since is None
+
+
+def test_a_row_of_an_earlier_version_begins_now() -> None:
+    """It had counted, and kept no time."""
+    state = RefreshState.from_json('{"version":1,"state":"retrying","refusals":2}')
+    assert state.refused("refused", START).refusals == 1
 
 
 def test_an_answer_that_rotates_nothing_spends_nothing() -> None:

@@ -136,6 +136,6 @@ def test_a_refusal_never_repeats_what_was_sent() -> None:
     """Servers quote; messages are logged."""
     body = b'{"error": "SECRET-token", "error_description": "SECRET-token is bad"}'
     response = Response(400, {}, body)
-    refusal = Refusal.found(response, "error_description")
+    refusal = Refusal.found(response)
     answer = judge_refusal("dpop", response, refusal, now=NOW, secrets=["SECRET-token"])
     assert "SECRET" not in repr(answer)

@@ -120,7 +120,9 @@ def test_the_token_endpoints_answer(response: Response) -> None:
         if 200 <= response.status < 300 and storable and body["refresh_token"]:
             pytest.fail("a refresh token was thrown away")
         if 200 <= response.status < 300:
-            assert isinstance(answer, Ambiguous)
+            # An error in words is an answer; without any nobody knows what became of the token.
+            says = isinstance(body.get("error"), str) or "www-authenticate" in response.headers
+            assert isinstance(answer, Ambiguous) or says
         return
     _is_storable(SENT.with_tokens(answer.tokens))
     life = (parse_rfc3339(answer.tokens.expires_at) or math.nan) - NOW
@@ -151,7 +153,7 @@ def test_the_legacy_answer(response: Response) -> None:
 @runs(300)
 def test_a_refusal_is_judged_without_repeating_secrets(kind: Any, response: Response) -> None:
     """Whatever is refused in whatever words: an outcome whose text holds none of what was sent."""
-    refusal = Refusal.found(response, "error_description")
+    refusal = Refusal.found(response)
     secrets = (SENT.access_jwt, SENT.refresh_jwt)
     answer = judge_refusal(kind, response, refusal, now=NOW, secrets=secrets)
     assert SENT.refresh_jwt not in repr(answer)

@@ -8,8 +8,9 @@ import pytest
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.ports import Arrived, Taken
 from tests.oauth.support import ISSUER, bench
-from tests.simulator import Fault, html, new_client_key
+from tests.simulator import Fault, Words, html, new_client_key
 from tests.simulator.jose import decode
+from tests.simulator.words import CLIENT, DEAD
 
 pytestmark = pytest.mark.anyio
 
@@ -169,6 +170,26 @@ async def test_a_lost_answer_to_the_revocation_is_settled_by_the_check() -> None
         b.sim.faults.add(Fault("drop_after", REVOKE, skip=1))
         assert await b.refresher.revoke(session) is None
         assert not b.alive(session)
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in DEAD if "dpop" in words.kinds], ids=lambda words: words.name
+)
+async def test_a_refusal_in_any_words_is_the_end(words: Words) -> None:
+    """A server that refuses to refresh has ended the session, whatever it says, and whatever to the revocation."""
+    async with bench() as b:
+        b.sim.faults.add(words.fault(TOKEN))
+        assert await b.refresher.revoke(b.session()) is None
+        if words.status >= 400:
+            b.sim.faults.add(words.fault(REVOKE))
+            assert await b.refresher.revoke(b.session()) is None
+
+
+async def test_a_client_that_is_refused_has_ended_nothing() -> None:
+    """The server can't fetch its document now; the session lives on there."""
+    async with bench() as b:
+        b.sim.faults.add(CLIENT[0].fault(TOKEN))
+        assert "is not known" in str(await b.refresher.revoke(b.session()))
 
 
 @pytest.mark.parametrize(

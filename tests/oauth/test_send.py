@@ -12,8 +12,8 @@ import pytest
 from idiolectd.clock import parse_rfc3339
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.oauth.dpop import nonce_key
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, Prepared
+from idiolectd.outcome import Ambiguous, Retry
+from idiolectd.ports import Answer, Arrived, Prepared, Refused
 from idiolectd.session import OAuthSession
 from tests.oauth.support import ISSUER, PDS, bench
 from tests.simulator import Fault, html, new_client_key, server_error
@@ -137,21 +137,21 @@ def is_a(kind: type, cause: str | None = None) -> Callable[[Answer], bool]:
 ROWS: dict[str, tuple[Fault, Callable[[Answer], bool]]] = {
     "replayed": (
         oauth_error(400, "invalid_grant", "Refresh token replayed"),
-        is_a(ReloginRequired, "replayed"),
+        is_a(Refused, "replayed"),
     ),
     "unknown": (
         oauth_error(400, "invalid_grant", "Invalid refresh token"),
-        is_a(ReloginRequired, "refresh_token_unknown"),
+        is_a(Refused, "refresh_token_unknown"),
     ),
-    "unknown words": (oauth_error(400, "invalid_grant", "Nope"), is_a(Doubtful, "refused")),
+    "unknown words": (oauth_error(400, "invalid_grant", "Nope"), is_a(Refused, "refused")),
     "jti reused": (
         oauth_error(400, "invalid_grant", "private_key_jwt jti reused"),
         is_retry("invalid_grant"),
     ),
     "payload": (oauth_error(400, "invalid_grant", "Invalid request payload: x"), is_retry("invalid_grant")),
     "proof": (oauth_error(401, "invalid_dpop_proof", "iat"), is_retry("invalid_dpop_proof")),
-    "client": (oauth_error(400, "invalid_client", "x"), is_a(Suspended, "client_refused")),
-    "other": (oauth_error(400, "temporarily_odd"), is_retry("temporarily_odd")),
+    "client": (oauth_error(400, "invalid_client", "x"), is_a(Refused, "client_refused")),
+    "other": (oauth_error(400, "temporarily_odd"), is_a(Refused, "refused")),
     "429": (
         oauth_error(429, "RateLimitExceeded", **{"Retry-After": "9"}),
         is_retry("RateLimitExceeded", wide=True, after=9.0),

@@ -19,8 +19,9 @@ from idiolectd.outcome import (
     Retry,
     Suspended,
     Unpersisted,
+    Verdict,
 )
-from idiolectd.ports import Answer, Arrived, Committed, Doubtful, Due, Entry, Probe, Taken
+from idiolectd.ports import Answer, Arrived, Committed, Due, Entry, Probe, Refused, Taken
 from idiolectd.refresh import RefreshEngine
 from idiolectd.refresh.notice import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
@@ -369,24 +370,205 @@ async def test_the_backoff_holds_for_everybody_but_force(house: House) -> None:
     assert len(house.server.sent) == 1
 
 
-async def test_unknown_words_are_believed_at_the_third_time(house: House) -> None:
-    """A refusal that the table does not know ends a session when it is heard three times in a row."""
-    await house.make_due()
-    house.server.before = answering(Doubtful("refused", "invalid_grant", "nope"))
-    kinds = [type((await house.engine.refresh(DID, force=True)).outcome) for _ in range(3)]
-    assert kinds == [Retry, Retry, ReloginRequired]
-    assert (await house.state()).cause == "refused"
+REFUSED = Refused(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token")
+NO_CLIENT = Refused(Verdict.CLIENT, "client_refused", "invalid_client", "no metadata")
 
 
-async def test_a_dead_session_is_left_alone(house: House) -> None:
-    """A session that the server has ended is not sent again, not even by force."""
-    await house.make_due()
-    house.server.before = answering(ReloginRequired("session_expired", "invalid_grant", "Session expired"))
-    await house.engine.refresh(DID)
-    attempt = await house.engine.refresh(DID, force=True)
-    assert isinstance(attempt.outcome, ReloginRequired)
-    assert attempt.due is None
-    assert len(house.server.sent) == 1
+class TestRefusals:
+    """A server refuses a session, and it is given up only when that has lasted."""
+
+    async def attempts(self, house: House, answer: Answer, *, until: float) -> list[tuple[float, object]]:
+        """Every attempt as it is planned, until a time: when it was made, and what it came to."""
+        house.server.before = answering(answer)
+        await house.make_due()
+        made: list[tuple[float, object]] = []
+        while True:
+            attempt = await house.engine.refresh(DID)
+            made.append((house.clock.time, attempt.outcome))
+            if attempt.due is None or attempt.due.at > until:
+                return made
+            house.clock.time = attempt.due.at
+
+    async def test_a_refused_session_is_named_dead_once_its_access_token_is_refused_too(
+        self, house: House
+    ) -> None:
+        """With minutes left: three refusals over two minutes, and the PDS is asked before the last."""
+        house.server.probe_answer = Probe(Taken.NO)
+        made = await self.attempts(house, REFUSED, until=START + 3600)
+        assert [type(outcome) for _, outcome in made] == [Retry] * (len(made) - 1) + [ReloginRequired]
+        assert len(made) >= 3
+        assert made[-1][0] - made[0][0] >= 120
+        assert made[-1][0] < START + 3600
+        state = await house.state()
+        assert (state.state, state.cause) == (State.RELOGIN_REQUIRED, "refresh_token_unknown")
+        assert house.server.probes == 1
+        assert house.events.names[-1] == "session.relogin_required"
+
+    @pytest.mark.parametrize("taken", [Taken.YES, Taken.UNKNOWN])
+    async def test_a_session_whose_access_token_lives_is_not_dead(self, house: House, taken: Taken) -> None:
+        """It is tried until the token's end, and shown: in which state, with which words, and since when."""
+        house.server.probe_answer = Probe(taken)
+        made = await self.attempts(house, REFUSED, until=START + 3599)
+        assert {type(outcome) for _, outcome in made} == {Retry}
+        assert 5 < len(made) < 40
+        state = await house.state()
+        assert (state.state, state.cause) == (State.RETRYING, "refresh_token_unknown")
+        assert state.refused_since == made[0][0]
+        assert state.last_error is not None
+        assert state.last_error.message == "Invalid refresh token"
+
+    async def test_it_is_named_soon_after_the_access_token_has_ended(self, house: House) -> None:
+        """Nobody waits for ever: if the PDS can't say, the token's own end decides."""
+        made = await self.attempts(house, REFUSED, until=START + 1e6)
+        assert isinstance(made[-1][1], ReloginRequired)
+        assert made[-1][0] < START + 3600 + 300
+
+    async def test_a_pds_that_takes_the_token_for_ever_keeps_it_alive(self, house: House) -> None:
+        """Whatever our clock says of the token's end; tried ever more rarely, hourly at last."""
+        house.server.probe_answer = Probe(Taken.YES)
+        made = await self.attempts(house, REFUSED, until=START + 2 * DAY)
+        assert {type(outcome) for _, outcome in made} == {Retry}
+        assert len(made) < 120
+        assert made[-1][0] - made[-2][0] > 1800
+
+    async def test_a_fault_that_passes_costs_nothing(self, house: House) -> None:
+        """A database that is locked for two minutes is refused with the same words; then all is well."""
+        made = await self.attempts(house, REFUSED, until=house.clock.time + 119)
+        assert {type(outcome) for _, outcome in made} == {Retry}
+        house.server.before = None
+        assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
+        state = await house.state()
+        assert (state.refusals, state.refused_since, state.cause) == (0, None, None)
+
+    async def test_force_does_not_hurry_the_verdict(self, house: House) -> None:
+        """However often somebody insists within two minutes."""
+        await house.make_due()
+        house.server.before = answering(REFUSED)
+        house.server.probe_answer = Probe(Taken.NO)
+        outcomes = [(await house.engine.refresh(DID, force=True)).outcome for _ in range(9)]
+        assert {type(outcome) for outcome in outcomes} == {Retry}
+
+    @pytest.mark.parametrize(
+        ("between", "ends"),
+        [
+            (Retry("http_503", "down", issuer_wide=True), True),
+            (Ambiguous("reset", "reset"), True),
+            (Retry("http_429", "slow", issuer_wide=True, rate_limited=True), False),
+            (Retry("http_403", "page"), False),
+        ],
+    )
+    async def test_a_server_in_trouble_ends_the_row(self, house: House, between: Answer, ends: bool) -> None:
+        """What it said before its restart and what it says after it are not one verdict; a limit is no trouble."""
+        await house.make_due()
+        for answer in (REFUSED, REFUSED, between):
+            house.server.before = answering(answer)
+            await house.engine.refresh(DID, force=True)
+        assert ((await house.state()).refused_since is None) is ends
+
+    async def test_a_replay_of_our_own_is_known_at_once(self, house: House) -> None:
+        """The note says that it was sent and never heard: the answer held the new tokens."""
+        await house.make_due()
+
+        async def lost(_answer: Answer) -> Answer:
+            return Ambiguous("reset", "reset")
+
+        house.server.after = lost
+        await house.engine.refresh(DID)
+        house.server.after = None
+        house.clock.time += 4000
+        house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+        outcome = (await house.engine.refresh(DID)).outcome
+        assert isinstance(outcome, ReloginRequired)
+        assert outcome.cause == "response_lost"
+
+    async def test_a_refused_client_is_tried_while_the_token_lives(self, house: House) -> None:
+        """Then it is suspended, and looked at hourly; it is never dead, and lives when the client is let in."""
+        made = await self.attempts(house, NO_CLIENT, until=START + 3 * 3600)
+        alive = [outcome for at, outcome in made if at < START + 3600]
+        assert {type(outcome) for outcome in alive} <= {Retry, Suspended}
+        assert all(isinstance(outcome, Retry) for outcome in alive[:3])
+        assert all(isinstance(outcome, Suspended) for at, outcome in made if at > START + 3600 + 300)
+        house.server.before = None
+        house.clock.time += 3601
+        assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
+
+    async def test_the_next_attempt_is_never_beyond_the_end_of_a_living_token(self, house: House) -> None:
+        """Whatever went wrong, by a server's word or by our own checks."""
+        answers: list[Answer] = [
+            REFUSED,
+            NO_CLIENT,
+            Retry("http_403", "page"),
+            Retry("x", "y", issuer_wide=True),
+        ]
+        await house.make_due()
+        for answer in answers:
+            house.server.before = answering(answer)
+            attempt = await house.engine.refresh(DID, force=True)
+            assert attempt.due is not None
+            assert house.clock.time < attempt.due.at < START + 3600
+        house.server.prepared = lambda _session: Suspended("issuer_changed", "issuer_changed", "moved")
+        house.clock.time = START + 3500
+        attempt = await house.engine.refresh(DID, force=True)
+        assert attempt.due is not None
+        assert attempt.due.at < START + 3600
+
+
+class TestDead:
+    """A session that was given up."""
+
+    async def die(self, house: House) -> None:
+        await house.make_due()
+        house.server.before = answering(REFUSED)
+        house.clock.time = START + 4000
+        for _ in range(3):
+            await house.engine.refresh(DID, force=True)
+            house.clock.time += 61
+        assert (await house.state()).state is State.RELOGIN_REQUIRED
+        house.server.sent.clear()
+
+    async def test_it_is_left_alone(self, house: House) -> None:
+        """It is not sent again, not even by force."""
+        await self.die(house)
+        attempt = await house.engine.refresh(DID, force=True)
+        assert isinstance(attempt.outcome, ReloginRequired)
+        assert attempt.due is None
+        assert house.server.sent == []
+
+    async def test_it_may_be_revived_on_purpose(self, house: House) -> None:
+        """Once: if the server takes it, it is as fresh as any other."""
+        await self.die(house)
+        house.server.before = None
+        attempt = await house.engine.refresh(DID, revive=True)
+        assert isinstance(attempt.outcome, Refreshed)
+        assert attempt.due is not None
+        state = await house.state()
+        assert (state.state, state.cause, state.refusals) == (State.FRESH, None, 0)
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"),
+        [
+            (REFUSED, ReloginRequired),
+            (NO_CLIENT, ReloginRequired),
+            (Retry("http_503", "down", issuer_wide=True), Retry),
+            (Ambiguous("reset", "reset"), Ambiguous),
+        ],
+    )
+    async def test_if_that_fails_it_stays_dead(self, house: House, answer: Answer, kind: type) -> None:
+        """With its cause, and with what was said last; nothing more is planned."""
+        await self.die(house)
+        house.server.before = answering(answer)
+        attempt = await house.engine.refresh(DID, revive=True)
+        assert isinstance(attempt.outcome, kind)
+        assert attempt.due is None
+        assert len(house.server.sent) == 1
+        state = await house.state()
+        assert (state.state, state.cause) == (State.RELOGIN_REQUIRED, "refresh_token_unknown")
+        assert isinstance((await house.engine.refresh(DID, force=True)).outcome, ReloginRequired)
+
+    async def test_what_is_not_dead_is_not_revived(self, house: House) -> None:
+        """It is refreshed if it is due, as always."""
+        await house.engine.look(DID)
+        assert isinstance((await house.engine.refresh(DID, revive=True)).outcome, Current)
 
 
 async def test_tokens_of_somebody_else_are_kept_and_not_published(house: House) -> None:
@@ -427,14 +609,37 @@ class TestALostAnswer:
         assert (len(house.server.sent), house.server.probes) == (1, 0)
 
     async def test_a_refused_access_token_means_that_it_was_rotated(self, house: House) -> None:
-        """An unexpired access token that the PDS refuses proves the rotation: nothing more is sent."""
+        """If the PDS refuses it three times over two minutes while it should live; nothing more is sent."""
         await self.lose(house)
         house.clock.time += 31
+        started, outcomes = house.clock.time, []
+        while True:
+            house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+            attempt = await house.engine.refresh(DID)
+            outcomes.append(attempt.outcome)
+            if attempt.due is None:
+                break
+            house.clock.time = attempt.due.at
+        assert [type(outcome) for outcome in outcomes[:-1]] == [Retry] * (len(outcomes) - 1)
+        assert isinstance(outcomes[-1], ReloginRequired)
+        assert outcomes[-1].cause == "response_lost"
+        assert house.clock.time - started >= 120
+        assert (len(outcomes), len(house.server.sent)) == (house.server.probes, 1)
+
+    async def test_a_pds_that_is_mistaken_for_a_moment_costs_nothing(self, house: House) -> None:
+        """While its database is locked it calls every token invalid; then the token is sent again, and lives."""
+        await house.make_due()
+        house.server.before = answering(Ambiguous("reset", "connection reset"))
+        await house.engine.refresh(DID)
+        house.server.before = None
+        house.clock.time += 31
         house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
-        outcome = (await house.engine.refresh(DID)).outcome
-        assert isinstance(outcome, ReloginRequired)
-        assert outcome.cause == "response_lost"
-        assert len(house.server.sent) == 1
+        attempt = await house.engine.refresh(DID)
+        assert isinstance(attempt.outcome, Retry)
+        assert attempt.due is not None
+        house.clock.time = attempt.due.at
+        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_an_expired_access_token_proves_nothing(self, house: House) -> None:
         """After the access token's end by the server's clock, its refusal says nothing: send again."""
@@ -610,7 +815,7 @@ async def test_only_what_is_stored_can_be_paused(house: House) -> None:
 async def test_identity_is_checked_after_a_refusal(house: House) -> None:
     """A refusal in unknown words makes the next attempt ask where the account lives."""
     await house.make_due()
-    house.server.before = answering(Doubtful("refused", "invalid_grant", "nope"))
+    house.server.before = answering(REFUSED)
     await house.engine.refresh(DID)
     assert house.server.identity_checks == 0
     await house.engine.refresh(DID, force=True)

@@ -28,7 +28,7 @@ async def test_what_the_answer_does_not_say_the_pds_says() -> None:
         house.server.before, house.server.probe_answer = answering(UNSAID), OURS
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
         assert (await house.load()).refresh_jwt == "refresh-new"
-        assert house.server.asked_whose == ["access-new"]
+        assert house.server.probed == ["access-new"]
         kept = next(state for state in house.store.commits if state.withheld)
         assert (kept.unconfirmed, "refresh-new" in (kept.withheld or "")) == (UNSAID.unsaid, True)
         state = await house.state()

@@ -83,6 +83,7 @@ class World:
 
     # The port: each session goes to its issuer's server.
     kind = "dpop"
+    has_grace = False
 
     def __getattr__(self, name: str) -> object:
         if name not in ("prepare", "send", "probe", "revoke"):

@@ -18,9 +18,6 @@ _PROBE_PATH = "/xrpc/com.atproto.server.getSession"
 # Between the note and the first byte no time passes here, but floats never meet exactly.
 _ROUNDING = 0.01
 
-# Refused before the token was taken, although the code says invalid_grant.
-_NOT_FINAL = ("private_key_jwt jti reused", "Invalid request payload", "Client credentials missing")
-
 What = Literal["refresh", "probe", "other"]
 
 
@@ -67,12 +64,6 @@ class Sent:
         except ValueError:
             return {}
         return answer if isinstance(answer, dict) else {}
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the token endpoint has ended the session, in words that were measured."""
-        text = str(self._answer.get("error_description"))
-        return self._answer.get("error") == "invalid_grant" and not text.startswith(_NOT_FINAL)
 
     @property
     def is_unclear(self) -> bool:
@@ -164,7 +155,8 @@ def broken_rules(
 ) -> list[str]:
     """What is wrong with the order in which OAuth refresh tokens were sent; empty: nothing.
 
-    A token that brought new ones, or was refused for good, is never sent again. One without a clear
+    A token that brought new ones is never sent again. One that was refused may be: a refusal is no
+    verdict, and consumes nothing. One without a clear
     answer may be sent again after the settling time, and only once the PDS was asked meanwhile.
 
     Args:
@@ -193,7 +185,7 @@ def broken_rules(
                 wrong.append(f"{shown} sent again without asking the PDS first")
         if one.is_unclear or one.new_refresh_token in lost:
             unclear[token] = one
-        elif one.new_refresh_token not in (None, token) or one.is_final:
+        elif one.new_refresh_token not in (None, token):
             ended[token] = one
     return wrong
 

@@ -36,9 +36,11 @@ from tests.simulator.server import serve
 from tests.simulator.state import LOOPBACK_CLIENT_ID, Account, Counters, Options, token_hash
 from tests.simulator.transport import SimulatorTransport
 from tests.simulator.wire import Request, Response
+from tests.simulator.words import WORDS, Words
 
 __all__ = [
     "LOOPBACK_CLIENT_ID",
+    "WORDS",
     "Account",
     "Clock",
     "Counters",
@@ -51,6 +53,7 @@ __all__ = [
     "SessionInfo",
     "Simulator",
     "SimulatorTransport",
+    "Words",
     "html",
     "new_client_key",
     "serve",

@@ -83,6 +83,10 @@ class Faults:
         self._faults.append(fault)
         return fault
 
+    def remove(self, fault: Fault) -> None:
+        """Forget a fault that may be used up already."""
+        self._faults = [other for other in self._faults if other is not fault]
+
     def clear(self) -> None:
         """Forget every fault."""
         self._faults.clear()

@@ -167,6 +167,7 @@ class Epoch:
             self._place.url,
             IDIOLECTD_STORE__SPILL_DIR=str(self._place.spill),
             IDIOLECTD_REFRESH__SETTLE=f"{_SETTLE}s",
+            IDIOLECTD_REFRESH__CONFIRM="0",  # thousands of verdicts: `tests.servers` has the patient ones
             IDIOLECTD_REFRESH__WINDOW=lives.window,
         )
 

@@ -192,7 +192,7 @@ async def bench() -> AsyncIterator[Bench]:
         engine = RefreshEngine(
             store,
             {"dpop": oauth, "bearer": LegacyRefresher(http, clock)},
-            planner=Planner(Policy(settle=_SETTLE), session_life=lambda _: 1e12, luck=lambda: 0.0),
+            planner=Planner(Policy(settle=_SETTLE, confirm=0), session_life=lambda _: 1e12, luck=lambda: 0.0),
             clock=clock,
             events=_silent,
         )

@@ -29,6 +29,7 @@ FIGURES = ("legacy hit", "recovered", "OAuth hit, rotated", "called lost", "OAut
 SESSIONS = 6
 
 _SETTLE = 1.0
+_CONFIRM = 1.0
 _STRIKE_LIMIT = 40.0
 _DECIDE_LIMIT = 60.0
 
@@ -124,7 +125,11 @@ class Scenario:
         return subjects
 
     def _daemon(self, name: str) -> DaemonProcess:
-        env = self._env(IDIOLECTD_REFRESH__WINDOW="[0.05, 0.15]", IDIOLECTD_REFRESH__SETTLE=f"{_SETTLE}s")
+        env = self._env(
+            IDIOLECTD_REFRESH__WINDOW="[0.05, 0.15]",
+            IDIOLECTD_REFRESH__SETTLE=f"{_SETTLE}s",
+            IDIOLECTD_REFRESH__CONFIRM=f"{_CONFIRM}s",
+        )
         return DaemonProcess(env, self._place.folder / f"daemon-{name}.log")
 
     def _env(self, **more: str) -> dict[str, str]:

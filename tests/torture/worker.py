@@ -54,6 +54,7 @@ def configuration(place: StorePlace) -> Config:
         "IDIOLECTD_STORE__SPILL_DIR": str(place.spill),
         "IDIOLECTD_NETWORK__ALLOW_LOOPBACK_HTTP": "true",
         "IDIOLECTD_REFRESH__SETTLE": f"{SETTLE}s",
+        "IDIOLECTD_REFRESH__CONFIRM": "0",  # thousands of verdicts: `tests.servers` has the patient ones
     }
     return load_config(None, environ)
 

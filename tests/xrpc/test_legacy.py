@@ -13,13 +13,14 @@ import pytest
 from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import LoginError, NotSent
 from idiolectd.http import HttpClient
-from idiolectd.outcome import Ambiguous, ReloginRequired, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Doubtful, Prepared, Probe, Taken
+from idiolectd.outcome import Ambiguous, Retry, Suspended
+from idiolectd.ports import Answer, Arrived, Prepared, Probe, Refused, Taken
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
 from tests.http.support import FakeClock, world
 from tests.oauth.support import Recording
-from tests.simulator import Account, Fault, Simulator, SimulatorTransport, html
+from tests.simulator import Account, Fault, Simulator, SimulatorTransport, Words, html
+from tests.simulator.words import DEAD
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +83,7 @@ async def test_the_same_token_again_brings_the_same_next_one() -> None:
         session = b.session()
         b.sim.faults.add(Fault("drop_after", REFRESH))
         assert isinstance(await b.refresh(session), Ambiguous)
-        assert (await b.refresher.probe(session)).taken is Taken.NOBODY_TO_ASK
+        assert b.refresher.has_grace
         assert isinstance(await b.refresh(session), Arrived)
 
 
@@ -102,12 +103,12 @@ def is_a(kind: type, cause: str | None = None) -> Callable[[Answer], bool]:
 ROWS: dict[str, tuple[Fault, Callable[[Answer], bool]]] = {
     "expired": (
         error(400, "ExpiredToken", "Token has expired"),
-        is_a(ReloginRequired, "refresh_token_expired"),
+        is_a(Refused, "refresh_token_expired"),
     ),
-    "revoked": (error(400, "ExpiredToken", "Token has been revoked"), is_a(ReloginRequired, "revoked")),
-    "expired, unknown words": (error(400, "ExpiredToken", "x"), is_a(Doubtful, "refused")),
-    "takedown": (error(401, "AccountTakedown", "x"), is_a(Suspended, "account_taken_down")),
-    "other": (error(400, "InvalidRequest", "x"), is_retry("InvalidRequest")),
+    "revoked": (error(400, "ExpiredToken", "Token has been revoked"), is_a(Refused, "revoked")),
+    "expired, unknown words": (error(400, "ExpiredToken", "x"), is_a(Refused, "refused")),
+    "takedown": (error(401, "AccountTakedown", "x"), is_a(Refused, "account_taken_down")),
+    "other": (error(400, "InvalidRequest", "x"), is_a(Refused, "refused")),
     "429": (
         error(429, "RateLimitExceeded", "x", **{"Retry-After": "30"}),
         is_retry("RateLimitExceeded", wide=True, after=30.0),
@@ -174,14 +175,14 @@ async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
         assert (answer.misfit, answer.unsaid) == (None, "the answer came without did")
-        assert await b.refresher.whose(session) == Probe(Taken.YES, b.clock.at, session.did)
+        assert await b.refresher.probe(session) == Probe(Taken.YES, b.clock.at, session.did)
         others = OAuthSession.from_json(json.dumps(b.sim.seed_legacy(b.sim.add_account("bob.test"))))
-        asked = await b.refresher.whose(replace(session, access_jwt=others.access_jwt))
+        asked = await b.refresher.probe(replace(session, access_jwt=others.access_jwt))
         assert asked == Probe(Taken.UNKNOWN, b.clock.at, others.did)
-        refused = await b.refresher.whose(replace(session, access_jwt="nonsense"))
+        refused = await b.refresher.probe(replace(session, access_jwt="nonsense"))
         assert refused.taken is Taken.NO
         b.sim.faults.add(Fault("respond", GET_SESSION, status=502))
-        assert (await b.refresher.whose(session)).taken is Taken.UNKNOWN
+        assert (await b.refresher.probe(session)).taken is Taken.UNKNOWN
 
 
 async def test_an_invalid_handle_is_not_taken_over() -> None:
@@ -209,6 +210,22 @@ async def test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble() -> No
     assert "SECRET" not in repr(answer)
 
 
+# Probe ---------------------------------------------------------------------------------------
+
+
+async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
+    """While it lives, though the session was ended, and no longer."""
+    async with bench() as b:
+        session = b.session()
+        b.sim.revoke_sessions(session.did)
+        probe = await b.refresher.probe(session)
+        assert (probe.taken, probe.server_time) == (Taken.YES, b.clock.at)
+        b.clock.at += 7201
+        assert (await b.refresher.probe(session)).taken is Taken.NO
+        b.sim.faults.add(Fault("connect_error"))
+        assert (await b.refresher.probe(session)).taken is Taken.UNKNOWN
+
+
 # Revoke --------------------------------------------------------------------------------------
 
 
@@ -231,6 +248,17 @@ async def test_a_server_that_only_says_so_is_asked_again() -> None:
         assert await b.refresher.revoke(session) is None
         b.sim.faults.add(Fault("respond", DELETE, None, status=200))
         assert "still takes" in str(await b.refresher.revoke(b.session()))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in DEAD if "bearer" in words.kinds], ids=lambda words: words.name
+)
+async def test_a_refusal_in_any_words_is_the_end(words: Words) -> None:
+    """A server that refuses to delete and to refresh has ended the session, whatever it says."""
+    async with bench() as b:
+        b.sim.faults.add(words.fault(DELETE))
+        b.sim.faults.add(words.fault(REFRESH))
+        assert await b.refresher.revoke(b.session()) is None
 
 
 @pytest.mark.parametrize(
