@@ -101,7 +101,7 @@ class Notice:
                 state = replace(state, next_attempt_at=now)
             else:
                 state = state.failed(State.SUSPENDED, MISFIT, spilled.misfit or "", now, cause=MISFIT)
-                state = planner.slow(state, now, asked=True)
+                state = planner.slow(work.session, state, now, asked=True)
             done = replace(work, state=state)
         if await self._ledger.commit(work.session, done, tokens=tokens) is not Committed.DONE:
             return None

@@ -173,7 +173,7 @@ async def test_a_refused_session_is_not_dead_yet(host: Host) -> None:
         for _ in range(5):
             with pytest.raises(RefreshFailed, match="Invalid refresh token") as raised:
                 await http.get(host.call)
-    assert raised.value.state == State.RETRYING
+            assert raised.value.state == State.RETRYING
     assert await host.state() is State.RETRYING
     assert host.sim.counters.refresh_requests <= 2  # the first one may only bring the nonce
 

@@ -56,7 +56,7 @@ def _json(text: str) -> object:
 
 def _judged(text: str) -> object:
     answer = _answer(text)
-    refusal = Refusal.found(answer, "message")
+    refusal = Refusal.found(answer)
     return judge_refusal("dpop", answer, refusal, now=0.0, secrets=[text[:1000], "secret"])
 
 
