@@ -15,6 +15,7 @@ from tests.torture.plants import (
     sending,
     shared,
     silence,
+    verdicts,
 )
 from tests.torture.plants.plant import Edit, MisfitError, Plant, plant_into, take_out
 
@@ -33,6 +34,7 @@ PLANTS: tuple[Plant, ...] = (
     *silence.PLANTS,
     *places.PLANTS,
     *borders.PLANTS,
+    *verdicts.PLANTS,
 )
 
 __all__ = ["PLANTS", "Edit", "MisfitError", "Plant", "plant_into", "take_out"]

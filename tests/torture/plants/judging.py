@@ -5,30 +5,22 @@ from tests.torture.plants.plant import Edit, Plant
 _SEND = "tests/oauth/test_send.py::test_what_an_answer_means"
 _LEGACY = "tests/xrpc/test_legacy.py::test_what_an_answer_means"
 _OUTCOME = "tests/core/test_outcome.py::"
-_LOST_TOKEN = 'ReloginRequired("lost", "lost", "'
 
 PLANTS = (
     Plant(
-        "invalid_grant always final",
+        "every invalid_grant counts",
         6,
-        "refusals that consume nothing end sessions",
+        "refusals that consume nothing are heard as refusals of the session",
         (
             Edit(
                 "outcome",
                 '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n',
                 '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n'
-                '    Row(Verdict.FINAL, "refused", "invalid_grant"),\n',
+                '    Row(Verdict.SESSION, "refused", "invalid_grant"),\n',
             ),
         ),
         (_OUTCOME + "test_each_row",),
         short=True,
-    ),
-    Plant(
-        "unknown words final at once",
-        6,
-        "a server's new error text ends every session",
-        (Edit("outcome", "CONFIRMATIONS = 3\n", "CONFIRMATIONS = 1\n"),),
-        ("tests/refresh/test_engine.py::test_unknown_words_are_believed_at_the_third_time[trio]",),
     ),
     Plant(
         "an error page is a verdict",
@@ -36,28 +28,25 @@ PLANTS = (
         "a captive portal's 403 ends sessions",
         (
             Edit(
-                "outcome",
-                '        return Row(Verdict.RETRY, "unreadable_refusal")\n',
-                '        return Row(Verdict.FINAL, "unreadable_refusal")\n',
+                "http",
+                "            return self.is_spoken\n",
+                "            return True\n",
             ),
         ),
-        (_OUTCOME + "test_what_is_no_protocol_error_is_never_final",),
+        ("tests/http/test_refusals.py::test_what_says_nothing_of_the_session_is_no_refusal",),
     ),
     Plant(
-        "200 with HTML final (OAuth)",
+        "200 with HTML consumes nothing (OAuth)",
         6,
-        "a captive portal's page ends sessions",
-        (
-            Edit("oauth", "import Ambiguous\n", "import ReloginRequired\n"),
-            Edit("oauth", 'Ambiguous("unreadable_answer", f"', _LOST_TOKEN + '" f"'),
-        ),
+        "a token that may be rotated is sent again at once",
+        (Edit("oauth", "response.is_success and refusal.error is None:\n", 'refusal.error == "":\n'),),
         (_SEND + "[trio-200 html]",),
     ),
     Plant(
-        "200 with HTML final (legacy)",
+        "200 with HTML consumes nothing (legacy)",
         6,
-        "a captive portal's page ends sessions",
-        (Edit("xrpc", 'Ambiguous("unreadable_answer", f"', _LOST_TOKEN + '" f"'),),
+        "a token that may be rotated is sent again at once",
+        (Edit("xrpc", "Refusal.found(response).error is None:\n", 'Refusal.found(response).error == "":\n'),),
         (_LEGACY,),
     ),
     Plant(
@@ -99,9 +88,9 @@ PLANTS = (
         "any refusal of the access token ends the session",
         (
             Edit(
-                "oauth",
-                '        elif response.status == 401 and dpop.error_of(response) == "invalid_token":\n',
-                "        elif 400 <= response.status < 500:\n",
+                "http",
+                "        if (response.status, error) in _TOKEN_IS_OVER or is_plain:\n",
+                "        if 400 <= response.status < 500:\n",
             ),
         ),
         ("tests/oauth/test_probe_revoke.py::test_only_two_answers_are_a_verdict",),
@@ -113,8 +102,8 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "            answer = await self._refresh(session, request)\n            match answer:\n",
-                '            answer: Answer = Doubtful("", "", "")\n            match answer:\n',
+                "            if is_about_session(answer):\n                return None\n",
+                "            if answer is not None:\n                return None\n",
             ),
         ),
         ("tests/oauth/test_probe_revoke.py::test_a_server_that_never_revokes_is_said_so[trio]",),

@@ -121,8 +121,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "    if note is None or note.unclear == 0:\n",
-                "    if note is None or note.unclear >= 0:\n",
+                "    return note is not None and note.unclear > 0\n\n\ndef resolved",
+                "    return note is not None and note.unclear < 0\n\n\ndef resolved",
             ),
         ),
         (_LOST + "test_a_refused_access_token_means_that_it_was_rotated[trio]",),
@@ -147,11 +147,11 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        if state.state is State.RELOGIN_REQUIRED:\n",
-                "        if state.state is State.QUARANTINED:\n",
+                "        is_dead = state.state is State.RELOGIN_REQUIRED\n",
+                "        is_dead = state.state is State.QUARANTINED\n",
             ),
         ),
-        (_ENGINE + "test_a_dead_session_is_left_alone[trio]",),
+        (_ENGINE + "TestDead::test_it_is_left_alone[trio]",),
     ),
     Plant(
         "spill removed before the tokens are saved",

@@ -12,7 +12,15 @@ PLANTS = (
         "backoff computed and thrown away",
         7,
         "a failing session is tried in a hot loop",
-        (Edit("refresh", "next_attempt_at=now + delay)", "next_attempt_at=now + 0.0 * delay)"),),
+        (
+            Edit(
+                "refresh/schedule",
+                "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
+                "        return replace(state, next_attempt_at=now + delay)\n",
+                "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
+                "        return replace(state, next_attempt_at=now + 0.0 * delay)\n",
+            ),
+        ),
         (_ENGINE + "test_a_retry_waits_and_keeps_the_session[trio]",),
         short=True,
     ),
