@@ -112,6 +112,7 @@ _FORKING_IN_THE_MIDDLE = """if True:
     from idiolectd.store.locks.ofd import try_lock
 
     def fork(_number, _frame):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # once
         child = os.fork()
         if child == 0:
             os._exit(0)

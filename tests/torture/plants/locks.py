@@ -161,7 +161,7 @@ PLANTS = (
                 "        loop = running_loop.__module__\n",
             ),
         ),
-        ("tests/store/test_loops.py::test_one_open_store_in_two_loops[asyncio-asyncio-files]",),
+        ("tests/store/test_loops.py::test_one_open_store_in_two_loops[files-asyncio-asyncio]",),
     ),
     Plant(
         "a database used from another loop",
@@ -175,8 +175,8 @@ PLANTS = (
             ),
         ),
         (
-            "tests/store/test_loops.py::test_one_open_store_in_two_loops[asyncio-asyncio-sqlite]",
-            "tests/store/test_loops.py::test_an_open_store_in_a_forked_child[asyncio-sqlite]",
+            "tests/store/test_loops.py::test_one_open_store_in_two_loops[sqlite-asyncio-asyncio]",
+            "tests/store/test_loops.py::test_an_open_store_in_a_forked_child[sqlite-asyncio]",
         ),
     ),
 )
