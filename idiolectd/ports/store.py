@@ -202,6 +202,13 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    def reopened(self) -> list[str]:
+        """Why it had to open its files anew since this was last asked: somebody replaced or removed them.
+
+        For the log: one sentence for each time, with how many sessions were carried over.
+        """
+        ...
+
     async def forget(self, did: str) -> bool:
         """Removes what is known of a session whose record is gone; returns whether it is (still) gone."""
         ...

@@ -135,6 +135,10 @@ class InMemoryOAuthTokenStore:
             self._report(did)
         return Committed.DONE
 
+    def reopened(self) -> list[str]:
+        """See `SharedStore.reopened`; nobody can replace it."""
+        return []
+
     async def forget(self, did: str) -> bool:
         """See `SharedStore.forget`."""
         await anyio.lowlevel.checkpoint()

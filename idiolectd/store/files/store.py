@@ -177,6 +177,10 @@ class FilesystemOAuthTokenStore:
             await self._locks.confirm_claim(did)
         return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
 
+    def reopened(self) -> list[str]:
+        """See `SharedStore.reopened`."""
+        return []
+
     async def forget(self, did: str) -> bool:
         """See `SharedStore.forget`."""
         did = parse_did(did)

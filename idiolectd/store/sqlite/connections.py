@@ -9,7 +9,14 @@ import aiosqlite
 from idiolectd.errors import StoreError
 from idiolectd.store.merge import too_large
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.database import HARDEN, TOO_LARGE, Connection, identity_of, uri_of
+from idiolectd.store.sqlite.database import (
+    HARDEN,
+    TOO_LARGE,
+    Connection,
+    Files,
+    holds_removed_files,
+    uri_of,
+)
 from idiolectd.store.sqlite.operations import Stored, Value, text_of
 
 Row = tuple[Any, ...]
@@ -18,16 +25,25 @@ Row = tuple[Any, ...]
 Stamp = tuple[int, int, int]
 
 
+class Replaced(StoreError):
+    """The files that connections hold open are not those at the database's path any more.
+
+    What is read through them is out of date, and what is written goes nowhere: open them anew.
+    """
+
+
 class DatabaseFile:
-    """The database file, by path; remembers which file it was when first looked at.
+    """The database, by path; knows which files its connections hold open.
 
     Attributes:
         path: its real path.
+        generation: how often another database has taken its place.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity = identity_of(path)
+        self.generation = 0
+        self._files = Files.of(path)
 
     def stamp(self) -> Stamp | None:
         """What shows that somebody writes; None: somebody has the database open, or had."""
@@ -36,15 +52,41 @@ class DatabaseFile:
         found = self.path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
 
-    def check_identity(self) -> None:
-        """Raises if the file itself is gone: a missing row would then prove nothing.
+    def check(self) -> None:
+        """Makes sure that the files held open are those at the path. By path: see `database`.
 
         Raises:
-            StoreError: another file has taken its place.
-            OSError: nothing has.
+            Replaced: they are not.
+            OSError: there is no database now.
         """
-        if identity_of(self.path) != self._identity:
-            raise StoreError(f"{self.path} is not the file that was opened; restart to use the new one")
+        now = Files.of(self.path)
+        lost = self._files.lost_to(now)
+        if lost is not None:
+            raise Replaced(f"{self.path}: {lost} while it was open")
+        self._files = now
+
+    def is_another(self) -> bool:
+        """Whether another database has taken its place, not only side files of it.
+
+        Raises:
+            OSError: there is none now.
+        """
+        return Files.of(self.path).main != self._files.main
+
+    def renew(self) -> None:
+        """From now on the files that are at the path count: nobody holds the others any more.
+
+        Raises:
+            OSError: there is no database now.
+            StoreError: somebody does.
+        """
+        if self.is_another():
+            self.generation += 1
+        elif holds_removed_files(self.path):
+            raise StoreError(
+                f"{self.path}: another part of this program still uses side files that were removed; try again"
+            )
+        self._files = Files.of(self.path)
 
     async def connect(self, mode: Literal["ro", "rw"], *, frozen: bool = False) -> aiosqlite.Connection:
         """Opens a connection. Whoever gets it closes it.

@@ -6,8 +6,10 @@ descriptor of theirs would drop SQLite's own locks (fcntl(2)).
 
 import os
 import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from idiolectd.store.merge import MAX_RECORD
@@ -42,14 +44,62 @@ def uri_of(path: Path, mode: Literal["ro", "rw"], *, frozen: bool = False) -> st
     return f"file:{quote(os.fsencode(path))}?mode={mode}" + ("&immutable=1" if frozen else "")
 
 
-def identity_of(path: Path) -> tuple[int, int]:
-    """Which file it is now.
+@dataclass(frozen=True)
+class Files:
+    """Which files a database is at one moment, each by device and inode.
 
-    Raises:
-        OSError: there is none.
+    Attributes:
+        main: the database itself.
+        wal: its write-ahead log; None: there is none.
+        shm: the index of that, which all its users share.
     """
-    found = path.stat()
+
+    main: tuple[int, int]
+    wal: tuple[int, int] | None
+    shm: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The files at a path now.
+
+        Raises:
+            OSError: there is no database.
+        """
+        found = path.stat()
+        return cls((found.st_dev, found.st_ino), _side(path, "-wal"), _side(path, "-shm"))
+
+    def lost_to(self, now: "Files") -> str | None:
+        """What whoever holds these files open has lost, in words, if `now` is what lies there instead.
+
+        None: nothing. Side files may appear: the first user makes them.
+        """
+        if now.main != self.main:
+            return "another file has taken its place"
+        for side, before, after in (("-wal", self.wal, now.wal), ("-shm", self.shm, now.shm)):
+            if before is not None and after != before:
+                return f"its {side} file was removed or replaced"
+        return None
+
+
+def _side(path: Path, suffix: str) -> tuple[int, int] | None:
+    try:
+        found = Path(f"{path}{suffix}").stat()
+    except FileNotFoundError:
+        return None
     return found.st_dev, found.st_ino
+
+
+def holds_removed_files(path: Path) -> bool:
+    """Whether this process has the database open, and side files of it that were removed.
+
+    A new connection would share them with the old one (SQLite finds them by the database's inode), and
+    so mix up two logs.
+    """
+    targets = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            targets.add(str(descriptor.readlink()))
+    return str(path) in targets and not targets.isdisjoint({f"{path}-wal (deleted)", f"{path}-shm (deleted)"})
 
 
 def runtime_dir_of(path: Path) -> Path:

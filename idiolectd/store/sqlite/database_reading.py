@@ -18,7 +18,7 @@ from idiolectd.store.sqlite.database import (
     HARDEN,
     TOO_LARGE,
     Connection,
-    identity_of,
+    Files,
     runtime_dir_of,
     uri_of,
 )
@@ -34,7 +34,7 @@ class DatabaseReading:
     """Reads a database of sessions. See `idiolectd.store.blocking.Reading`.
 
     One connection for all threads, each of which has it for the microseconds of one look. It is kept
-    because opening one costs 300; a new one takes its place when the database has become another file.
+    because opening one costs 300; a new one takes its place when the database's files are others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class DatabaseReading:
         self._real: Path | None = None
         self._lock = threading.RLock()  # a signal handler that forks must not wait for its own thread
         self._connection: _Kept | None = None
-        self._identity: tuple[int, int] | None = None
+        self._files: Files | None = None
         with _all_lock:
             _all.add(self)
 
@@ -103,8 +103,10 @@ class DatabaseReading:
 
     def _open(self) -> Connection:
         path = self._real_path()
-        identity = identity_of(path)
-        if self._connection is None or identity != self._identity:
+        files = Files.of(path)
+        if self._files is not None and self._files.lost_to(files) is not None:
+            self._connection = None  # closed before another is opened: SQLite would share its side files
+        if self._connection is None:
             # No isolation level: Python would begin transactions by itself.
             self._connection = sqlite3.connect(
                 uri_of(path, "ro"),
@@ -115,7 +117,7 @@ class DatabaseReading:
                 factory=_Kept,
             )
             self._connection.execute(HARDEN)
-            self._identity = identity
+        self._files = files
         return self._connection
 
     def hold(self) -> None:

@@ -34,12 +34,16 @@ class LookOut:
         """Changes that were added may not have happened."""
         self._own.clear()
 
-    async def restart(self) -> None:
-        """Starts over, with the tables in order."""
+    async def restart(self, *, everything: bool = False) -> None:
+        """Starts over, with the tables in order.
+
+        Args:
+            everything: name every session: nothing that is known of this database can be relied on.
+        """
         self._schema_version = await self._reader.schema_version()
         self._data_version = None
         self._last = 0
-        self._unscheduled = True
+        self._unscheduled = not everything
         self._own.clear()
         self.has_more = True
 
@@ -48,9 +52,8 @@ class LookOut:
 
         Raises:
             SchemaMoved: see there.
-            StoreError: another file has taken the database's place.
+            Replaced: the files at the database's path are others: they would never move again.
         """
-        self._reader.check_identity()  # a file that was replaced would never move again
         version = await self._reader.data_version()
         if version == self._data_version and not self.has_more:
             return []

@@ -2,11 +2,14 @@
 
 One connection, opened read-only and closed last: a read-only last connection leaves the -wal and -shm
 files in place, without which a program that may not write can't open the database. It takes no lock
-of ours. It raises sqlite3's errors as they are.
+of ours. It raises sqlite3's errors as they are, and `Replaced` if its files are not the present ones.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -14,7 +17,7 @@ import aiosqlite
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Due, Survey
 from idiolectd.store.merge import decode_record, too_large
-from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.connections import DatabaseFile, Row, Stamp, rows, stored_in
 from idiolectd.store.sqlite.operations import Stored, Value, did_of, place_of, text_of
 
@@ -37,17 +40,15 @@ class Reader:
         self._untouched = untouched
         self._frozen_at: Stamp | None = None
         self._connection: aiosqlite.Connection | None = None
+        self._is_open = False
         self._states = False
+        # One at a time: the connection has one thread, and may be exchanged between two reads.
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Opens the connection, and looks whether this is a database at all."""
-        self._frozen_at = self._file.stamp() if self._untouched else None
-        self._connection = await self._file.connect("ro", frozen=self._frozen_at is not None)
+        self._is_open = True
         await self.touch()
-
-    def check_identity(self) -> None:
-        """See `DatabaseFile.check_identity`."""
-        self._file.check_identity()
 
     async def touch(self) -> None:
         """Uses the database as it is now: with the first use of a WAL database its side files are held."""
@@ -55,7 +56,31 @@ class Reader:
 
     async def close(self) -> None:
         """Closes the connection; harmless when there is none."""
+        async with self._turn:
+            self._is_open = False
+            await self._drop()
+
+    @asynccontextmanager
+    async def away(
+        self, copy: Path | None, before_closing: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Nobody reads during the block, and what is read afterwards comes from the files that are there then.
+
+        Args:
+            copy: where to keep what the present connection sees, for `carry_over`; None: not to.
+            before_closing: called when that is done. This connection has to be the last one that is
+                closed: read-only as it is, it removes no side files, which may be others' by now.
+        """
+        async with self._turn:
+            if copy is not None and self._connection is not None:
+                await carry_over.keep(self._connection, copy)
+            await before_closing()
+            await self._drop()
+            yield
+
+    async def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._states = False
         if connection is not None:
             await connection.close()
 
@@ -95,10 +120,7 @@ class Reader:
             found = await self._read(schema.LOAD, did)
         except sqlite3.DataError as error:
             raise too_large(self._place(did), did) from error
-        if not found:
-            self._file.check_identity()
-            return None
-        return text_of(found[0][0])
+        return text_of(found[0][0]) if found else None
 
     async def entry(self, did: str) -> Stored:
         """Record and state of one DID, of the same moment.
@@ -108,10 +130,7 @@ class Reader:
         """
         if not await self._has_states():
             return Stored(await self.record(did), None)
-        stored = await self._steadily(lambda connection: stored_in(connection, did, self._place(did)))
-        if stored.record is None:
-            self._file.check_identity()
-        return stored
+        return await self._steadily(lambda connection: stored_in(connection, did, self._place(did)))
 
     async def survey(self) -> Survey:
         """All records, readable or not."""
@@ -194,24 +213,29 @@ class Reader:
 
     async def _steadily(self, read: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
         """Reads once; again if it was a database that nobody used, and somebody does now."""
-        while True:
-            try:
-                found = await read(self._opened())
-            except sqlite3.Error:
-                if not self._has_moved():
-                    raise
-            else:
-                if not self._has_moved():
-                    return found
-            await self.close()
-            await self.open()
+        async with self._turn:
+            while True:
+                connection = await self._opened()
+                try:
+                    found = await read(connection)
+                except sqlite3.Error:
+                    if not self._has_moved():
+                        raise
+                else:
+                    if not self._has_moved():
+                        return found
+                await self._drop()
 
     def _has_moved(self) -> bool:
         return self._frozen_at is not None and self._file.stamp() != self._frozen_at
 
-    def _opened(self) -> aiosqlite.Connection:
-        if self._connection is None:
+    async def _opened(self) -> aiosqlite.Connection:
+        if not self._is_open:
             raise RuntimeError("the store is closed")
+        if self._connection is None:
+            self._frozen_at = self._file.stamp() if self._untouched else None
+            self._connection = await self._file.connect("ro", frozen=self._frozen_at is not None)
+        self._file.check()  # else a missing row would prove nothing
         return self._connection
 
     async def _number(self, sql: str, *values: Value) -> int:

@@ -27,7 +27,8 @@ from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.room import ensure_room
 from idiolectd.store.spill_places import StoreSpill
-from idiolectd.store.sqlite.connections import DatabaseFile
+from idiolectd.store.sqlite import carry_over
+from idiolectd.store.sqlite.connections import DatabaseFile, Replaced
 from idiolectd.store.sqlite.database import runtime_dir_of
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.island import Island
@@ -78,10 +79,13 @@ class SqliteOAuthTokenStore:
         self._island = island
         self._opened_in = (running_loop(), os.getpid())
         self._locks = Locks(self.runtime_dir)
-        file = DatabaseFile(path)
-        self._reader = Reader(file, untouched=looking)
+        self._file = DatabaseFile(path)
+        # Of which database each claimed session was read: in another it may never have been.
+        self._claimed: dict[str, int] = {}
+        self._reopened: list[str] = []
+        self._reader = Reader(self._file, untouched=looking)
         self._looking = looking
-        self._writer = Writer(file, access, clock, own_change=self._own_change, undone=self._undone)
+        self._writer = Writer(self._file, access, clock, own_change=self._own_change, undone=self._undone)
         self._group = GroupCommit(self._apply)
         self._look_outs: set[LookOut] = set()
 
@@ -145,7 +149,7 @@ class SqliteOAuthTokenStore:
     async def load(self, did: str) -> OAuthSession | None:
         """See `OAuthTokenStore.load`."""
         with self._reading(did):
-            text = await self._run(self._reader.record, parse_did(did))
+            text = await self._read(self._reader.record, parse_did(did))
         return None if text is None else decode_record(text, place=place_of(self._path, did), did=did)
 
     async def delete(self, did: str) -> None:
@@ -161,20 +165,25 @@ class SqliteOAuthTokenStore:
     async def survey(self) -> Survey:
         """See `SharedStore.survey`."""
         with self._reading("all sessions"):
-            return await self._run(self._reader.survey)
+            return await self._read(self._reader.survey)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""
         with self._reading("all sessions"):
-            return await self._run(self._reader.count)
+            return await self._read(self._reader.count)
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
         """See `SharedStore.claim`."""
         if self._looking:
             raise StoreError(ONLY_LOOKING)
-        async with self._locks.claim(parse_did(did), patience):
-            yield
+        did = parse_did(did)
+        async with self._locks.claim(did, patience):
+            self._claimed[did] = self._file.generation
+            try:
+                yield
+            finally:
+                del self._claimed[did]
 
     async def claim_holder(self, did: str) -> str | None:
         """See `SharedStore.claim_holder`."""
@@ -187,7 +196,7 @@ class SqliteOAuthTokenStore:
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""
         with self._reading(did):
-            stored = await self._run(self._reader.entry, parse_did(did))
+            stored = await self._read(self._reader.entry, parse_did(did))
         return Entry(
             stored.session(place_of(self._path, did), did), decode_state(stored.state, self._clock.now())
         )
@@ -204,7 +213,17 @@ class SqliteOAuthTokenStore:
         did = parse_did(read.did)
         if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
             await self._locks.confirm_claim(did)
-        return await self._write(did, Commit(read, state, tokens, due))
+        done = await self._write(did, Commit(read, state, tokens, due))
+        if done is Committed.GONE and self._claimed.get(did, self._file.generation) != self._file.generation:
+            raise StoreError(
+                f"{did} is not in the database that has taken the place of {self._path} since it was read"
+            )
+        return done
+
+    def reopened(self) -> list[str]:
+        """See `SharedStore.reopened`."""
+        told, self._reopened = self._reopened, []
+        return told
 
     async def forget(self, did: str) -> bool:
         """See `SharedStore.forget`."""
@@ -214,7 +233,7 @@ class SqliteOAuthTokenStore:
     async def due(self, before: float, *, limit: int) -> list[Due]:
         """See `SharedStore.due`."""
         with self._reading("the schedule"):
-            return await self._run(self._reader.due, before, limit)
+            return await self._read(self._reader.due, before, limit)
 
     def schedule(self, did: str, due: Due | None) -> None:
         """See `SharedStore.schedule`; whoever made a line has written it into the database."""
@@ -250,7 +269,7 @@ class SqliteOAuthTokenStore:
                 # A writer died in the middle: whoever may write rolls that back, a reader can't.
                 await self._see_to_tables()
                 await self._run(self._reader.touch)
-            is_ready = await self._run(self._reader.check_is_ours)
+            is_ready = await self._read(self._reader.check_is_ours)
         if not is_ready and self._looking:
             raise StoreError(f"{self._path} holds no table of sessions yet; idiolectd login makes it")
         if not is_ready:
@@ -258,8 +277,8 @@ class SqliteOAuthTokenStore:
 
     async def _stop(self) -> None:
         # The reading connection last, and not asleep since before the WAL mode: see `Reader`.
-        with suppress(sqlite3.Error, RuntimeError):
-            await self._run(self._reader.touch)
+        with suppress(sqlite3.Error, RuntimeError, OSError, StoreError):
+            await self._read(self._reader.touch)
         await self._run(self._writer.close)
         await self._run(self._reader.close)
 
@@ -278,6 +297,14 @@ class SqliteOAuthTokenStore:
                 " open it here too (open_store)"
             )
 
+    async def _read(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+        """As `_run`, from the files that are there now."""
+        try:
+            return await self._run(work, *args)
+        except Replaced:
+            await finish(self._catch_up)
+            return await self._run(work, *args)
+
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         with translated(f"can't read {what} from {self.url}"):
@@ -293,7 +320,48 @@ class SqliteOAuthTokenStore:
             raise StoreError(ONLY_LOOKING)
         with translated(f"can't write into {self.url}"):
             async with self._locks.writing():
-                return await self._run(self._writer.apply, operations)
+                try:
+                    return await self._run(self._apply_here, operations)
+                except Replaced as error:
+                    await self._run(self._open_anew, str(error))
+                    return await self._run(self._apply_here, operations)
+
+    async def _apply_here(self, operations: Sequence[Operation]) -> list[Answer]:
+        was_open = self._writer.is_open
+        if not was_open and self._file.generation:  # another database than was opened: whose?
+            await self._reader.check_is_ours()
+        answers = await self._writer.apply(operations)
+        if not was_open:
+            # A reading connection from before the WAL mode would open the side files only when it is
+            # next used: others by then, perhaps.
+            await self._reader.touch()
+        return answers
+
+    async def _open_anew(self, why: str) -> None:
+        """Exchanges all connections for such on the present files, under the write lock."""
+        is_another = self._file.is_another()
+        copy = carry_over.places(self._path)[is_another]
+        async with self._reader.away(copy, self._writer.leave if is_another else self._writer.close):
+            self._file.renew()
+        await self._apply_here(())
+        self._reopened.append(f"{why}; opened anew, {self._writer.take_carried()} sessions carried over")
+        await self._restart_look_outs(everything=is_another)
+
+    async def _catch_up(self) -> None:
+        """The files are others than those that are open: opens the present ones."""
+        if self._writer.is_open:
+            await self._see_to_tables()
+        else:  # nothing of ours can be lost, and who only reads may not write
+            await self._run(self._open_anew_to_read)
+
+    async def _open_anew_to_read(self) -> None:
+        async with self._reader.away(None, self._writer.close):
+            self._file.renew()
+        await self._restart_look_outs(everything=True)
+
+    async def _restart_look_outs(self, *, everything: bool) -> None:
+        for look_out in tuple(self._look_outs):
+            await look_out.restart(everything=everything)
 
     async def _see_to_tables(self) -> None:
         await finish(self._apply, ())
@@ -302,10 +370,12 @@ class SqliteOAuthTokenStore:
         with translated(f"can't watch {self.url}"):
             try:
                 return await self._run(look_out.poll)
+            except Replaced:
+                await self._catch_up()  # which restarts all look-outs
             except SchemaMoved:
                 await self._see_to_tables()
                 await self._run(look_out.restart)
-                return []
+            return []
 
     # These two are called where the connections live, be it another thread.
 

@@ -13,15 +13,17 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import aiosqlite
 
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Committed
-from idiolectd.store.durable import Access
-from idiolectd.store.sqlite import schema
+from idiolectd.store.durable import Access, remove
+from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.sqlite.database import uri_of
 from idiolectd.store.sqlite.operations import (
     Operation,
     Plan,
@@ -32,6 +34,10 @@ from idiolectd.store.sqlite.operations import (
     plan,
     text_of,
 )
+
+# A reader that stays in one transaction makes the WAL grow. Afterwards it is cut back to this: a little
+# more than SQLite's own checkpoints let it become.
+_WAL_LIMIT = 8 * 1024 * 1024
 
 Answer = Committed | RecordError | sqlite3.Error
 
@@ -63,6 +69,9 @@ class Writer:
         self._undone = undone
         self._connection: aiosqlite.Connection | None = None
         self._schema_version: int | None = None
+        # What was seen through files that are gone, attached until it is carried over.
+        self._copy: Path | None = None
+        self._carried = 0
 
     async def apply(self, operations: Sequence[Operation]) -> list[Answer]:
         """Does operations in one durable transaction; one that fails by itself hurts no other.
@@ -72,24 +81,48 @@ class Writer:
         Returns:
             what became of each.
         """
-        self._file.check_identity()
+        self._file.check()
         try:
             connection = self._connection or await self._connect()
             await rows(connection, "BEGIN IMMEDIATE")
             await self._ensure_schema(connection)
+            await self._carry_over(connection)
             answers = await self._apply_together(connection, operations)
             if answers is None:
                 answers = [await self._apply_one(connection, operation) for operation in operations]
             await rows(connection, "COMMIT")
+            self._file.check()  # a commit into files that were removed meanwhile is none
+            await self._drop_copy(connection)
         except BaseException:
             self._undone()
             await self.close()
             raise
         return answers
 
+    async def leave(self) -> None:
+        """Closes the connection to a database that another one has replaced; what its log holds goes into it.
+
+        Somebody may put it back, and the log lies beside the other database: emptied it means nothing there.
+        """
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                await rows(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds the database's files."""
+        return self._connection is not None
+
+    def take_carried(self) -> int:
+        """How many sessions were carried over since this was last asked."""
+        carried, self._carried = self._carried, 0
+        return carried
+
     async def close(self) -> None:
         """Closes the connection, with it an unfinished transaction; harmless when there is none."""
         connection, self._connection, self._schema_version = self._connection, None, None
+        self._copy = None
         if connection is not None:
             with suppress(sqlite3.Error):
                 await connection.close()
@@ -100,9 +133,32 @@ class Writer:
         if mode != b"wal":
             raise StoreError(f"{self._file.path} can't be switched to WAL mode; put it on a local disk")
         await rows(connection, "PRAGMA synchronous = FULL")  # NORMAL may lose commits at a power cut
+        await rows(connection, f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         await rows(connection, "SELECT count(*) FROM sqlite_master")  # makes the side files
+        self._file.check()
         self._grant()
+        for copy in carry_over.places(self._file.path):
+            if copy.exists():
+                # The tables first: a name that is missing here would be taken for the copy's.
+                await rows(connection, "BEGIN IMMEDIATE")
+                await self._ensure_schema(connection)
+                await rows(connection, "COMMIT")
+                await rows(connection, "ATTACH ? AS kept", uri_of(copy, "ro", frozen=True))
+                self._copy = copy
+                break
         return connection
+
+    async def _carry_over(self, connection: aiosqlite.Connection) -> None:
+        if self._copy is not None:
+            self._carried += await carry_over.bring(
+                connection, self._file.path, self._copy, self._clock.now()
+            )
+
+    async def _drop_copy(self, connection: aiosqlite.Connection) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            await rows(connection, "DETACH kept")
+            remove(copy)
 
     def _grant(self) -> None:
         # By path: opening the files here would drop SQLite's locks when they are closed.

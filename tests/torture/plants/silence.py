@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _CONTRACT = "tests/store/test_contract.py::"
+_REPLACED = "tests/store/test_replaced_database.py::"
 _SILENCE = "tests/scheduler/test_silence.py::"
 
 PLANTS = (
@@ -70,5 +71,72 @@ PLANTS = (
             ),
         ),
         (_CONTRACT + "test_a_record_that_is_gone_is_forgotten_only_when_asked[trio-sqlite]",),
+    ),
+    Plant(
+        "removed log goes unnoticed",
+        5,
+        "commits go into a file that nobody else can see",
+        (
+            Edit(
+                "store/sqlite/database",
+                "            if before is not None and after != before:\n",
+                "            if before is None and after != before:\n",
+            ),
+        ),
+        (_REPLACED + "test_removed_side_files_take_nothing_along[trio-suffixes0]",),
+        short=True,
+    ),
+    Plant(
+        "removed log not carried over",
+        5,
+        "what only the removed log held is lost",
+        (
+            Edit(
+                "store/sqlite/reader",
+                "            if copy is not None and self._connection is not None:\n",
+                "            if copy is None and self._connection is not None:\n",
+            ),
+        ),
+        (_REPLACED + "test_a_login_in_a_removed_log_is_not_lost[trio]",),
+    ),
+    Plant(
+        "spent tokens of a backup stay",
+        4,
+        "a database that was put back sends used-up tokens",
+        (
+            Edit(
+                "store/sqlite/carry_over",
+                "        if adopted.change not in (Change.NONE, Change.SPENT):\n",
+                "        if adopted.change is not Change.NONE:\n",
+            ),
+        ),
+        (_REPLACED + "test_a_database_put_back_from_a_backup_gets_the_newer_tokens[trio]",),
+    ),
+    Plant(
+        "another database gets what it lacks",
+        4,
+        "accounts that somebody took out come back",
+        (Edit("store/sqlite/carry_over", "    elif not is_same_database or change", "    elif change"),),
+        (_REPLACED + "test_a_database_put_back_from_a_backup_gets_the_newer_tokens[trio]",),
+    ),
+    Plant(
+        "missing in another database is a logout",
+        5,
+        "new tokens are revoked because a database was exchanged",
+        (
+            Edit(
+                "store/sqlite/store",
+                "        if done is Committed.GONE and self",
+                "        if done is Committed.SUPERSEDED and self",
+            ),
+        ),
+        (_REPLACED + "test_tokens_for_a_session_that_another_database_lacks_are_kept[trio]",),
+    ),
+    Plant(
+        "log stays as large as it ever was",
+        11,
+        "the disk fills up",
+        (Edit("store/sqlite/writer", "_WAL_LIMIT = 8 * 1024 * 1024\n", "_WAL_LIMIT = -1\n"),),
+        (_REPLACED + "test_the_log_is_cut_back_after_it_grew[trio]",),
     ),
 )
