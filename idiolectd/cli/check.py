@@ -9,6 +9,7 @@ import resource
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from idiolectd.log import redact
 from idiolectd.oauth import SigningKey
 from idiolectd.ports import SpillSurvey
 from idiolectd.state import State
-from idiolectd.store import open_configured_store, parse_store_url
+from idiolectd.store import StoreUrl, open_configured_store, parse_store_url
 
 # https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)
@@ -115,23 +116,57 @@ def _host(config: Config) -> Iterator[Finding]:
     if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
         yield Finding("core dumps", "warning", "enabled: a crash would write tokens to disk; ulimit -c 0")
     if store.kind != "memory":
-        yield from _permissions(store.path)
+        yield from _permissions(store, config.store.group)
 
 
-def _permissions(path: Path) -> Iterator[Finding]:
+def _permissions(store: StoreUrl, group: str | None) -> Iterator[Finding]:
     try:
-        mode = path.stat().st_mode
+        mode = store.path.stat().st_mode
     except OSError:
         return  # opening the store tells
+    open_to_group = [path for path, mode in _modes(store) if mode & 0o070]
     if mode & 0o007:
         yield Finding(
             "permissions",
             "failed",
-            f"every user of this host can open {path}; run: chmod o-rwx {path}",
+            f"every user of this host can open {store.path}; run: chmod o-rwx {store.path}",
+            ExitCode.FAILED,
+        )
+    elif open_to_group and group is None:
+        path = open_to_group[0]
+        yield Finding(
+            "permissions",
+            "failed",
+            f"the group {_group_of(path)} can open {path} ({len(open_to_group)} in all), and store.group is not"
+            " set; a restart of the daemon closes them",
             ExitCode.FAILED,
         )
     else:
-        yield Finding("permissions", "ok", f"{path} is closed to other users")
+        readers = "other users" if group is None else f"everybody but its owner and the group {group}"
+        yield Finding("permissions", "ok", f"{store.path} is closed to {readers}")
+
+
+def _modes(store: StoreUrl) -> Iterator[tuple[Path, int]]:
+    """What holds tokens, with its permissions."""
+    if store.kind == "file":
+        with suppress(OSError), os.scandir(store.path) as entries:
+            yield store.path, store.path.stat().st_mode
+            for entry in entries:
+                if entry.name.endswith(".json"):
+                    with suppress(OSError):
+                        yield Path(entry.path), entry.stat(follow_symlinks=False).st_mode
+        return
+    for end in ("", "-wal", "-shm"):
+        path = store.path.with_name(store.path.name + end)
+        with suppress(OSError):
+            yield path, path.stat().st_mode
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except (KeyError, OSError):
+        return "of its folder"
 
 
 async def _store(config: Config) -> list[Finding]:

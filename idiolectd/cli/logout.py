@@ -18,7 +18,7 @@ from idiolectd.cli.running import run_async
 from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
-from idiolectd.errors import RecordError
+from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import NotRevoked
 from idiolectd.state import adopt
 
@@ -71,6 +71,9 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
         StoreError: the store can't answer.
     """
     async with parts.store.claim(did, patience=CLAIM_PATIENCE):
+        # What is revoked and can't be deleted looks alive to everybody: so writing comes first.
+        await parts.store.ensure_room()
+        await parts.store.ensure_writable()
         why = await _revoke(parts, did, local=local)
         if why is not None:
             if not local:
@@ -80,7 +83,13 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
                     " Try again later, or delete it here only: --local",
                 )
             say(f"warning: {did} may live on at its server: {why.message}")
-        await parts.store.delete(did)
+        try:
+            await parts.store.delete(did)
+        except StoreError as error:
+            ended = "lives on at its server, perhaps" if why is not None else "has ended at its server"
+            raise StoreError(
+                f"{did} {ended}, and could not be deleted here: {error}; then: idiolectd logout {did} --local"
+            ) from error
     return why is None
 
 

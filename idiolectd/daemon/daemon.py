@@ -117,6 +117,10 @@ class _Daemon:
                 version=__version__, pid=presence.pid, store=parts.store.url, config=presence.config
             )
         )
+        try:
+            await parts.store.secure()
+        except StoreError as error:  # what can't be written will say so; what can be read is refreshed
+            self._log(events.StoreUnavailable(error=str(error)))
         scheduler = Scheduler(
             parts.store,
             parts.engine,

@@ -172,6 +172,20 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    async def ensure_writable(self) -> None:
+        """Makes sure, by writing, that a record could be written or deleted now.
+
+        For whoever is about to do what can't be taken back.
+
+        Raises:
+            StoreError: it could not; nothing has changed.
+        """
+        ...
+
+    async def secure(self) -> None:
+        """Gives everything stored the permissions that the configuration says now."""
+        ...
+
     async def read(self, did: str) -> Entry:
         """Record and state of one session.
 

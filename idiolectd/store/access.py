@@ -1,20 +1,62 @@
 """Who may read a store's records: nobody but its owner, or a group."""
 
 import grp
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from idiolectd.errors import StoreError
-from idiolectd.store.durable import PRIVATE, Access
+from idiolectd.store.durable import PRIVATE, Access, grant
+
+# How often the group database is asked (it may be a server in the network): a group that is made anew
+# has another number, and a daemon runs for years.
+_ASK_AGAIN = 60.0
 
 
-def record_access(group: str | None) -> Access:
-    """Group members may read, never write.
+class RecordAccess:
+    """Who may read the records now. Group members may read, never write.
+
+    Args:
+        group: a group's name; None: nobody but the owner.
 
     Raises:
         StoreError: there is no such group.
     """
-    if group is None:
-        return PRIVATE
+
+    def __init__(self, group: str | None) -> None:
+        self._group = group
+        self._known = PRIVATE
+        self._asked_at = time.monotonic()
+        if group is not None:
+            try:
+                self._known = Access(0o640, grp.getgrnam(group).gr_gid)
+            except KeyError:
+                raise StoreError(
+                    f"there is no group {group!r} (store.group); make it, or name another"
+                ) from None
+
+    def now(self) -> Access:
+        """What files should be given; as before while the group can't be found. May block."""
+        if self._group is not None and time.monotonic() - self._asked_at > _ASK_AGAIN:
+            self._asked_at = time.monotonic()
+            with suppress(KeyError, OSError):
+                self._known = Access(0o640, grp.getgrnam(self._group).gr_gid)
+        return self._known
+
+
+def secure_file(path: Path, access: Access) -> None:
+    """Gives a file of ours the permissions that it should have; of nobody else's.
+
+    Raises:
+        OSError: it is gone, a link, or refused.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return Access(0o640, grp.getgrnam(group).gr_gid)
-    except KeyError:
-        raise StoreError(f"there is no group {group!r} (store.group); make it, or name another") from None
+        found = os.fstat(fd)
+        is_as_it_should_be = stat.S_IMODE(found.st_mode) == access.mode and access.gid in (None, found.st_gid)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not is_as_it_should_be:
+            grant(fd, access)
+    finally:
+        os.close(fd)

@@ -17,7 +17,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
-from idiolectd.store.durable import PRIVATE
+from idiolectd.store.access import RecordAccess
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.sqlite.database_reading import DatabaseReading
@@ -115,7 +115,7 @@ class FolderReading:
                     raise StoreError(
                         f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?"
                     )
-                self._opened = Folder(root, PRIVATE)
+                self._opened = Folder(root, RecordAccess(None))
         return self._opened
 
 

@@ -107,6 +107,14 @@ class InMemoryOAuthTokenStore:
         """See `SharedStore.ensure_room`; memory is not a disk."""
         await anyio.lowlevel.checkpoint()
 
+    async def ensure_writable(self) -> None:
+        """See `SharedStore.ensure_writable`."""
+        await anyio.lowlevel.checkpoint()
+
+    async def secure(self) -> None:
+        """See `SharedStore.secure`."""
+        await anyio.lowlevel.checkpoint()
+
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""
         await anyio.lowlevel.checkpoint()

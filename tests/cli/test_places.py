@@ -1,6 +1,8 @@
 """Which places the commands use, and what they leave alone."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -69,3 +71,45 @@ def test_commands_that_only_look(
         run(*command)
         assert shape(tmp_path / "upstream") == before, command
     assert run("list").out.count(ALICE) == 1
+
+
+# permissions and writing -------------------------------------------------------------------------
+
+
+def test_check_names_what_a_former_group_can_read(run: Run, pds: Pds, store: Path) -> None:
+    """Without store.group, a record that a group can open is a failure."""
+    path = put_record(store, pds.account("open.test", oauth=1)["oauth"][0])
+    path.chmod(0o600)
+    assert run("check").code == 0
+    path.chmod(0o640)
+    done = run("check")
+    assert (done.code, str(path) in done.out, "store.group" in done.out) == (1, True, True)
+
+
+@pytest.mark.parametrize("kind", ["files", "sqlite"])
+def test_logout_writes_before_it_revokes(
+    run: Run, pds: Pds, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Where nothing can be written the session is not ended at its server: it could not be deleted here."""
+    url = f"file://{tmp_path}/s" if kind == "files" else f"sqlite://{tmp_path}/s.db"
+    monkeypatch.setenv("IDIOLECTD_STORE__URL", url)
+    monkeypatch.setenv("ATPROTO_APP_PASSWORD", "pass-word")
+    handle = f"full-{kind}.test"
+    did = pds.account(handle)["did"]
+    assert run("login", handle).code == 0
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        " from idiolectd import cli; sys.exit(cli.main(['logout', sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, did],
+        env=environ | {"IDIOLECTD_STORE__URL": url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, pds.living(did)) == (1, 1)
+    assert run("list", "--json").json[0]["did"] == did
+    assert run("logout", did).code == 0
+    assert pds.living(did) == 0

@@ -14,6 +14,7 @@ could share proves nothing, only the DID inside does.
 """
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from idiolectd.ports import Committed, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
+from idiolectd.store.access import RecordAccess, secure_file
 from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.names import belongs, did_of, guess_did
@@ -40,6 +42,9 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
+
+# What a try writes: as much as a record has.
+_TRIED = 4096
 
 # A state holds up to two records as escaped text.
 _MAX_STATE = 8 * MAX_RECORD
@@ -80,7 +85,7 @@ class Folder:
         access: who may read the records.
     """
 
-    def __init__(self, root: Path, access: Access) -> None:
+    def __init__(self, root: Path, access: RecordAccess) -> None:
         self.root = root
         self.runtime_dir = root / ".idiolectd"
         self._states = self.runtime_dir / "state"
@@ -201,17 +206,43 @@ class Folder:
     def prepare(self) -> None:
         """What writing needs: folders, and no left-overs of writers that crashed."""
         self.check_identity()  # nothing is made where the store itself is gone
-        if self._access.gid is not None:
-            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                # Readers may enter and list; new files get the group by the set-group-ID bit.
-                durable.grant(fd, Access(0o2750, self._access.gid))
-            finally:
-                os.close(fd)
+        if self._access.now().gid is not None:
+            self._secure_root()
         durable.make_private_folder(self.runtime_dir)
         durable.make_private_folder(self._states)
         durable.sweep(self.root)
         durable.sweep(self._states)
+
+    def try_to_write(self) -> None:
+        """Writes something, and removes it, both durably; in the records' own folder."""
+        place = self.root / ".idiolectd-room.tmp"  # `sweep` knows it, should we end here
+        durable.replace_file(place, b"x" * _TRIED)
+        durable.remove(place)
+
+    def secure(self) -> None:
+        """Gives folder and records the permissions of `store.group` as it is now, or of none.
+
+        A group that was taken out of the configuration could read what was written before; one that
+        came in could not.
+        """
+        access = self._access.now()
+        self._secure_root()
+        for name in self.names():
+            with suppress(OSError):  # gone, or not ours
+                secure_file(self.root / name, access)
+
+    def _secure_root(self) -> None:
+        gid = self._access.now().gid
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
+            if gid is not None:
+                # Readers may enter and list; new files get the group by the set-group-ID bit.
+                durable.grant(fd, Access(0o2750, gid))
+            elif found.st_mode & (stat.S_ISGID | stat.S_IRWXG) and found.st_uid == os.geteuid():
+                durable.grant(fd, Access(0o700))
+        finally:
+            os.close(fd)
 
     def save(self, session: OAuthSession, now: float) -> Merged:
         """See `idiolectd.ports.OAuthTokenStore.save`; returns what was stored."""
@@ -287,7 +318,7 @@ class Folder:
     ) -> None:
         text = encode_record(session, place=str(found.path))
         told = None if own_write is None else partial(own_write, found.path.name)
-        durable.replace_file(found.path, text, self._access, before_rename=told)
+        durable.replace_file(found.path, text, self._access.now(), before_rename=told)
         if found.twin is not None:
             durable.remove(found.twin)
 

@@ -22,7 +22,7 @@ from idiolectd.finish import finish, in_thread
 from idiolectd.ports import Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
-from idiolectd.store.access import record_access
+from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import make_private_folder
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
@@ -55,7 +55,7 @@ class FilesystemOAuthTokenStore:
         self, root: Path, *, group: str | None, spill_dir: Path | None, looking: bool, clock: Clock
     ) -> None:
         self.url = str(StoreUrl("file", root))
-        self._folder = Folder(root, record_access(group))
+        self._folder = Folder(root, RecordAccess(group))
         self.runtime_dir = self._folder.runtime_dir
         self.spill = StoreSpill(self.runtime_dir, spill_dir)
         self._clock = clock
@@ -149,6 +149,15 @@ class FilesystemOAuthTokenStore:
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
         await in_thread(self._ensure_room)
+
+    async def ensure_writable(self) -> None:
+        """See `SharedStore.ensure_writable`."""
+        await self._write("can't write", self._in_thread, self._folder.try_to_write)
+
+    async def secure(self) -> None:
+        """See `SharedStore.secure`."""
+        with translated(f"can't set the permissions of {self.url}"):
+            await in_thread(self._folder.secure)
 
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""

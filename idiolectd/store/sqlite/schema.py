@@ -117,4 +117,10 @@ PUT_STATE_KEEPING_LINE = (
     "seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
     "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
 )
+# A row that is nobody's: its key is not a DID. As large as a record.
+TRY_TO_WRITE = (
+    "INSERT INTO idiolectd_state (did, state_json) VALUES ('', hex(zeroblob(2048))) "
+    "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json"
+)
+TRIED_TO_WRITE = "DELETE FROM idiolectd_state WHERE did = ''"
 DELETE_STATE = "DELETE FROM idiolectd_state WHERE did = ?"

@@ -21,8 +21,8 @@ from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
 from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
-from idiolectd.store.access import record_access
-from idiolectd.store.durable import PRIVATE, Access, grant, make_private_folder, sync_folder
+from idiolectd.store.access import RecordAccess
+from idiolectd.store.durable import PRIVATE, grant, make_private_folder, sync_folder
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.room import ensure_room
@@ -65,7 +65,7 @@ class SqliteOAuthTokenStore:
         self,
         path: Path,
         *,
-        access: Access,
+        access: RecordAccess,
         spill_dir: Path | None,
         looking: bool,
         clock: Clock,
@@ -120,7 +120,7 @@ class SqliteOAuthTokenStore:
         Raises:
             StoreError: it is not a database, or another program's, or can't be made.
         """
-        access = record_access(group)
+        access = RecordAccess(group)
         with translated(f"can't open {os.fspath(path)}"):
             real = await in_thread(_there if looking else _real_file, path)
         async with nullcontext() if is_asyncio() else Island.open() as island:
@@ -192,6 +192,22 @@ class SqliteOAuthTokenStore:
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
         await in_thread(self._ensure_room)
+
+    async def ensure_writable(self) -> None:
+        """See `SharedStore.ensure_writable`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        with translated(f"can't write into {self.url}"):
+            await finish(self._try_to_write)
+
+    async def _try_to_write(self) -> None:
+        async with self._locks.writing():
+            await self._run(self._writer.try_to_write)
+
+    async def secure(self) -> None:
+        """See `SharedStore.secure`."""
+        with translated(f"can't set the permissions of {self.url}"):
+            await in_thread(self._writer.secure)
 
     async def read(self, did: str) -> Entry:
         """See `SharedStore.read`."""

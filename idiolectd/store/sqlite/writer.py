@@ -20,7 +20,8 @@ import aiosqlite
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Committed
-from idiolectd.store.durable import Access, remove
+from idiolectd.store.access import RecordAccess
+from idiolectd.store.durable import remove
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.sqlite.database import uri_of
@@ -56,7 +57,7 @@ class Writer:
     def __init__(
         self,
         file: DatabaseFile,
-        access: Access,
+        access: RecordAccess,
         clock: Clock,
         *,
         own_change: Callable[[str, int], None],
@@ -136,7 +137,7 @@ class Writer:
         await rows(connection, f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         await rows(connection, "SELECT count(*) FROM sqlite_master")  # makes the side files
         self._file.check()
-        self._grant()
+        self.secure()
         for copy in carry_over.places(self._file.path):
             if copy.exists():
                 # The tables first: a name that is missing here would be taken for the copy's.
@@ -160,18 +161,34 @@ class Writer:
             await rows(connection, "DETACH kept")
             remove(copy)
 
-    def _grant(self) -> None:
+    def secure(self) -> None:
+        """Gives the files the permissions of `store.group` as it is now, or of none."""
         # By path: opening the files here would drop SQLite's locks when they are closed.
+        access = self._access.now()
         for suffix in ("", "-wal", "-shm"):
             path = self._file.path.with_name(self._file.path.name + suffix)
             with suppress(FileNotFoundError):
                 found = path.stat()
                 if found.st_uid != os.geteuid():
                     continue  # its owner's business
-                if self._access.gid is not None and found.st_gid != self._access.gid:
-                    os.chown(path, -1, self._access.gid)
-                if found.st_mode & 0o777 != self._access.mode:
-                    path.chmod(self._access.mode)
+                if access.gid not in (None, found.st_gid):
+                    os.chown(path, -1, access.gid)
+                if found.st_mode & 0o777 != access.mode:
+                    path.chmod(access.mode)
+
+    async def try_to_write(self) -> None:
+        """Writes something durably, and takes it back as durably: what can fail at a deletion fails here."""
+        self._file.check()
+        try:
+            connection = self._connection or await self._connect()
+            for sql in (schema.TRY_TO_WRITE, schema.TRIED_TO_WRITE):
+                await rows(connection, "BEGIN IMMEDIATE")
+                await self._ensure_schema(connection)
+                await rows(connection, sql)
+                await rows(connection, "COMMIT")
+        except BaseException:
+            await self.close()
+            raise
 
     async def _ensure_schema(self, connection: aiosqlite.Connection) -> None:
         ((version,),) = await rows(connection, "PRAGMA schema_version")

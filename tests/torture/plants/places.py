@@ -6,6 +6,8 @@ _SPILL = "tests/refresh/test_spill.py::"
 _PLACES = "tests/store/test_spill_places.py::"
 _LOOKING = "tests/store/test_looking.py::"
 _ROOT = "tests/cli/test_privileges.py::"
+_ACCESS = "tests/store/test_access.py::"
+_COMMANDS = "tests/cli/test_places.py::"
 _KEYS = "tests/oauth/test_client_keys.py::"
 
 PLANTS = (
@@ -217,5 +219,51 @@ PLANTS = (
         "the owner's command looks into root's home, and for the spill in another place",
         (Edit("cli/privileges", "        if name in _KEPT or ", "        if name or "),),
         (_ROOT + "test_the_environment_is_that_users",),
+    ),
+    Plant(
+        "a former group goes on reading",
+        9,
+        "whoever was to read no more reads every token that was stored before",
+        (
+            Edit(
+                "store/files/folder",
+                "                secure_file(self.root / name, access)\n",
+                "                pass\n",
+            ),
+        ),
+        (_ACCESS + "test_a_group_that_is_taken_away_reads_nothing_more[trio-files]",),
+    ),
+    Plant(
+        "the folder stays the former group's",
+        9,
+        "new names are seen, and new files get the group",
+        (
+            Edit(
+                "store/files/folder",
+                "                durable.grant(fd, Access(0o700))\n",
+                "                pass\n",
+            ),
+        ),
+        (_ACCESS + "test_a_group_that_is_taken_away_reads_nothing_more[trio-files]",),
+    ),
+    Plant(
+        "logout revokes before it can write",
+        5,
+        "a session that has ended at its server is shown, read and refreshed as a living one",
+        (Edit("cli/logout", "        await parts.store.ensure_writable()\n", ""),),
+        (_COMMANDS + "test_logout_writes_before_it_revokes[sqlite]",),
+    ),
+    Plant(
+        "check looks at the folder's mode only",
+        9,
+        "records that a group can read are called closed",
+        (
+            Edit(
+                "cli/check",
+                "    elif open_to_group and group is None:\n",
+                '    elif open_to_group and group == "":\n',
+            ),
+        ),
+        (_COMMANDS + "test_check_names_what_a_former_group_can_read",),
     ),
 )
