@@ -251,7 +251,7 @@ PLANTS = (
         5,
         "a session that has ended at its server is shown, read and refreshed as a living one",
         (Edit("cli/logout", "        await parts.store.ensure_writable()\n", ""),),
-        (_COMMANDS + "test_logout_writes_before_it_revokes[sqlite]",),
+        (_COMMANDS + "test_logout_writes_before_it_revokes",),
     ),
     Plant(
         "check looks at the folder's mode only",
