@@ -29,6 +29,11 @@ def parse_did(text: str) -> str:
     return text
 
 
+def directory(did: str) -> str:
+    """Who is asked for a DID's document: ``did:plc``, or the whole of a DID whose host is its own."""
+    return "did:plc" if did.startswith("did:plc:") else did
+
+
 def upstream_file_name(did: str) -> str:
     """The name that idiolect-oauth's filesystem store gives the record of this DID."""
     return re.sub(r"[:/\\\0]", "_", did) + ".json"

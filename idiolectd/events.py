@@ -35,10 +35,11 @@ class DaemonStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonReady(Event):
-    """The first schedule stands."""
+    """What is known is planned; if not `caught_up`, records that changed meanwhile are still looked at."""
 
     name = "daemon.ready"
     sessions: int
+    caught_up: bool
 
 
 @dataclass(frozen=True, kw_only=True)

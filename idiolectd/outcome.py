@@ -43,6 +43,7 @@ class Retry:
         retry_after: seconds the server asked for, if it did.
         issuer_wide: the whole server is in trouble, not this session alone.
         rate_limited: it is well, and wants to be asked less often.
+        server: the origin that was asked, if it was not the one that the refresh token goes to.
     """
 
     code: str
@@ -50,6 +51,7 @@ class Retry:
     retry_after: float | None = None
     issuer_wide: bool = False
     rate_limited: bool = False
+    server: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ SLOW_RETRY = 3600.0
 # Refused by our own checks, before anything was sent: a mended configuration is noticed soon.
 LOCAL_RETRY = 300.0
 
+# Between two rotations of a session, whatever a server says of its tokens' life: each is a durable commit
+# and a moment in which a crash can cost the session. Lives from about seven seconds on are not touched.
+ROTATION_FLOOR = 5.0
+
 # A refresh token's own end can't be extended once the access token would outlive it.
 _ENDING_MARGIN = 60.0
 

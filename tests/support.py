@@ -79,6 +79,9 @@ class FakeServer:
         replays: used tokens that arrived: on the real server each of them kills a session.
         before: awaited before an answer is made; may wait, or return another answer.
         after: given the answer that was made; may lose it.
+        prepared: may refuse what is to be sent.
+        located: says where an account lives; None: where the record says.
+        endpoint: whose token endpoint it names; None: its own.
     """
 
     clock: Callable[[], float]
@@ -95,6 +98,8 @@ class FakeServer:
     before: Callable[[OAuthSession], Awaitable[Answer | None]] | None = None
     after: Callable[[Answer], Awaitable[Answer]] | None = None
     prepared: Callable[[OAuthSession], Retry | Suspended | None] | None = None
+    located: Callable[[OAuthSession], Awaitable[OAuthSession | Suspended | Retry]] | None = None
+    endpoint: str | None = None
     identity_checks: int = 0
     _current: dict[str, str] = field(default_factory=dict)
     _serial: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -114,13 +119,15 @@ class FakeServer:
         )
         return session.with_tokens(self._tokens(did))
 
-    async def prepare(
-        self, session: OAuthSession, *, check_identity: bool = False
-    ) -> Prepared[None] | Retry | Suspended:
+    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
         await anyio.lowlevel.checkpoint()
-        self.identity_checks += check_identity
+        self.identity_checks += 1
+        return await self.located(session) if self.located else session
+
+    async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
+        await anyio.lowlevel.checkpoint()
         refusal = self.prepared(session) if self.prepared else None
-        return refusal or Prepared(None, session, identity_checked=check_identity)
+        return refusal or Prepared(None, session, self.endpoint or self.issuer)
 
     async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Answer:
         await anyio.lowlevel.checkpoint()

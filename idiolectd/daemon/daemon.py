@@ -136,7 +136,7 @@ class _Daemon:
             await tg.start(partial(scheduler.run, behind=behind))
             self._is_ready = True
             sessions = await parts.store.count()
-            self._log(events.DaemonReady(sessions=sessions))
+            self._log(events.DaemonReady(sessions=sessions, caught_up=scheduler.statistics().is_caught_up))
             self._notifier.ready(_status(sessions, scheduler, 0))
             tg.start_soon(self._report, parts, scheduler, daemonship, presence)
             self._start_watchdog(tg, parts, scheduler)
@@ -247,6 +247,8 @@ def _status(sessions: int, scheduler: Scheduler, unpersisted: int) -> str:
     parts = [*alarm, f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
     if now.troubled:
         parts.append(f"{len(now.troubled)} issuers in trouble")
+    if not now.is_caught_up:
+        parts.append("still looking at what changed")
     if now.quarantined:
         parts.append(f"{now.quarantined} quarantined")
     return ", ".join(parts)

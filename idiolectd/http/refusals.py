@@ -130,9 +130,11 @@ def judge_refusal(
     if status == 429:
         return Retry(code, message, pause, issuer_wide=True, rate_limited=True)
     if 300 <= status < 400 or status < 200:
-        return Retry(code, f"{message}: a redirect or a status without meaning here; not followed")
+        message = f"{message}: a redirect or a status without meaning here; not followed"
+        return Retry(code, message, pause, issuer_wide=True)
     if not refusal.speaks_of_a_token(status):
-        return Retry(code, message, pause)
+        # What no application wrote, an edge did, or a firewall: the server's trouble, not this session's.
+        return Retry(code, message, pause, issuer_wide=not refusal.is_spoken)
     row = judge(kind, refusal.error, refusal.text)
     match row.verdict:
         case Verdict.NONCE | Verdict.RETRY:
@@ -167,12 +169,15 @@ def judge_probe(response: Response, did: str) -> Probe:
 def judge_failure(error: NotSent | Unclear) -> Retry | Ambiguous:
     """What an exchange without a whole answer means, if it carried a refresh token."""
     match error:
-        case NotSent(code="header"):
-            return Retry(error.code, str(error))  # this session's own trouble, not the server's
         case NotSent():
-            return Retry(error.code, str(error), issuer_wide=True)
+            return Retry(error.code, str(error), issuer_wide=not is_our_refusal(error))
         case Unclear():
             return Ambiguous(error.code, str(error))
+
+
+def is_our_refusal(error: NotSent | Unclear) -> bool:
+    """Whether we would not send it: this session's own trouble, of which no server knows."""
+    return error.code in ("guard", "header")
 
 
 def safe_text(text: str, secrets: Collection[str] = ()) -> str:

@@ -12,12 +12,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
-from idiolectd.http import HttpClient, Response, origin, retry_after
+from idiolectd.http import HttpClient, Response, is_our_refusal, origin, retry_after
 from idiolectd.outcome import Retry
 
 # Endpoints move rarely, and one that moved makes `Discovery.forget` ask anew.
@@ -59,7 +60,10 @@ class AuthorizationServer:
 
 
 class Discovery:
-    """Looks servers up. What can't be found out now is a `Retry`, never an exception."""
+    """Looks servers up. What can't be found out now is a `Retry`, never an exception.
+
+    Each names the server that was asked: a PDS's nonsense is not its issuer's trouble.
+    """
 
     def __init__(self, http: HttpClient, clock: Clock) -> None:
         self._http = http
@@ -78,6 +82,19 @@ class Discovery:
         """The endpoints of an issuer."""
         return await self._servers.get(issuer)
 
+    def issuer_of(self, url: str) -> str | None:
+        """An issuer as it is compared and asked: scheme, host and port; None: it is not one that is used.
+
+        Programs write it with a slash behind it, in upper case, with the port that goes without saying.
+        """
+        try:
+            issuer = origin(url)
+        except NotSent:
+            return None
+        parts = urlsplit(url)
+        is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+        return issuer if is_bare and self._http.permits(url) else None
+
     def forget(self, issuer: str) -> None:
         """Asks anew next time: an endpoint did not answer like one."""
         self._servers.forget(issuer)
@@ -88,25 +105,25 @@ class Discovery:
             return document
         # RFC 9728, section 3.3. ATProto: the first one counts.
         if document.get("resource") != pds:
-            return _trouble(f"{pds}: its OAuth metadata speaks of another server")
+            return _trouble(pds, "its OAuth metadata speaks of another server")
         issuers = document.get("authorization_servers")
         first = issuers[0] if isinstance(issuers, list) and issuers else None
         if not isinstance(first, str) or not self._is_issuer(first):
-            return _trouble(f"{pds}: its OAuth metadata names no usable authorization server")
+            return _trouble(pds, "its OAuth metadata names no usable authorization server")
         return first
 
     async def _fetch_server(self, issuer: str) -> AuthorizationServer | Retry:
         if not self._is_issuer(issuer):
-            return _trouble("the session's issuer is not the URL of one")
+            return Retry("discovery", "the issuer is not the URL of one")
         document = await self._document(f"{issuer}/.well-known/oauth-authorization-server")
         if isinstance(document, Retry):
             return document
         if document.get("issuer") != issuer:  # RFC 8414, section 3.3
-            return _trouble(f"{issuer}: its OAuth metadata speaks of another issuer")
+            return _trouble(issuer, "its OAuth metadata speaks of another issuer")
         token_endpoint = document.get("token_endpoint")
         revocation_endpoint = document.get("revocation_endpoint")
         if not isinstance(token_endpoint, str) or not self._http.permits(token_endpoint):
-            return _trouble(f"{issuer}: its OAuth metadata names no usable token endpoint")
+            return _trouble(issuer, "its OAuth metadata names no usable token endpoint")
         if not isinstance(revocation_endpoint, str) or not self._http.permits(revocation_endpoint):
             revocation_endpoint = None
         endpoints = {name: self._endpoint(document, name) for name in _LOGIN_ENDPOINTS}
@@ -128,7 +145,7 @@ class Discovery:
         try:
             response = await self._http.request("GET", url)
         except (NotSent, Unclear) as error:
-            return Retry(error.code, str(error), issuer_wide=True)
+            return Retry(error.code, str(error), issuer_wide=not is_our_refusal(error), server=origin(url))
         document = response.json_object() if response.status == 200 else None
         return self._refused(url, response) if document is None else document
 
@@ -139,6 +156,7 @@ class Discovery:
             f"{url}: answered {response.status}, without the OAuth metadata",
             retry_after(response, self._clock.now()),
             issuer_wide=True,
+            server=origin(url),
         )
 
     def _is_issuer(self, url: str) -> bool:
@@ -162,8 +180,8 @@ def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
     return unfit
 
 
-def _trouble(message: str) -> Retry:
-    return Retry("discovery", message, issuer_wide=True)
+def _trouble(server: str, message: str) -> Retry:
+    return Retry("discovery", f"{server}: {message}", issuer_wide=True, server=server)
 
 
 ValueT = TypeVar("ValueT")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from idiolectd.clock import Clock
+from idiolectd.did import directory
 from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
 from idiolectd.http import GET_SESSION, HttpClient, Response, judge_probe, origin
 from idiolectd.identity import Identity
@@ -81,9 +82,7 @@ class OAuthRefresher:
 
     # Prepare ---------------------------------------------------------------------------------
 
-    async def prepare(
-        self, session: OAuthSession, *, check_identity: bool = False
-    ) -> Prepared[OAuthRequest] | Retry | Suspended:
+    async def prepare(self, session: OAuthSession) -> Prepared[OAuthRequest] | Retry | Suspended:
         """Discovery and local checks; sends no token. See `SplitRefresher.prepare`."""
         key = _bound_key(session)
         if isinstance(key, Suspended):
@@ -97,44 +96,45 @@ class OAuthRefresher:
             client_auth_method=client.method,
             client_key_id=client.key_id,
         )
-        checked = False
-        if check_identity:
-            moved = await self._where(known)
-            if isinstance(moved, Suspended):
-                return moved
-            if moved is not None:
-                known, checked = moved, True
-        issuer = known.issuer or await self._issuer(known)
+        issuer = await self._issuer(known)
         if not isinstance(issuer, str):
             return issuer
         server = await self._discovery.server(issuer)
         if isinstance(server, Retry):
             return server
-        return Prepared(OAuthRequest(server, client, key), replace(known, issuer=issuer), checked)
+        known = replace(known, issuer=known.issuer or issuer)
+        return Prepared(OAuthRequest(server, client, key), known, origin(server.token_endpoint))
 
     async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
-        """The issuer of a session that does not name it: from its PDS, if its token agrees."""
+        """The session's issuer; if it does not name one: its PDS's, if its token agrees."""
+        if session.issuer is not None:
+            message = f"the session's issuer, {session.issuer[:80]!a}, is not one that is used"
+            return self._discovery.issuer_of(session.issuer) or Suspended(
+                "issuer_unusable", "issuer_unusable", message
+            )
+        if not self._http.permits(session.pds_url):
+            return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
         found = await self._discovery.issuer_of_pds(session.pds_url)
         hint = issuer_hint(session)
-        if isinstance(found, str) and hint not in (None, found):
+        if isinstance(found, str) and hint is not None and self._discovery.issuer_of(hint) != found:
             return _issuer_changed(f"the PDS names {found} as its issuer, the access token another")
         return found
 
-    async def _where(self, session: OAuthSession) -> OAuthSession | Suspended | None:
-        """The session with the account's present PDS; None: nobody can tell now, so nothing changes.
+    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
+        """The session with the account's present PDS. See `SplitRefresher.locate`.
 
         A session goes along to another PDS of the same issuer, and to no other issuer ever.
         """
         try:
             document = await self._identity.resolve_did(session.did)
-        except IdentityError:
-            return None
+        except IdentityError as error:
+            return Retry("identity", str(error), server=None if error.final else directory(session.did))
         if document.pds_url is None:
-            return None
+            return Retry("identity", f"the document of {session.did} names no PDS that is used")
         found = await self._discovery.issuer_of_pds(document.pds_url)
         if isinstance(found, Retry):
-            return None
-        if session.issuer is not None and found != session.issuer:
+            return found
+        if session.issuer is not None and found != self._discovery.issuer_of(session.issuer):
             return _issuer_changed(f"{document.pds_url} names {found} as its issuer, not {session.issuer}")
         return replace(session, pds_url=document.pds_url) if _moved(session, document.pds_url) else session
 

@@ -110,13 +110,13 @@ class Prepared(Generic[RequestT]):
     Attributes:
         request: the refresher's own, opaque to others.
         session: the session with what was learnt on the way: the issuer and client it had not
-            named yet, or the PDS it moved to. What is new in it gets pinned and stored.
-        identity_checked: the account's PDS was asked for and is the session's.
+            named yet. What is new in it gets pinned and stored.
+        server: the origin that the refresh token is sent to; None: not known here.
     """
 
     request: RequestT
     session: OAuthSession
-    identity_checked: bool = False
+    server: str | None = None
 
 
 class SplitRefresher(Protocol[RequestT]):
@@ -131,14 +131,21 @@ class SplitRefresher(Protocol[RequestT]):
     kind: Kind
     has_grace: bool
 
-    async def prepare(
-        self, session: OAuthSession, *, check_identity: bool = False
-    ) -> Prepared[RequestT] | Retry | Suspended:
+    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
+        """Asks where the account lives now (DID → PDS → issuer). May be cancelled; sends no token.
+
+        Returns:
+            The session, with another PDS if it goes along to that; `Suspended` if it does not go along;
+            `Retry`: nobody can tell now, so nothing changes. Its `server` is who did not answer: an
+            origin, or the DID's `idiolectd.did.directory`.
+        """
+        ...
+
+    async def prepare(self, session: OAuthSession) -> Prepared[RequestT] | Retry | Suspended:
         """Discovery, nonce, local checks. May be cancelled; sends no refresh token.
 
         Args:
             session: what will be sent, pins restored.
-            check_identity: also ask where the account lives now (DID → PDS → issuer).
         """
         ...
 

@@ -227,8 +227,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         """Removes what is known of a session whose record is gone; returns whether it is (still) gone."""
         ...
 
-    async def due(self, before: float, *, limit: int) -> list[Due]:
-        """The lines of the schedule with ``at < before``, soonest first."""
+    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
+        """The lines of the schedule with ``at < before``, by `at` and DID.
+
+        Args:
+            before: seconds since the epoch.
+            limit: how many at most.
+            after: the last line of the page before: only what comes behind it.
+        """
         ...
 
     def schedule(self, did: str, due: Due | None) -> None:

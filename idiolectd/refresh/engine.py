@@ -13,7 +13,7 @@ The way: claim → read again → decide → prepare → note → send → persi
 It knows no HTTP and no files: servers are `SplitRefresher`, the store is `SharedStore`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,16 +38,17 @@ from idiolectd.ports import (
     SplitRefresher,
 )
 from idiolectd.refresh import report, unclear, verdict
-from idiolectd.refresh.ledger import Attempt, Ledger, Work
+from idiolectd.refresh.ledger import Attempt, Ledger, Look, Work
 from idiolectd.refresh.notice import Notice, is_known
-from idiolectd.refresh.schedule import Planner
+from idiolectd.refresh.schedule import Planner, is_identity_urgent
 from idiolectd.refresh.sending import Patience, Sending
 from idiolectd.refresh.spill_look import SpillLook
+from idiolectd.refresh.whereabouts import Whereabouts
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import RefreshState, State, adopt, tokens_of, withheld
 
-# How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
-_IDENTITY_INTERVAL = 7 * 86400.0
+# Told the origin that a refresh token is about to be sent to; says for how many seconds not (0: send it).
+Admission = Callable[[str], float]
 
 
 class RefreshEngine:
@@ -77,6 +78,7 @@ class RefreshEngine:
         self._ledger = Ledger(store, planner, clock, events)
         self._spill = SpillLook(store.spill, events)
         self._notice = Notice(store, self._ledger, self._spill)
+        self._whereabouts = Whereabouts()
         self.patience = patience or Patience()
 
     def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
@@ -85,7 +87,7 @@ class RefreshEngine:
         self._ledger = self._ledger.with_planner(planner)
         self._notice = Notice(self._store, self._ledger, self._spill)
 
-    async def look(self, did: str) -> Due | None:
+    async def look(self, did: str) -> Look:
         """Takes notice of a record as it is now; plans it if nobody has. Sends nothing.
 
         Raises:
@@ -95,15 +97,15 @@ class RefreshEngine:
         """
         entry = await self._store.read(did)
         if entry.session is None:
-            return await self._notice.forget(did, entry.state)
+            return Look(await self._notice.forget(did, entry.state), None)
         self._notice.found(did)
         now = self._ledger.clock.now()
         adopted = adopt(entry.session, entry.state, now)
         if is_known(adopted) and await self._notice.spilled(adopted) is None:
-            return self._ledger.line(Work(adopted.session, adopted.state, now))
+            return self._ledger.look(Work(adopted.session, adopted.state, now))
         async with self._store.claim(did, patience=0):
             work = await self._notice.adopt(await self._store.read(did))
-            return None if work is None else self._ledger.line(work)
+            return Look(None, None) if work is None else self._ledger.look(work)
 
     async def shift(self, did: str, by: float) -> Due | None:
         """Brings a session's plan forward: the clock it was made by was set back by that much.
@@ -134,6 +136,7 @@ class RefreshEngine:
         needed: bool = False,
         revive: bool = False,
         patience: float = 0.0,
+        admit: Admission | None = None,
     ) -> Attempt:
         """Refreshes one session if it is due.
 
@@ -143,6 +146,7 @@ class RefreshEngine:
             revive: a dead one too, once: somebody believes that its server was wrong.
             needed: a client wants to use the token now: due is what can't be used much longer.
             patience: how many seconds to wait for another process that works on the session.
+            admit: asked right before the token is sent; None: nobody has to be asked.
 
         Raises:
             LockBusy: another process works on it. Nothing was done.
@@ -162,7 +166,42 @@ class RefreshEngine:
             standing = self._standing(work, force=force, needed=needed, revive=revive)
             if standing is not None:
                 return self._ledger.attempt(standing, work)
-            return await self._work(work)
+            return await self._work(work, admit)
+
+    async def locate(self, did: str) -> Attempt | None:
+        """Asks where an account lives now, and takes over what is found; None: nothing was.
+
+        For what is due once a week (`Attempt.identity_due`): the claim is taken only after the answer,
+        for a moment, so that whoever has to refresh the session never waits for a directory.
+
+        Raises:
+            LockBusy: somebody works on the session at this very moment; ask again another time.
+            RecordError, StoreError: as `refresh`.
+        """
+        entry = await self._store.read(did)
+        if entry.session is None:
+            return None
+        asked = adopt(entry.session, entry.state, self._ledger.clock.now()).session
+        found = await self._whereabouts.ask(self._refreshers[asked.kind], asked)
+        if found is None:
+            return None
+        async with self._store.claim(did, patience=0):
+            work = await self._notice.adopt(await self._store.read(did))
+            if work is None or not _is_same_session(work.session, asked):
+                return None  # a new login: it was asked about then
+            if work.state.state not in (State.FRESH, State.RETRYING):
+                return None  # what is known of it is worse, and must not be written over
+            if isinstance(found, Suspended):
+                return await self._ledger.conclude(work, found)
+            now = self._ledger.clock.now()
+            located = replace(work, state=replace(work.state, identity_checked_at=now))
+            moved = None
+            if found.pds_url != asked.pds_url:
+                moved = replace(tokens_of(work.session), pds_url=found.pds_url)
+                located = replace(located, session=replace(work.session, pds_url=found.pds_url))
+            if await self._ledger.commit(work.session, located, tokens=moved) is not Committed.DONE:
+                return None
+            return self._ledger.attempt(Current(located.session), located)
 
     async def pause(self, did: str, *, paused: bool, patience: float = 0.0) -> Due | None:
         """Takes a session out of our hands, or back; nobody sends its refresh token in between.
@@ -240,7 +279,7 @@ class RefreshEngine:
             return None
         return Current(session)
 
-    async def _work(self, work: Work) -> Attempt:
+    async def _work(self, work: Work, admit: Admission | None) -> Attempt:
         session, state = work.session, work.state
         refresher = self._refreshers[session.kind]
         sending = Sending(refresher, self._ledger, self.patience, self._store.spill)
@@ -257,14 +296,30 @@ class RefreshEngine:
                 found = unclear.resolved(probe, session, self._ledger.clock.now()) if is_open else None
                 if found is not None:
                     return await self._ledger.conclude(work, found)
-        checked_at = state.identity_checked_at or state.token_seen_at or work.started
-        refused = state.refusals > 0 or state.state is State.SUSPENDED
-        prepared = await refresher.prepare(
-            session, check_identity=refused or work.started - checked_at > _IDENTITY_INTERVAL
-        )
+        if is_identity_urgent(state):
+            lives = await self._whereabouts.ask(refresher, session)
+            if isinstance(lives, Suspended):
+                return await self._ledger.conclude(work, lives)
+            work = work if lives is None else self._located(work, lives)
+        prepared = await refresher.prepare(work.session)
         if not isinstance(prepared, Prepared):
-            return await self._ledger.conclude(work, prepared)
+            attempt = await self._ledger.conclude(work, prepared)
+            return replace(attempt, asked=prepared.server if isinstance(prepared, Retry) else None)
+        wait = admit(prepared.server) if admit and prepared.server else 0.0
+        if wait > 0:
+            return self._ledger.not_yet(work, wait)
         return await finish(sending.send, work, prepared)
+
+    def _located(self, work: Work, found: OAuthSession) -> Work:
+        """What was found goes along with the tokens that the refresh brings."""
+        now = self._ledger.clock.now()
+        return replace(work, session=found, state=replace(work.state, identity_checked_at=now))
+
+
+def _is_same_session(session: OAuthSession, asked: OAuthSession) -> bool:
+    """Whether what was found out about a session still is about what is stored."""
+    same_key = session.dpop_thumbprint == asked.dpop_thumbprint
+    return same_key and (session.pds_url, session.issuer) == (asked.pds_url, asked.issuer)
 
 
 def _contradiction(session: OAuthSession, state: RefreshState) -> Suspended | None:

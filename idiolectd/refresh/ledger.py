@@ -15,7 +15,7 @@ from idiolectd.outcome import (
 )
 from idiolectd.ports import Committed, Due, Refused, SharedStore, Taken
 from idiolectd.refresh import report, verdict
-from idiolectd.refresh.schedule import Planner, line
+from idiolectd.refresh.schedule import Planner, is_identity_due, issuer_lane, line
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 
@@ -27,10 +27,35 @@ NoTokens = Refused | Retry | Ambiguous | Suspended
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a call ended, and the session's next line in the schedule."""
+    """How a call ended, and the session's next line in the schedule.
+
+    Attributes:
+        outcome: how it ended.
+        due: the next line.
+        token: the hash of the refresh token that is stored now; None: not known here.
+        asked: the server (a lane's name) that the outcome tells of, because it was asked just now; None:
+            none was, or the outcome tells nothing of it.
+        identity_due: where the account lives was not asked for a week, see `RefreshEngine.locate`.
+    """
 
     outcome: RefreshOutcome
     due: Due | None
+    token: str | None = None
+    asked: str | None = None
+    identity_due: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a session.
+
+    Attributes:
+        due: its next line in the schedule; without a token: when to look whether it stays away.
+        token: as of `Attempt`; None: nothing is stored.
+    """
+
+    due: Due | None
+    token: str | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,24 @@ class Ledger:
 
     def attempt(self, outcome: RefreshOutcome, work: Work) -> Attempt:
         """An end that needs no writing."""
-        return Attempt(outcome, self.line(work))
+        return Attempt(
+            outcome,
+            self.line(work),
+            work.session.refresh_token_hash,
+            issuer_lane(work.session) if work.sent else None,
+            is_identity_due(work.session, work.state, self.clock.now()),
+        )
+
+    def not_yet(self, work: Work, wait: float) -> Attempt:
+        """The server that it would be sent to has no room for it now; nothing is known, nothing written."""
+        line = self.line(work)
+        due = None if line is None else replace(line, at=self.clock.now() + wait)
+        outcome = Retry("no_room", "the server that it goes to is sent as much as it may be")
+        return Attempt(outcome, due, work.session.refresh_token_hash)
+
+    def look(self, work: Work) -> Look:
+        """What is seen of a session that nothing was done about."""
+        return Look(self.line(work), work.session.refresh_token_hash)
 
     async def conclude(self, work: Work, answer: NoTokens) -> Attempt:
         """Writes down what an attempt without tokens means, and when to try again."""

@@ -103,7 +103,10 @@ class _Callback:
         self.kind = kind
         self.has_grace = False
 
-    async def prepare(self, session: OAuthSession, *, check_identity: bool = False) -> Prepared[None]:
+    async def locate(self, session: OAuthSession) -> OAuthSession:
+        return session
+
+    async def prepare(self, session: OAuthSession) -> Prepared[None]:
         return Prepared(None, session)
 
     async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Arrived | Ambiguous:

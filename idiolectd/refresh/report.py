@@ -19,12 +19,13 @@ from idiolectd.state import RefreshState, State, shown
 # Causes of a suspension that nothing but a new session mends; the others pass when the configuration,
 # the account or the server is mended.
 _LOST = {
-    "dpop_key_unusable",
-    "dpop_key_mismatch",
-    "token_spent",
     "answer_misfit",
     "answer_unconfirmed",
+    "dpop_key_mismatch",
+    "dpop_key_unusable",
     "issuer_changed",
+    "issuer_unusable",
+    "token_spent",
 }
 
 # The cause of a suspension that a person asked for.

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from idiolectd import policy
+from idiolectd.clock import parse_rfc3339
+from idiolectd.did import directory
 from idiolectd.errors import UrlError
 from idiolectd.policy import Policy
 from idiolectd.ports import Due
@@ -13,6 +15,9 @@ from idiolectd.url import Url
 
 # Sessions whose records name no server: nothing is ever sent for them, so they stand in nobody's way.
 _NO_SERVER = "(no URL)"
+
+# How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
+_IDENTITY_INTERVAL = 7 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Planner:
         ending = self.is_ending(session, times)
         # No refresh can extend it: one last attempt, so that the server says how it ended.
         at = times.expires_at if ending else self.due_at(session, times)
+        rotated_at = state.last_success_at
+        if rotated_at is not None and rotated_at <= now:  # else a clock was set
+            at = max(at, rotated_at + policy.ROTATION_FLOOR)
         warned = 0.0 if ending else self._warning(session, now)
         return replace(state, next_attempt_at=at, ending=ending, warned=warned)
 
@@ -134,15 +142,42 @@ def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:
         at=state.next_attempt_at,
         did=session.did,
         expires_at=TokenTimes.of(session, state, now).expires_at,
-        lane=lane(session),
+        lane=lane(session, state),
     )
 
 
-def lane(session: OAuthSession) -> str:
-    """Whom the refresh goes to, as far as is known: the issuer, else the PDS."""
+def lane(session: OAuthSession, state: RefreshState) -> str:
+    """The server that is asked first, so that nobody waits behind those whom it does not answer.
+
+    Mostly the issuer. But who was refused asks first where the account lives now, and who has an
+    answer missing asks the PDS.
+    """
+    if is_identity_urgent(state):
+        return directory(session.did)
+    note = state.note_on(session)
+    if note is not None and note.unclear > 0:
+        return _server(session.pds_url)
+    return issuer_lane(session)
+
+
+def issuer_lane(session: OAuthSession) -> str:
+    """Whom the refresh token goes to, as far as is known: the issuer, else the PDS."""
+    return _server(session.issuer if session.kind == "dpop" and session.issuer else session.pds_url)
+
+
+def _server(url: str) -> str:
     try:
-        return Url.parse(
-            session.issuer if session.kind == "dpop" and session.issuer else session.pds_url
-        ).origin
+        return Url.parse(url).origin
     except UrlError:
         return _NO_SERVER
+
+
+def is_identity_urgent(state: RefreshState) -> bool:
+    """Whether to ask where the account lives before its refresh token is sent: the last one was refused."""
+    return state.refusals > 0 or state.state is State.SUSPENDED
+
+
+def is_identity_due(session: OAuthSession, state: RefreshState, now: float) -> bool:
+    """Whether nobody asked where the account lives for a week; it may as well be asked tomorrow."""
+    asked_at = state.identity_checked_at or parse_rfc3339(session.session_started_at)  # a login asks, too
+    return asked_at is None or now - asked_at > _IDENTITY_INTERVAL

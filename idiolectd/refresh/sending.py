@@ -82,7 +82,6 @@ class Sending:
         state = replace(
             work.state,
             pins=work.state.pins.filled_from(session),
-            identity_checked_at=now if prepared.identity_checked else work.state.identity_checked_at,
         ).noting(session, now)
         await self._ledger.store.ensure_room()
         # Should we die now, this is what the next process finds: sent, and no answer known.

@@ -1,19 +1,32 @@
-"""The lanes of all issuers, and the tasks that serve them.
+"""The lanes of all servers, and the tasks that serve them.
 
 Knows queues and workers, and nothing of sessions: what to do with a line is given. A lane's workers
 exist only while it has something to do.
 """
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from anyio.abc import TaskGroup
 
-from idiolectd.ports import Due
+from idiolectd.ports import NOWHERE, Due
+from idiolectd.refresh import Admission
 from idiolectd.scheduler.lane import Lane, LaneLimits
 from idiolectd.scheduler.plan import LONGEST_SLEEP
 
 Work = Callable[[Due, Lane], Awaitable[None]]
+
+# A lane holds what its server can take in some minutes; what else is due stays in the store's index.
+# All lanes together hold so much; then each has room for a few more, so that a crowd of one server
+# keeps nobody out.
+_LANE_SECONDS = 200.0
+_MOST_QUEUED = 100_000
+_ALWAYS_ROOM = 100
+
+# Looking at records is no server's work: only the store limits it.
+_LOOKS = LaneLimits(concurrency=8, rate=math.inf)
 
 
 class Board:
@@ -21,15 +34,24 @@ class Board:
 
     Args:
         limits: what one issuer is sent at most.
+        strikes: how many troubles in a row a session ran into; many go behind few.
         work: what is done with a line whose turn has come.
+
+    Attributes:
+        in_flight: the sessions that are being worked on.
+        tasks: where the workers run; set before anything is added.
     """
 
-    def __init__(self, limits: LaneLimits, work: Work) -> None:
+    tasks: TaskGroup
+
+    def __init__(self, limits: LaneLimits, strikes: Callable[[str], int], work: Work) -> None:
         self.in_flight: set[str] = set()
         self._limits = limits
+        self._strikes = strikes
         self._work = work
         self._lanes: dict[str, Lane] = {}
         self._queued: set[str] = set()
+        self._left_out: set[str] = set()
 
     def __contains__(self, did: object) -> bool:
         """Whether a session waits or is being worked on."""
@@ -42,7 +64,7 @@ class Board:
 
     @property
     def troubled(self) -> list[str]:
-        """The issuers that are known to be in trouble."""
+        """The servers that are known to be in trouble."""
         return sorted(name for name, lane in self._lanes.items() if lane.troubled)
 
     def __len__(self) -> int:
@@ -52,23 +74,87 @@ class Board:
         """Takes over other limits, for the sessions that wait already too."""
         self._limits = limits
         for lane in self._lanes.values():
-            lane.limits = limits
+            lane.limits = self._limits_of(lane.name)
 
-    def add(self, due: Due, tg: TaskGroup) -> None:
-        """Queues a line, unless its session waits or is being worked on already."""
+    def lane(self, name: str) -> Lane:
+        """The lane of a server."""
+        return self._lanes.setdefault(name, Lane(name, self._limits_of(name)))
+
+    # Queueing --------------------------------------------------------------------------------
+
+    def add(self, due: Due, *, must: bool = False) -> bool:
+        """Queues a line, unless its session waits or is being worked on already.
+
+        Args:
+            due: the line.
+            must: however full its lane is: no index may know of this line.
+
+        Returns:
+            False if its lane is full: the line has to wait in the store's index.
+        """
         if due.did in self:
-            return
-        lane = self._lanes.setdefault(due.lane, Lane(due.lane, self._limits))
+            return True
+        lane = self.lane(due.lane)
+        if not (must or self._has_room(lane)):
+            self._left_out.add(lane.name)
+            return False
         self._queued.add(due.did)
-        lane.push(due)
-        self._staff(lane, tg)
+        lane.push(due, self._strikes(due.did))
+        self._staff(lane)
+        return True
 
-    def _staff(self, lane: Lane, tg: TaskGroup) -> None:
+    def take_wants_more(self) -> bool:
+        """Whether a lane that had no room for all has become half empty, since it was last asked."""
+        hungry = {name for name in self._left_out if len(self.lane(name)) < self._room() / 2}
+        self._left_out -= hungry
+        return bool(hungry)
+
+    def sweep(self, now: float) -> None:
+        """Forgets the servers that nobody has had anything for."""
+        for lane in [lane for lane in self._lanes.values() if lane.is_forgettable(now)]:
+            del self._lanes[lane.name]
+
+    def _has_room(self, lane: Lane) -> bool:
+        return len(lane) < (self._room() if len(self._queued) < _MOST_QUEUED else _ALWAYS_ROOM)
+
+    def _room(self) -> float:
+        return max(_ALWAYS_ROOM, _LANE_SECONDS * self._limits.rate)
+
+    def _limits_of(self, name: str) -> LaneLimits:
+        return _LOOKS if name == NOWHERE else self._limits
+
+    # Serving ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def visiting(self, home: Lane) -> Iterator[Admission]:
+        """Lets one session of a lane send to another lane's server too, within that lane's limits.
+
+        An issuer may name any host's token endpoint, and a session may not yet know its issuer.
+        """
+        visited: list[Lane] = []
+
+        def admit(server: str) -> float:
+            if server == home.name:
+                return 0.0
+            lane = self.lane(server)
+            wait = lane.admit(anyio.current_time())
+            if wait == 0.0:
+                visited.append(lane)
+            return wait
+
+        try:
+            yield admit
+        finally:
+            for lane in visited:
+                lane.guests -= 1
+                self._staff(lane)
+
+    def _staff(self, lane: Lane) -> None:
         while lane.workers < lane.wanted_workers:
             lane.workers += 1
-            tg.start_soon(self._serve, lane, tg, name=f"lane {lane.name}")
+            self.tasks.start_soon(self._serve, lane, name=f"lane {lane.name}")
 
-    async def _serve(self, lane: Lane, tg: TaskGroup) -> None:
+    async def _serve(self, lane: Lane) -> None:
         """One worker of a lane."""
         while lane.workers <= lane.wanted_workers:
             wait = lane.wait(anyio.current_time())
@@ -84,7 +170,7 @@ class Board:
                 await self._work(due, lane)
             finally:
                 self.in_flight.discard(due.did)
-            self._staff(lane, tg)
+            self._staff(lane)
         lane.workers -= 1
-        if lane.is_idle:
+        if lane.is_forgettable(anyio.current_time()):
             self._lanes.pop(lane.name, None)

@@ -1,24 +1,28 @@
-"""A lane: everything that is to be sent to one issuer, in the order and at the pace it can take.
+"""A lane: everything that is to be sent to one server, in the order and at the pace it can take.
 
 Pure state, driven by the scheduler. Times here are monotonic seconds: a lane's pauses must not
 depend on a wall clock that somebody sets.
 """
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from idiolectd.ports import Due
 
-# So many failures in a row, of any sessions, say that the server itself is in trouble.
+# So many different sessions that ran into trouble, and none that did not, say that it is the server's:
+# what one account meets (its own rate limit, a firewall that dislikes its token) is that account's.
 _TRIP = 3
 
-# While it is, one session tries after 1, 2, 4 ... at most 60 s: soon enough to notice the recovery
-# within a small part of any token's life, seldom enough to be no burden on a server that is down.
+# While it is in trouble, one session tries after 1, 2, 4 ... at most 60 s: soon enough to notice the
+# recovery within a small part of any token's life, seldom enough to be no burden on a server that is down.
 _LONGEST_PAUSE = 60.0
 
 # A server that asks for more gets less: its clock or its proxy may be wrong, and tokens end.
 _LONGEST_WISH = 3600.0
 
+# What was known of a server is forgotten when nobody had anything for it for so long.
+_FORGOTTEN = 600.0
 
 # A wait too short to be worth sleeping; sums of floats never meet exactly.
 _NOW = 0.001
@@ -38,11 +42,13 @@ class LaneLimits:
 
 
 class Lane:
-    """The queue, the pace and the breaker of one issuer.
+    """The queue, the pace and the breaker of one server.
 
     Attributes:
-        name: the issuer, or the PDS's origin.
-        workers: how many tasks serve it now; the scheduler counts.
+        name: the server's origin; or a directory of DIDs.
+        limits: what it is sent at most.
+        workers: how many tasks serve it now; the board counts.
+        guests: how many sessions of other lanes are being sent to its server now.
         paused_until: nothing starts before; in the past: it is open.
         troubled: the server is known to be in trouble; one worker at a time tries it.
     """
@@ -51,11 +57,13 @@ class Lane:
         self.name = name
         self.limits = limits
         self.workers = 0
+        self.guests = 0
         self.paused_until = 0.0
         self.troubled = False
-        self._failures = 0
+        self._pauses = 0
         self._next_start = 0.0
-        self._strikes: dict[str, int] = {}
+        # Until when the server wants to be left alone, as each of the last few sessions in trouble heard it.
+        self._wishes: OrderedDict[str, float] = OrderedDict()
         self._queue: list[tuple[int, float, str, Due]] = []
 
     def __len__(self) -> int:
@@ -64,38 +72,52 @@ class Lane:
     @property
     def wanted_workers(self) -> int:
         """How many tasks should serve it."""
-        return min(1 if self.troubled else self.limits.concurrency, len(self._queue) + self.workers)
+        return max(0, min(self._concurrency - self.guests, len(self._queue) + self.workers))
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether it can be forgotten: nothing to do, nobody at work, no failure to remember."""
-        return not (self._queue or self.workers or self._failures or self._strikes)
+    def is_forgettable(self, now: float) -> bool:
+        """Whether nothing is to be done and nothing of it is worth remembering."""
+        if self._queue or self.workers or self.guests:
+            return False
+        return not self._wishes or now > max(self.paused_until, self._next_start) + _FORGOTTEN
 
-    def push(self, due: Due) -> None:
+    def push(self, due: Due, strikes: int) -> None:
         """Queues a session; the one whose token ends first goes first.
 
         Those that ran into trouble go behind those that did not: a session that always does would
         else be the one that is tried in every pause, and the others behind it never.
         """
-        heapq.heappush(self._queue, (self._strikes.get(due.did, 0), due.expires_at, due.did, due))
+        heapq.heappush(self._queue, (strikes, due.expires_at, due.did, due))
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next session may start; None if none is queued."""
-        if not self._queue:
-            return None
-        wait = max(self.paused_until, self._next_start) - now
-        return wait if wait > _NOW else 0.0
+        return self._wait(now) if self._queue else None
 
     def pop(self, now: float) -> Due:
         """Takes the next session out; the caller starts it now."""
-        self._next_start = max(self._next_start, now) + 1.0 / self.limits.rate
+        self._start(now)
         return heapq.heappop(self._queue)[-1]
 
-    def succeeded(self, did: str) -> bool:
-        """The server answered this session; returns whether that ends a trouble."""
-        self._strikes.pop(did, None)
+    def admit(self, now: float) -> float:
+        """Lets a session of another lane send to this server; returns for how many seconds not yet.
+
+        A server's own sessions come first: guests have half of its places at most.
+        """
+        wait = self._wait(now)
+        if wait == 0.0 and (
+            self.guests >= max(1, self.limits.concurrency // 2)
+            or self.workers + self.guests >= self._concurrency
+        ):
+            wait = 1.0
+        if wait == 0.0:
+            self._start(now)
+            self.guests += 1
+        return wait
+
+    def succeeded(self) -> bool:
+        """The server answered; returns whether that ends a trouble."""
         was_troubled, self.troubled = self.troubled, False
-        self._failures, self.paused_until = 0, 0.0
+        self._pauses, self.paused_until = 0, 0.0
+        self._wishes.clear()
         return was_troubled
 
     def failed(self, did: str, now: float, *, luck: float, retry_after: float | None = None) -> bool:
@@ -105,14 +127,29 @@ class Lane:
             did: the session that found out.
             now: monotonic time.
             luck: uniform in [0, 1).
-            retry_after: the seconds it asked for.
+            retry_after: the seconds it asked for. The session itself obeys; all do if all heard it.
         """
-        self._strikes[did] = self._strikes.get(did, 0) + 1
-        self._failures = min(self._failures + 1, _TRIP + 16)
-        if retry_after is None and self._failures < _TRIP:
+        if self.troubled and now < self.paused_until:
+            return False  # it had been sent before: nothing that was not known
+        self._wishes[did] = now + min(retry_after or 0.0, _LONGEST_WISH)
+        self._wishes.move_to_end(did)
+        if len(self._wishes) > _TRIP:
+            self._wishes.popitem(last=False)
+        if len(self._wishes) < _TRIP:
             return False
-        pause = min(_LONGEST_PAUSE, 2.0 ** max(0, self._failures - _TRIP)) * (0.5 + luck / 2)
-        wish = min(retry_after or 0.0, _LONGEST_WISH)
-        self.paused_until = max(self.paused_until, now + max(pause, wish))
+        pause = min(_LONGEST_PAUSE, 2.0**self._pauses) * (0.5 + luck / 2)
+        self._pauses = min(self._pauses + 1, 16)
+        self.paused_until = max(now + pause, min(self._wishes.values()))
         was_troubled, self.troubled = self.troubled, True
         return not was_troubled
+
+    @property
+    def _concurrency(self) -> int:
+        return 1 if self.troubled else self.limits.concurrency
+
+    def _wait(self, now: float) -> float:
+        wait = max(self.paused_until, self._next_start) - now
+        return wait if wait > _NOW else 0.0
+
+    def _start(self, now: float) -> None:
+        self._next_start = max(self._next_start, now) + 1.0 / self.limits.rate

@@ -4,7 +4,7 @@ Knows when, not what: it holds lines of the schedule and a bell that rings when 
 """
 
 import math
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 import anyio
 
@@ -22,6 +22,12 @@ _SHORTEST_SLEEP = 0.001
 _HORIZON = 600.0
 _MOST_LINES = 100_000
 
+# The index is read in pages: others use the store meanwhile.
+_PAGE = 1000
+
+# Reading what is due already again and again costs the more the more of it has to wait.
+_REFILL_PAUSE = 5.0
+
 
 class Plan:
     """The near future of a store.
@@ -38,6 +44,7 @@ class Plan:
         self._horizon = clock.now() + _HORIZON
         self._refill_at = -math.inf
         self._bell = anyio.Event()
+        self._refill_bell = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._agenda)
@@ -73,36 +80,62 @@ class Plan:
         return self._agenda.pop_due(self._clock.now())
 
     async def wait_due(self) -> None:
-        """Waits until a line may be due, or the horizon has to be moved; never long."""
+        """Waits until a line may be due; never long."""
         self._bell = anyio.Event()
-        next_at = min(self._agenda.next_at or math.inf, self._refill_at)
-        sleep = min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))
-        with anyio.move_on_after(sleep):
+        next_at = self._agenda.next_at or math.inf
+        with anyio.move_on_after(self._sleep_until(next_at)):
             await self._bell.wait()
 
-    def needs_refill(self) -> bool:
-        """Whether the horizon has to be moved on."""
-        return self._clock.now() >= self._refill_at
+    async def wait_refill(self) -> None:
+        """Waits until the horizon has to be moved on."""
+        while self._clock.now() < self._refill_at:
+            self._refill_bell = anyio.Event()
+            with anyio.move_on_after(self._sleep_until(self._refill_at)):
+                await self._refill_bell.wait()
+
+    def _sleep_until(self, at: float) -> float:
+        return min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, at - self._clock.now()))
 
     def refill_in(self, seconds: float) -> None:
         """Moves the horizon no later than that: the clock was set, or the store did not answer."""
         self._refill_at = self._clock.now() + seconds
+        self._refill_bell.set()
 
-    async def refill(self, busy: Container[str]) -> None:
+    def refill_soon(self) -> None:
+        """Takes more of what is due already: there is room for it now."""
+        self.refill_in(min(_REFILL_PAUSE, max(0.0, self._refill_at - self._clock.now())))
+
+    async def refill(self, start: Callable[[Due], bool], busy: Container[str]) -> None:
         """Moves the horizon on, and takes what lies before it from the store's index.
 
+        What is due already is started, or left in the index while there is no room for it; what follows
+        it in the index is read all the same, so that no crowd hides the others.
+
         Args:
+            start: starts a line that is due; False: there is no room for it.
             busy: the sessions that are being worked on, and will be planned after that.
 
         Raises:
             StoreError: the store can't answer.
         """
         now = self._clock.now()
-        lines = await self._store.due(now + _HORIZON, limit=_MOST_LINES)
-        full = len(lines) == _MOST_LINES
-        self._horizon = lines[-1].at if full else now + _HORIZON
-        # Half-way to the horizon, or as soon as a crowd that didn't fit has been worked off a bit.
-        self._refill_at = now + (LONGEST_SLEEP if full else _HORIZON / 2)
-        for due in lines:
-            if due.did not in self._agenda and due.did not in busy:
-                self._agenda.put(due)
+        self._horizon = now + _HORIZON  # from now on, for what is planned while we read
+        self._refill_at = now + _HORIZON / 2  # half-way; what comes up meanwhile may make it sooner
+        after: Due | None = None
+        taken = 0
+        while True:
+            page = await self._store.due(self._horizon, limit=_PAGE, after=after)
+            for due in page:
+                if due.did in self._agenda or due.did in busy:
+                    continue
+                if due.at <= now:
+                    start(due)
+                else:
+                    self._put(due)
+                    taken += 1
+            if len(page) < _PAGE:
+                return
+            after = page[-1]
+            if taken >= _MOST_LINES:
+                self._horizon, self._refill_at = after.at, now + LONGEST_SLEEP
+                return

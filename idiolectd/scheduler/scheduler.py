@@ -1,8 +1,8 @@
 """The scheduler: notices what changes in the store, and starts each refresh when it is due.
 
-Two tasks of its own (one watches the store, one sleeps until the next due time) and a few workers
-per issuer, which exist only while there is something to do. No task per session: a million sessions
-are lines in the store's index, and the near future's in the agenda.
+Three tasks of its own (one watches the store, one moves the horizon of the plan, one sleeps until the
+next due time) and a few workers per server, which exist only while there is something to do. No task per
+session: a million sessions are lines in the store's index, and the near future's in the agenda.
 
 Rules: an exception in one session's work is that session's error; a store that can't answer delays,
 and ends nothing; cancelling `run` starts nothing new and lets what was sent finish (the engine
@@ -14,18 +14,19 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from idiolectd import events, policy
 from idiolectd.clock import Clock
 from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
-from idiolectd.outcome import Ambiguous, Current, Gone, Retry, Suspended, Unpersisted
+from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry, Suspended, Unpersisted
 from idiolectd.ports import FULL_BATCH, NOWHERE, Due, SharedStore
 from idiolectd.refresh import Attempt, RefreshEngine
 from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.scheduler.memory import Memory
 from idiolectd.scheduler.plan import Plan
 from idiolectd.scheduler.set_back import SetBack
 from idiolectd.scheduler.troubles import Troubles
@@ -44,17 +45,40 @@ _SECOND_LOOK = 1.0
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
 
+# How many changed records are looked at side by side: what is due goes on between any two looks.
+_LOOKERS = 8
+
+# How long the start waits for looks at everything that changed meanwhile. A crowd, or a program that
+# rewrites all records all the time, is looked at beside the work on what is known.
+_FIRST_LOOKS = 10.0
+
+# How many weekly questions are under way; whoever finds no place asks after its next refresh.
+_QUESTIONS = 4
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the scheduler is doing, for status lines and tests."""
+    """What the scheduler is doing, for status lines and tests.
+
+    Attributes:
+        planned: sessions in the near future.
+        queued: that wait for their turn.
+        in_flight: that are being worked on.
+        quarantined: whose records can't be read.
+        remembered: of which there is something to remember between two attempts.
+        lanes: servers that something is known of.
+        troubled: those in trouble.
+        is_caught_up: every record that changed while nobody watched was looked at.
+    """
 
     planned: int
     queued: int
     in_flight: int
     quarantined: int
+    remembered: int
     lanes: int
     troubled: list[str]
+    is_caught_up: bool
 
 
 class Scheduler:
@@ -89,15 +113,13 @@ class Scheduler:
         self._emit = emit
         self._luck = luck
         self._plan = Plan(store, clock)
-        self._board = Board(limits, self._work)
+        self._memory = Memory()
+        self._board = Board(limits, lambda did: self._memory.of(did).strikes, self._work)
         self._troubles = Troubles(emit)
         self._set_back = SetBack(store, engine, self._plan, self._troubles)
         self._changed_in_flight: set[str] = set()
-        self._suspended: set[str] = set()
-        self._forced: set[str] = set()
-        self._crashes: dict[str, int] = {}
-        # Until when a lost request may be in flight, by a clock that nobody sets.
-        self._settled_at: dict[str, float] = {}
+        self._filled, self._caught_up = anyio.Event(), anyio.Event()
+        self._questions = 0
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
@@ -106,8 +128,10 @@ class Scheduler:
             queued=self._board.queued,
             in_flight=len(self._board.in_flight),
             quarantined=self._troubles.quarantined,
+            remembered=len(self._memory),
             lanes=len(self._board),
             troubled=self._board.troubled,
+            is_caught_up=self._caught_up.is_set(),
         )
 
     def set_limits(self, limits: LaneLimits) -> None:
@@ -116,14 +140,13 @@ class Scheduler:
 
     def retry_suspended(self) -> None:
         """Tries the suspended sessions at once: somebody may have mended what they wait for."""
-        self._forced |= self._suspended
-        for did in self._suspended:
+        for did in self._memory.force_suspended():
             self._plan.put_off(did, 0.0)
 
     async def run(
         self, *, behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Works until it is cancelled. Reports itself started when the first schedule stands.
+        """Works until it is cancelled. Reports itself started when what is known is planned.
 
         Args:
             behind: how many seconds the wall clock stands behind the one that the store's schedule
@@ -131,12 +154,16 @@ class Scheduler:
             task_status: anyio's.
         """
         async with anyio.create_task_group() as tg:
-            await tg.start(self._watch)
-            await self._refill()
+            self._board.tasks = tg
+            tg.start_soon(self._watch)
+            tg.start_soon(self._fill)
             await self._plan_spilled()
-            tg.start_soon(self._tick, tg)
+            tg.start_soon(self._tick)
             if behind > _JUMP:
                 tg.start_soon(self._set_back.bring_forward, behind)
+            await self._filled.wait()
+            with anyio.move_on_after(_FIRST_LOOKS):
+                await self._caught_up.wait()
             task_status.started()
 
     async def _plan_spilled(self) -> None:
@@ -144,10 +171,41 @@ class Scheduler:
         for did in await self._engine.spilled():
             self._plan.put_off(did, 0.0)
 
+    # Starting what is due --------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        wall, mono = self._clock.now(), anyio.current_time()
+        while True:
+            self.alive_at = anyio.current_time()
+            jumped = (self._clock.now() - wall) - (self.alive_at - mono)
+            wall, mono = self._clock.now(), self.alive_at
+            if abs(jumped) > _JUMP:
+                self._emit(events.ClockJumped(seconds=round(jumped, 3)))
+                self._plan.refill_in(0.0)
+                if jumped < 0:
+                    self._board.tasks.start_soon(self._set_back.bring_forward, -jumped)
+            for due in self._plan.pop_due():
+                self._board.add(due, must=due.lane == NOWHERE)
+            if self._board.take_wants_more():
+                self._plan.refill_soon()
+            await self._plan.wait_due()
+
+    async def _fill(self) -> None:
+        """Moves the plan's horizon on, beside everything else: an index may be long."""
+        while True:
+            try:
+                await self._plan.refill(self._board.add, self._board)
+            except StoreError as error:
+                self._troubles.store_failed(error)
+                self._plan.refill_in(_STORE_PAUSE)
+            else:
+                self._filled.set()
+            self._board.sweep(anyio.current_time())
+            await self._plan.wait_refill()
+
     # Noticing --------------------------------------------------------------------------------
 
-    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
-        caught_up = False
+    async def _watch(self) -> None:
         while True:
             try:
                 async with self._store.watch() as watch:
@@ -155,23 +213,30 @@ class Scheduler:
                         changed = await watch.wait_changed()
                         await self._look_at(changed)
                         self._troubles.store_answered()
-                        if not caught_up and len(changed) < FULL_BATCH:
-                            caught_up = True
-                            task_status.started()
+                        if len(changed) < FULL_BATCH:
+                            self._caught_up.set()
             except StoreError as error:
                 self._troubles.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
 
     async def _look_at(self, dids: Collection[str]) -> None:
-        for did in dids:
-            if did in self._board.in_flight:
-                self._changed_in_flight.add(did)
-            else:
-                await self._look(did)
+        """Looks at a batch, a few at a time: no more than that stand between due work and the store."""
+        waiting = iter(dids)
+
+        async def look() -> None:
+            for did in waiting:
+                if did in self._board.in_flight:
+                    self._changed_in_flight.add(did)
+                else:
+                    await self._look(did)
+
+        async with anyio.create_task_group() as tg:
+            for _ in range(min(_LOOKERS, len(dids))):
+                tg.start_soon(look)
 
     async def _look(self, did: str, *, again: bool = False) -> None:
         try:
-            due = await self._engine.look(did)
+            seen = await self._engine.look(did)
         except RecordError as error:
             if again:
                 self._troubles.record_is_broken(did, error)
@@ -185,48 +250,21 @@ class Scheduler:
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
-            self._crashed(did, error)
+            await self._crashed(did, error)
         else:
             self._troubles.store_answered()
             self._troubles.record_is_readable(did)
-            if due is not None and did in self._forced:
+            due = seen.due
+            if due is None or seen.token is not None:  # else perhaps somebody is replacing the record
+                self._memory.seen(did, seen.token if due is not None else None)
+            if due is not None and self._memory.of(did).forced:
                 due = replace(due, at=self._clock.now())
             self._plan.put(did, due)
-
-    # Starting what is due --------------------------------------------------------------------
-
-    async def _tick(self, tg: TaskGroup) -> None:
-        wall, mono = self._clock.now(), anyio.current_time()
-        while True:
-            self.alive_at = anyio.current_time()
-            jumped = (self._clock.now() - wall) - (self.alive_at - mono)
-            wall, mono = self._clock.now(), self.alive_at
-            if abs(jumped) > _JUMP:
-                self._emit(events.ClockJumped(seconds=round(jumped, 3)))
-                self._plan.refill_in(0.0)
-                if jumped < 0:
-                    tg.start_soon(self._set_back.bring_forward, -jumped)
-            if self._plan.needs_refill():
-                await self._refill()
-            for due in self._plan.pop_due():
-                self._board.add(due, tg)
-            await self._plan.wait_due()
-
-    async def _refill(self) -> None:
-        try:
-            await self._plan.refill(self._board)
-        except StoreError as error:
-            self._troubles.store_failed(error)
-            self._plan.refill_in(_STORE_PAUSE)
 
     # One session's work ----------------------------------------------------------------------
 
     async def _work(self, due: Due, lane: Lane) -> None:
-        left = self._settled_at.pop(due.did, -math.inf) - anyio.current_time()
-        if left > _ROUNDING:  # the wall clock was set forward meanwhile
-            self._settled_at[due.did] = anyio.current_time() + left
-            self._plan.put_off(due.did, left)
-        elif due.lane == NOWHERE:
+        if due.lane == NOWHERE:
             await self._look(due.did, again=True)
         else:
             await self._refresh(due.did, lane)
@@ -235,8 +273,14 @@ class Scheduler:
             await self._look(due.did)
 
     async def _refresh(self, did: str, lane: Lane) -> None:
+        left = self._memory.of(did).not_before - anyio.current_time()
+        if left > _ROUNDING:  # the wall clock was set forward meanwhile, or the record was touched
+            self._plan.put_off(did, left)
+            return
         try:
-            attempt = await self._engine.refresh(did, force=did in self._forced)
+            with self._board.visiting(lane) as admit:
+                forced = self._memory.of(did).forced
+                attempt = await self._engine.refresh(did, force=forced, admit=admit)
         except RecordError:
             self._plan.put_off(did, _SECOND_LOOK)
         except LockBusy:
@@ -247,36 +291,79 @@ class Scheduler:
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
-            self._crashed(did, error)
+            await self._crashed(did, error)
         else:
-            self._crashes.pop(did, None)
-            self._forced.discard(did)
-            if isinstance(attempt.outcome, Suspended):
-                self._suspended.add(did)
-            else:
-                self._suspended.discard(did)
-            self._learn(did, attempt, lane)
-            if isinstance(attempt.outcome, Ambiguous) and attempt.due is not None:
-                self._settled_at[did] = anyio.current_time() + attempt.due.at - self._clock.now()
+            self._learn_of_session(did, attempt)
+            self._learn_of_server(did, attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):
                 self._plan.put_off(did, _STORE_PAUSE)
             else:
                 self._plan.put(did, attempt.due)
+            if attempt.identity_due and isinstance(attempt.outcome, Refreshed):
+                self._ask_where(did)
 
-    def _learn(self, did: str, attempt: Attempt, lane: Lane) -> None:
-        """What an outcome says of the server."""
+    async def _crashed(self, did: str, error: Exception) -> None:
+        known = self._memory.about(did, await self._stored_token(did))
+        known.crashes += 1
+        pause = policy.retry_delay(attempts=known.crashes + 2, left=0.0, luck=self._luck())
+        known.not_before = anyio.current_time() + pause
+        self._emit(
+            events.SessionCrashed(
+                did=did,
+                error=type(error).__name__,
+                traceback=redacted_traceback(error),
+                next_attempt_at=shown(self._clock.now() + pause),
+            )
+        )
+        self._plan.put_off(did, pause)
+
+    async def _stored_token(self, did: str) -> str:
+        try:
+            session = (await self._store.read(did)).session
+        except Exception:  # noqa: BLE001 - whatever it crashed on may be in the way here too
+            return ""
+        return session.refresh_token_hash if session is not None else ""
+
+    # What an attempt teaches -----------------------------------------------------------------
+
+    def _learn_of_session(self, did: str, attempt: Attempt) -> None:
+        outcome = attempt.outcome
+        if attempt.token is None or attempt.due is None or isinstance(outcome, Refreshed | Current):
+            self._memory.forget(did)
+            return
+        known = self._memory.about(did, attempt.token)
+        known.crashes, known.not_before = 0, -math.inf
+        known.suspended = isinstance(outcome, Suspended)
+        known.forced = known.forced and attempt.asked is None and isinstance(outcome, Retry)
+        if isinstance(outcome, Ambiguous):
+            # By a clock that nobody sets: until then the lost request may be in flight.
+            known.not_before = anyio.current_time() + attempt.due.at - self._clock.now()
+
+    def _learn_of_server(self, did: str, attempt: Attempt, lane: Lane) -> None:
+        """What an outcome says of the server that was asked; what stands in a state says nothing."""
+        if attempt.asked is None:
+            return
+        if attempt.asked != lane.name:
+            self._is_well(lane)  # it was asked first, and let the session through to its issuer
+        asked = self._board.lane(attempt.asked)
         match attempt.outcome:
-            case Current() | Gone() | Suspended() | Unpersisted():
-                return  # nothing may have been sent
             case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
-                self._troubled(did, lane, code, retry_after)
+                self._is_troubled(did, attempt, asked, code, retry_after)
             case Ambiguous(code):
-                self._troubled(did, lane, code, None)
+                self._is_troubled(did, attempt, asked, code, None)
             case _:
-                if lane.succeeded(did):
-                    self._emit(events.IssuerResumed(issuer=lane.name))
+                self._memory.calm(did)
+                self._is_well(asked)
 
-    def _troubled(self, did: str, lane: Lane, code: str, retry_after: float | None) -> None:
+    def _is_well(self, lane: Lane) -> None:
+        if lane.succeeded():
+            self._emit(events.IssuerResumed(issuer=lane.name))
+
+    def _is_troubled(
+        self, did: str, attempt: Attempt, lane: Lane, code: str, retry_after: float | None
+    ) -> None:
+        if attempt.token is not None:
+            self._memory.about(did, attempt.token).strikes += 1
         now = anyio.current_time()
         if lane.failed(did, now, luck=self._luck(), retry_after=retry_after):
             self._emit(
@@ -288,15 +375,24 @@ class Scheduler:
                 )
             )
 
-    def _crashed(self, did: str, error: Exception) -> None:
-        crashes = self._crashes[did] = self._crashes.get(did, 0) + 1
-        pause = policy.retry_delay(attempts=crashes + 2, left=0.0, luck=self._luck())
-        self._emit(
-            events.SessionCrashed(
-                did=did,
-                error=type(error).__name__,
-                traceback=redacted_traceback(error),
-                next_attempt_at=shown(self._clock.now() + pause),
-            )
-        )
-        self._plan.put_off(did, pause)
+    # Where accounts live ---------------------------------------------------------------------
+
+    def _ask_where(self, did: str) -> None:
+        """Asks beside the work, a few at a time; who finds no place asks after its next refresh."""
+        if self._questions < _QUESTIONS:
+            self._questions += 1
+            self._board.tasks.start_soon(self._locate, did)
+
+    async def _locate(self, did: str) -> None:
+        try:
+            attempt = await self._engine.locate(did)
+        except (LockBusy, RecordError, StoreError):
+            return  # whoever is in the way looks after the session itself
+        except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
+            await self._crashed(did, error)
+            return
+        finally:
+            self._questions -= 1
+        if attempt is not None:
+            self._learn_of_session(did, attempt)
+            self._plan.put(did, attempt.due)

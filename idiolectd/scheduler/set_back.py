@@ -9,6 +9,7 @@ issuer's pace, and has right times from then on.
 """
 
 import math
+from collections.abc import Collection
 
 import anyio
 
@@ -18,8 +19,8 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.plan import Plan
 from idiolectd.scheduler.troubles import Troubles
 
-# Every line of a store: only after its clock was set back.
-_ALL_LINES = 10_000_000
+# The index is read in pages.
+_PAGE = 1000
 
 # Before what could not be moved is tried again.
 _PAUSE = 5.0
@@ -42,19 +43,30 @@ class SetBack:
         self._troubles = troubles
 
     async def bring_forward(self, by: float) -> None:
-        """Moves every plan, soonest first, by that many seconds; returns when all are."""
-        left = [line.did for line in await self._all_lines()]
-        left += self._plan.put_off_dids().difference(left)
-        while True:
-            left = [did for did in left if not await self._has_moved(did, by)]
-            if not left:
-                return
-            await anyio.sleep(_PAUSE)
+        """Moves every plan, soonest first, by that many seconds; returns when all are.
 
-    async def _all_lines(self) -> list[Due]:
+        What was moved stands before the page that is read next, and is not met again.
+        """
+        put_off = self._plan.put_off_dids()
+        left: list[str] = []
+        after: Due | None = None
+        while page := await self._page(after):
+            dids = [line.did for line in page]
+            put_off.difference_update(dids)
+            left += await self._unmoved(dids, by)
+            after = page[-1]
+        left += await self._unmoved(put_off, by)
+        while left:
+            await anyio.sleep(_PAUSE)
+            left = await self._unmoved(left, by)
+
+    async def _unmoved(self, dids: Collection[str], by: float) -> list[str]:
+        return [did for did in dids if not await self._has_moved(did, by)]
+
+    async def _page(self, after: Due | None) -> list[Due]:
         while True:
             try:
-                return await self._store.due(math.inf, limit=_ALL_LINES)
+                return await self._store.due(math.inf, limit=_PAGE, after=after)
             except StoreError as error:
                 self._troubles.store_failed(error)
                 await anyio.sleep(_PAUSE)

@@ -156,10 +156,10 @@ class InMemoryOAuthTokenStore:
         self._forget(did)
         return True
 
-    async def due(self, before: float, *, limit: int) -> list[Due]:
+    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
         """See `SharedStore.due`."""
         await anyio.lowlevel.checkpoint()
-        return self._schedule.before(before, limit)
+        return self._schedule.before(before, limit, after)
 
     def schedule(self, did: str, due: Due | None) -> None:
         """See `SharedStore.schedule`."""

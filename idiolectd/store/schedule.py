@@ -3,7 +3,7 @@
 What is lost with the process is found again: a look-out's first answer names every session.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 
 from idiolectd.ports import NOWHERE, Due
 
@@ -41,7 +41,13 @@ class DueIndex:
         if not (keep and did in self):
             self.put(did, line)
 
-    def before(self, time: float, limit: int) -> list[Due]:
-        """The lines with ``at < time``, soonest first."""
+    def before(self, time: float, limit: int, after: Due | None = None) -> list[Due]:
+        """The lines with ``at < time`` that come after that one, soonest first."""
+        start = 0 if after is None else bisect_right(self._sorted, _place(after), key=_place)
         end = bisect_left(self._sorted, time, key=lambda line: line.at)
-        return self._sorted[: min(end, limit)]
+        return self._sorted[start : min(end, start + limit)]
+
+
+def _place(line: Due) -> tuple[float, str]:
+    """Where a line stands, whatever else it says: it may have changed since it was read."""
+    return line.at, line.did

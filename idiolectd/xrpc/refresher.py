@@ -16,6 +16,7 @@ from idiolectd.http import (
     judge_failure,
     judge_probe,
     judge_refusal,
+    origin,
 )
 from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import Answer, Arrived, NotRevoked, Prepared, Probe, Refused, Taken, is_about_session
@@ -44,13 +45,15 @@ class LegacyRefresher:
         self._http = http
         self._clock = clock
 
-    async def prepare(
-        self, session: OAuthSession, *, check_identity: bool = False
-    ) -> Prepared[None] | Retry | Suspended:
-        """Local checks. See `SplitRefresher.prepare`; where the account lives now is of no matter."""
+    async def locate(self, session: OAuthSession) -> OAuthSession:
+        """Asks nobody: the tokens are the recorded PDS's own, wherever the account lives now."""
+        return session
+
+    async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
+        """Local checks. See `SplitRefresher.prepare`."""
         if not self._http.permits(session.pds_url):
             return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
-        return Prepared(None, session)
+        return Prepared(None, session, origin(session.pds_url))
 
     async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Answer:
         """Sends the refresh token, once. See `SplitRefresher.send`."""

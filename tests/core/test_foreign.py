@@ -160,6 +160,6 @@ def test_a_record_with_any_text_in_it_is_read_or_refused(times: str, pds_url: st
         session = OAuthSession.from_json(json.dumps({**record, "issuer": issuer, "issuedAt": times}))
     except SessionError:
         return
-    lane(session)
+    lane(session, RefreshState())
     rfc3339(TokenTimes.of(session, RefreshState(), 1e9).expires_at)
     session.to_json().encode()

@@ -10,6 +10,9 @@ import pytest
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.ports import Prepared
+from idiolectd.refresh.report import action
+from idiolectd.refresh.schedule import issuer_lane
+from idiolectd.state import State
 from tests.oauth.support import ISSUER, PDS, bench
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, html, new_client_key
 
@@ -33,7 +36,7 @@ async def test_a_session_without_our_fields_is_completed() -> None:
     assert prepared.session.client_id == LOOPBACK_CLIENT_ID
     assert prepared.session.client_auth_method == "none"
     assert prepared.session.client_key_id is None
-    assert not prepared.identity_checked
+    assert prepared.server == ISSUER
 
 
 async def test_a_known_session_asks_the_issuer_only() -> None:
@@ -195,45 +198,62 @@ async def test_metadata_that_leads_astray_is_not_followed(change: dict[str, Any]
         assert isinstance(await b.refresher.prepare(session), Retry)
 
 
-@pytest.mark.parametrize("issuer", ["https://entryway.test/", "http://entryway.test", "entryway.test", "x"])
+@pytest.mark.parametrize(
+    "issuer", ["http://entryway.test", "https://entryway.test/x", "https://u@entryway.test", "x"]
+)
 async def test_an_issuer_that_is_no_origin_is_not_asked(issuer: str) -> None:
-    """ATProto's issuers are origins; anything else in a record is damage."""
+    """ATProto's issuers are origins; anything else in a record is damage, which a login mends."""
     async with bench() as b:
         answer = await b.refresher.prepare(b.session(change={"issuer": issuer}))
-        assert isinstance(answer, Retry)
+        assert isinstance(answer, Suspended)
+        assert action(answer.cause, State.SUSPENDED, answer.cause) == f"idiolectd login {answer.cause}"
         assert b.transport.requests == []
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://entryway.test/", "https://ENTRYWAY.test", "https://entryway.test:443"]
+)
+async def test_an_issuer_in_another_spelling_is_the_same(issuer: str) -> None:
+    """A slash or a port too many is no other server; the record keeps its spelling."""
+    async with bench() as b:
+        session = b.session(change={"issuer": issuer})
+        prepared = await b.refresher.prepare(session)
+        assert isinstance(prepared, Prepared)
+        assert prepared.request.server.issuer == ISSUER
+        assert prepared.session.issuer == issuer
+        assert await b.refresher.locate(session) == session
+        assert issuer_lane(session) == ISSUER
 
 
 async def test_identity_follows_a_move_within_the_issuer() -> None:
     """An account on another PDS of the same issuer keeps its session."""
     async with bench() as b:
         session = b.session(change={"pdsUrl": "https://old.test"})
-        prepared = await b.refresher.prepare(session, check_identity=True)
-        assert isinstance(prepared, Prepared)
-        assert (prepared.session.pds_url, prepared.identity_checked) == (PDS, True)
-        unmoved = await b.refresher.prepare(b.session(change={"pdsUrl": PDS + "/"}), check_identity=True)
-        assert isinstance(unmoved, Prepared)
-        assert (unmoved.session.pds_url, unmoved.identity_checked) == (PDS + "/", True)
+        assert await b.refresher.locate(session) == replace(session, pds_url=PDS)
+        unmoved = b.session(change={"pdsUrl": PDS + "/"})
+        assert await b.refresher.locate(unmoved) == unmoved
 
 
 async def test_identity_does_not_follow_to_another_issuer() -> None:
     """No token ever goes to an issuer that the session was not started with."""
     async with bench() as b:
         session = b.session(change={"issuer": "https://old.test"})
-        answer = await b.refresher.prepare(session, check_identity=True)
+        answer = await b.refresher.locate(session)
         assert isinstance(answer, Suspended)
         assert answer.cause == "issuer_changed"
         assert {r.url.host for r in b.transport.requests} == {"pds.test"}
 
 
-@pytest.mark.parametrize("match", ["/did:", "/.well-known/oauth-protected-resource"])
-async def test_identity_that_cant_be_checked_changes_nothing(match: str) -> None:
-    """The directory's trouble is not the session's."""
+@pytest.mark.parametrize(
+    ("match", "silent"), [("/did:", "did:plc"), ("/.well-known/oauth-protected-resource", PDS)]
+)
+async def test_identity_that_cant_be_checked_names_who_was_silent(match: str, silent: str) -> None:
+    """The directory's trouble is not the session's, nor the issuer's."""
     async with bench() as b:
         b.sim.faults.add(Fault("respond", match, status=503))
-        prepared = await b.refresher.prepare(b.session(), check_identity=True)
-        assert isinstance(prepared, Prepared)
-        assert not prepared.identity_checked
+        answer = await b.refresher.locate(b.session())
+        assert isinstance(answer, Retry)
+        assert answer.server == silent
 
 
 async def test_a_pds_url_that_is_not_used_is_not_asked() -> None:

@@ -33,9 +33,9 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         record = sim.seed_oauth(sim.add_account("alice.test"))
         session = OAuthSession.from_json(json.dumps(record))
 
-        prepared = await refresher.prepare(session, check_identity=True)
+        assert await refresher.locate(session) == session
+        prepared = await refresher.prepare(session)
         assert isinstance(prepared, Prepared)
-        assert prepared.identity_checked
         for fault, expected in (
             (Fault("reset", "/oauth/token"), Ambiguous),
             (Fault("drop_before", "/oauth/token"), Ambiguous),

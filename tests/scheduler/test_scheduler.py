@@ -39,11 +39,11 @@ class Store(InMemoryOAuthTokenStore):
             raise StoreError("input/output error")
         return await super().read(did)
 
-    async def due(self, before: float, *, limit: int) -> list[Due]:
+    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
         if self.has_no_index:
             await anyio.lowlevel.checkpoint()
             raise StoreError("input/output error")
-        return await super().due(before, limit=limit)
+        return await super().due(before, limit=limit, after=after)
 
 
 @dataclass
@@ -55,9 +55,12 @@ class World:
     limits: LaneLimits = field(default_factory=LaneLimits)
 
     def __post_init__(self) -> None:
-        self.store = Store(clock=self.clock)
+        self.store = self.new_store()
         self.servers: dict[str, FakeServer] = {}
         self.scheduler = self.new_scheduler()
+
+    def new_store(self) -> Store:
+        return Store(clock=self.clock)
 
     def new_scheduler(self) -> Scheduler:
         """Another process' scheduler over the same store and servers."""
@@ -86,7 +89,7 @@ class World:
     has_grace = False
 
     def __getattr__(self, name: str) -> object:
-        if name not in ("prepare", "send", "probe", "revoke"):
+        if name not in ("locate", "prepare", "send", "probe", "revoke"):
             raise AttributeError(name)
 
         async def call(session: OAuthSession, *args: object, **kwargs: object) -> object:
@@ -196,25 +199,48 @@ async def test_poisoned_sessions_do_not_starve_the_others() -> None:
     assert len(server.sent) < 20 * 40 + 5 * DAY / 100, "a lost answer backs off too"
 
 
-async def test_retry_after_is_obeyed() -> None:
-    """A 429 with a wish pauses the whole issuer for that long."""
+async def test_a_pause_that_several_sessions_hear_of_is_everybodys() -> None:
+    """When three sessions in a row are told to wait, the whole issuer is left alone for that long."""
     world = World()
     server = world.server("busy", life=600)
     for number in range(20):
         await world.store.save(server.login(did(number)))
     asked: list[float] = []
 
-    async def once(_session: OAuthSession) -> Answer | None:
+    async def three_times(_session: OAuthSession) -> Answer | None:
         asked.append(world.clock.now())
-        if len(asked) > 1:
+        if len(asked) > 3:
             return None
         return Retry("rate_limited", "slow down", retry_after=120.0, issuer_wide=True)
 
-    server.before = once
+    server.before = three_times
     async with world.running():
         await anyio.sleep(1000)
-    assert asked[1] - asked[0] >= 120
+    assert asked[3] - asked[2] >= 100  # what is left of the first one's wait
     assert isinstance(world.events.of("issuer.paused")[0], IssuerPaused)
+
+
+async def test_a_pause_that_one_session_hears_of_is_its_own() -> None:
+    """One account's rate limit, of an hour, delays none of its issuer's others; it is obeyed itself."""
+    world = World()
+    server = world.server("works", life=1800)
+    for number in range(20):
+        await world.store.save(server.login(did(number)))
+    asked: list[float] = []
+
+    async def limit(session: OAuthSession) -> Answer | None:
+        if session.did != did(1):
+            return None
+        asked.append(world.clock.now())
+        return Retry("rate_limited", "slow down", retry_after=3600.0, issuer_wide=True)
+
+    server.before = limit
+    async with world.running():
+        await anyio.sleep(DAY)
+    assert 20 <= len(asked) <= 24
+    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+    assert len(late) > 19 * 48
+    assert max(late) < 1
 
 
 async def test_overdue_sessions_go_by_their_end() -> None:

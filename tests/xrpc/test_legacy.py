@@ -116,8 +116,8 @@ ROWS: dict[str, tuple[Fault, Callable[[Answer], bool]]] = {
     "500": (error(500, "InternalServerError", "x"), is_retry("InternalServerError", wide=True)),
     "503": (html(503, REFRESH), is_retry("http_503", wide=True)),
     "502": (html(502, REFRESH), is_a(Ambiguous)),
-    "400 html": (html(400, REFRESH), is_retry("http_400")),
-    "302": (html(302, REFRESH), is_retry("http_302")),
+    "400 html": (html(400, REFRESH), is_retry("http_400", wide=True)),
+    "302": (html(302, REFRESH), is_retry("http_302", wide=True)),
     "200 html": (html(200, REFRESH), is_a(Ambiguous)),
     "200 without refreshJwt": (
         Fault("respond", REFRESH, status=200, body=b'{"accessJwt":"a"}'),

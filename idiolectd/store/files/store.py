@@ -195,10 +195,10 @@ class FilesystemOAuthTokenStore:
         did = parse_did(did)
         return await self._write(f"can't forget {did}", self._forget, did)
 
-    async def due(self, before: float, *, limit: int) -> list[Due]:
+    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
         """See `SharedStore.due`."""
         await anyio.lowlevel.checkpoint()
-        return self._schedule.before(before, limit)
+        return self._schedule.before(before, limit, after)
 
     def schedule(self, did: str, due: Due | None) -> None:
         """See `SharedStore.schedule`."""

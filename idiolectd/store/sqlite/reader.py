@@ -6,6 +6,7 @@ of ours. It raises sqlite3's errors as they are, and `Replaced` if its files are
 """
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -160,11 +161,12 @@ class Reader:
                 page.append((rowid, None, None))
         return page
 
-    async def due(self, before: float, limit: int) -> list[Due]:
-        """The lines of the schedule before a time, soonest first."""
+    async def due(self, before: float, limit: int, after: Due | None) -> list[Due]:
+        """The lines of the schedule before a time and after a line, soonest first."""
         if not await self._has_states():
             return []
-        lines = await self._read(schema.DUE, before, limit)
+        at, did = (-math.inf, "") if after is None else (after.at, after.did)
+        lines = await self._read(schema.DUE, before, at, did, limit)
         return [Due(at, did.decode(), expires_at, lane.decode()) for at, did, expires_at, lane in lines]
 
     async def data_version(self) -> int:

@@ -81,7 +81,10 @@ ENTRIES = (
     "WITH asked (did) AS (VALUES {marks}) SELECT asked.did, s.body_json, i.state_json FROM asked "
     "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
 )
-DUE = "SELECT due_at, did, expires_at, lane FROM idiolectd_state WHERE due_at < ? ORDER BY due_at LIMIT ?"
+DUE = (
+    "SELECT due_at, did, expires_at, lane FROM idiolectd_state "
+    "WHERE due_at < ? AND (due_at, did) > (?, ?) ORDER BY due_at, did LIMIT ?"
+)
 
 LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
 SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"

@@ -246,10 +246,10 @@ class SqliteOAuthTokenStore:
         did = parse_did(did)
         return await self._write(did, Forget(did)) is Committed.GONE
 
-    async def due(self, before: float, *, limit: int) -> list[Due]:
+    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
         """See `SharedStore.due`."""
         with self._reading("the schedule"):
-            return await self._read(self._reader.due, before, limit)
+            return await self._read(self._reader.due, before, limit, after)
 
     def schedule(self, did: str, due: Due | None) -> None:
         """See `SharedStore.schedule`; whoever made a line has written it into the database."""

@@ -1,0 +1,216 @@
+"""Nobody else's trouble: what one server, directory or record does costs no other one's sessions anything."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from idiolectd.events import SessionRefreshed
+from idiolectd.outcome import Ambiguous, Retry, Suspended
+from idiolectd.ports import Answer, Probe, Taken
+from idiolectd.refresh.schedule import lane
+from idiolectd.scheduler import LaneLimits
+from idiolectd.scheduler.lane import Lane
+from idiolectd.session import OAuthSession
+from tests.scheduler.test_scheduler import World
+from tests.support import FakeServer, did
+
+pytestmark = pytest.mark.anyio
+
+
+def granted(world: World, server: FakeServer) -> Iterator[SessionRefreshed]:
+    for event in world.events.events:
+        if isinstance(event, SessionRefreshed) and event.issuer == server.issuer:
+            yield event
+
+
+def latest(world: World, server: FakeServer) -> float:
+    return max(event.lateness or 0.0 for event in granted(world, server))
+
+
+# Where accounts live ---------------------------------------------------------------------------
+
+
+async def mute(_session: OAuthSession) -> Retry:
+    """A PLC directory that accepts and never answers."""
+    await anyio.sleep(10)
+    return Retry("identity", "no answer in time", server="did:plc")
+
+
+async def test_a_mute_directory_makes_no_session_late() -> None:
+    """Three hundred sessions, all of them a week after the last look at where they live: none is late."""
+    world = World()
+    server = world.server("works", life=600)
+    server.located = mute
+    for number in range(300):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(1200)
+    assert len(list(granted(world, server))) >= 300 * 2
+    assert latest(world, server) < 1
+    assert 20 * 4 > server.identity_checks > 3, "a directory that is silent is asked now and then"
+
+
+async def test_a_directory_that_answers_is_asked_once_a_week() -> None:
+    """Beside the refreshes, each account's document is looked at; who moved goes along."""
+    world = World()
+    server = world.server("works", life=86400)
+
+    async def moved(session: OAuthSession) -> OAuthSession:
+        await anyio.sleep(1)
+        return replace(session, pds_url="https://new.example")
+
+    server.located = moved
+    for number in range(20):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(7 * 86400)
+        assert server.identity_checks == 20
+        await anyio.sleep(2 * 86400)
+        assert server.identity_checks == 40
+    assert latest(world, server) < 1
+    for number in range(20):
+        session = await world.store.load(did(number))
+        assert session is not None
+        assert session.pds_url == "https://new.example"
+        assert server.is_current(session)
+
+
+async def test_an_account_that_moved_away_is_found_beside_the_refreshes() -> None:
+    """What the weekly look finds suspends the session, and nothing is sent for it any more."""
+    world = World()
+    server = world.server("works", life=600)
+
+    async def elsewhere(_session: OAuthSession) -> Suspended:
+        return Suspended("issuer_changed", "issuer_changed", "another issuer")
+
+    server.located = elsewhere
+    await world.store.save(server.login(did(1)))
+    async with world.running():
+        await anyio.sleep(3 * 3600)
+        assert len(server.sent) == 1
+    assert len(world.events.of("session.suspended")) == 1
+
+
+async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody() -> None:
+    """They wait for it in its own lane: their issuer's places are for whom it can serve now."""
+    world = World(limits=LaneLimits(concurrency=2))
+    server = world.server("works", life=600)
+    server.located = mute
+
+    def suspend(session: OAuthSession) -> Suspended | None:
+        return Suspended("odd", "odd", "somebody must do something") if session.did < did(40) else None
+
+    server.prepared = suspend
+    for number in range(80):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(3600)
+    assert len(list(granted(world, server))) >= 40 * 6
+    assert latest(world, server) < 1
+
+
+# Servers ---------------------------------------------------------------------------------------
+
+
+async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits() -> None:
+    """However many sessions it has, the host gets no more at a time, and its own sessions come first."""
+    world = World(limits=LaneLimits(concurrency=4, rate=20.0))
+    host, parasite = world.server("host", life=600), world.server("parasite", life=600)
+    parasite.endpoint = host.issuer
+    now, most = 0, 0
+
+    async def count(_session: OAuthSession) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(1)
+        now -= 1
+
+    for number in range(210):
+        server = host if number < 10 else parasite
+        server.before = count
+        await world.store.save(server.login(did(number)))
+    world.clock.offset += 600
+    async with world.running():
+        await anyio.sleep(300)
+    assert most <= 4
+    assert len(list(granted(world, host))) == 10
+    assert latest(world, host) < 610
+    assert len({event.did for event in granted(world, parasite)}) == 200
+
+
+async def test_a_pds_that_can_not_say_costs_its_issuer_nothing() -> None:
+    """Lost answers are asked after at the PDS; one that is mute holds up its own sessions only."""
+    world = World(limits=LaneLimits(concurrency=2))
+    server = world.server("works", life=600)
+
+    async def lose(session: OAuthSession) -> Answer | None:
+        return Ambiguous("reset", "connection reset") if session.did < did(20) else None
+
+    async def no_verdict(session: OAuthSession) -> Probe:
+        server.probed.append(session.access_jwt)
+        await anyio.sleep(20)
+        return Probe(Taken.UNKNOWN)
+
+    server.before = lose
+    server.probe = no_verdict  # type: ignore[method-assign]
+    for number in range(60):
+        await world.store.save(server.login(did(number)))
+    async with world.running():
+        await anyio.sleep(3600)
+    assert server.probes > 20
+    assert len(list(granted(world, server))) >= 40 * 6
+    assert latest(world, server) < 65  # while their answers are lost, that may be the issuer's trouble
+
+
+async def test_who_has_an_answer_missing_waits_for_the_pds() -> None:
+    """The line of the schedule names the server that is asked first."""
+    world = World()
+    server = world.server("works")
+    session = server.login(did(1))
+    await world.store.save(session)
+    state = (await world.store.read(did(1))).state
+    assert lane(session, state) == server.issuer
+    noted = state.noting(session, 0.0)
+    assert lane(session, noted) == "https://pds.example"
+    assert lane(session, noted.answered()) == server.issuer
+    assert lane(session, replace(state, refusals=1)) == "did:plc"
+
+
+async def test_our_own_refusals_are_no_servers_trouble() -> None:
+    """Most of an issuer's records can't be used; that pauses nobody else's, and is no answer of its either."""
+    world = World()
+    server = world.server("works", life=600)
+    server.prepared = lambda session: Retry("guard", "refused by us") if session.did < did(6) else None
+    for number in range(8):
+        await world.store.save(server.login(did(number)))
+
+    async def down(_session: OAuthSession) -> Answer:
+        return Retry("http_503", "unavailable", issuer_wide=True)
+
+    async with world.running():
+        await anyio.sleep(1200)
+        assert world.events.of("issuer.paused") == []
+        assert latest(world, server) < 1
+        server.prepared, server.before = None, down
+        while not world.scheduler.statistics().troubled:
+            await anyio.sleep(1)
+        server.prepared = lambda _session: Suspended("odd", "odd", "our own refusal")
+        await anyio.sleep(600)
+        assert world.scheduler.statistics().troubled == [server.issuer]
+    assert world.events.of("issuer.resumed") == []
+
+
+def test_a_lane_counts_different_sessions() -> None:
+    """Three of them in a row are the server's trouble; one is its own, however often."""
+    busy = Lane("https://x.example", LaneLimits())
+    for number in range(3):
+        assert busy.failed(did(number), 0.0, luck=1.0) is (number == 2)
+    assert not busy.failed(did(4), 0.5, luck=1.0), "it had been sent before the pause"
+    assert busy.paused_until == 1.0
+    assert busy.succeeded()
+    for _ in range(9):
+        assert not busy.failed(did(1), 0.0, luck=1.0, retry_after=3600.0)
+    assert busy.admit(0.0) == 0.0

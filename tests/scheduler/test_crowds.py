@@ -1,0 +1,160 @@
+"""A crowd keeps nobody out: overdue lines that can't be sent, records that change all the time."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import pytest
+
+from idiolectd.outcome import Retry
+from idiolectd.ports import Answer, Due, Entry
+from idiolectd.scheduler import plan
+from idiolectd.scheduler.board import Board
+from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.session import OAuthSession
+from tests.scheduler.test_apart import granted, latest
+from tests.scheduler.test_scheduler import Store, World
+from tests.support import did
+
+pytestmark = pytest.mark.anyio
+
+# More than the plan and the queues hold.
+CROWD = 100_300
+
+
+def fill(world: World, session: OAuthSession, dids: list[str], *, at: float) -> None:
+    """Puts copies of a session into the store, planned already, as a daemon that ended has left them."""
+    record = session.to_json()
+    entry = world.store._states[session.did]
+    state = json.loads(entry) | {"next_attempt_at": at}
+    for name in dids:
+        good = record.replace(session.did, name)
+        world.store._records[name] = good.encode()
+        world.store._states[name] = json.dumps(state | {"last_good": good})
+        world.store.schedule(name, Due(at, name, at + 100.0, session.issuer or ""))
+
+
+@pytest.mark.slow
+async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
+    """A hundred thousand overdue sessions: another issuer's, and what becomes due next, are in time."""
+    world = World()
+    dead, alive = world.server("dead", life=600), world.server("alive", life=600)
+
+    async def hang(_session: OAuthSession) -> Answer:
+        await anyio.sleep(20)
+        return Retry("read_timeout", "no answer", issuer_wide=True)
+
+    dead.before = hang
+    session = dead.login(did(0))
+    await world.store.save(session)
+    await world.scheduler._engine.look(session.did)
+    now = world.clock.now()
+    fill(world, session, [did(number) for number in range(1, CROWD)], at=now - 5000.0)
+    for number in range(20):
+        healthy = alive.login(did(CROWD + number))
+        await world.store.save(healthy)
+        planned = (await world.scheduler._engine.look(healthy.did)).due
+        world.store.schedule(healthy.did, planned)
+    async with world.running():
+        await anyio.sleep(1800)
+        statistics = world.scheduler.statistics()
+    assert len(list(granted(world, alive))) >= 20 * 3
+    assert latest(world, alive) < 1
+    assert statistics.queued + statistics.planned < 20_000, "the others wait in the index"
+    assert len(dead.sent) > 10
+
+
+def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
+    """A lane that had no room for all asks for more when it is half empty; small ones always have room."""
+    added: list[str] = []
+
+    async def work(due: Due, _lane: Lane) -> None:
+        added.append(due.did)
+
+    board = Board(LaneLimits(rate=1.0), lambda _did: 0, work)
+    with no_workers(board):
+        lines = [Due(float(number), did(number), 0.0, "a") for number in range(500)]
+        taken = [line for line in lines if board.add(line)]
+        assert len(taken) == 200
+        assert board.add(Due(0.0, did(1000), 0.0, "b"))
+        assert not board.take_wants_more()
+        lane = board.lane("a")
+        for _ in range(101):
+            lane.pop(0.0)
+        assert board.take_wants_more()
+        assert not board.take_wants_more(), "it is asked for once"
+
+
+@contextmanager
+def no_workers(board: Board) -> Iterator[None]:
+    class Nobody:
+        def start_soon(self, *_args: object, **_options: object) -> None:
+            return
+
+    board.tasks = Nobody()  # type: ignore[assignment]
+    yield
+
+
+async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of one moment, more of them than a page holds, are each taken once."""
+    monkeypatch.setattr(plan, "_PAGE", 7)
+    world = World()
+    now = world.clock.now()
+    for number in range(50):
+        world.store.schedule(did(number), Due(now - 1.0 + number // 20, did(number), now, "x"))
+    started: list[str] = []
+    ours = plan.Plan(world.store, world.clock)
+
+    def start(due: Due) -> bool:
+        started.append(due.did)
+        return True
+
+    await ours.refill(start, set())
+    assert started == [did(number) for number in range(40)]
+    assert len(ours) == 10
+
+
+class SlowStore(Store):
+    """A store whose reads take a while."""
+
+    async def read(self, did: str) -> Entry:
+        await anyio.sleep(0.2)
+        return await super().read(did)
+
+
+class SlowWorld(World):
+    """A world with such a store."""
+
+    def new_store(self) -> Store:
+        return SlowStore(clock=self.clock)
+
+
+async def test_a_program_that_rewrites_everything_starves_nobody() -> None:
+    """Records that change faster than they can be looked at: the start does not wait, and nobody is late."""
+    world = SlowWorld()
+    server = world.server("works", life=60)
+    for number in range(20):
+        await world.store.save(server.login(did(number)))
+        world.store.schedule(did(number), (await world.scheduler._engine.look(did(number))).due)
+    foreign = server.login(did(99)).to_json().encode()
+    rows = {
+        did(number): foreign.replace(did(99).encode(), did(number).encode()) for number in range(100, 1300)
+    }
+
+    async def rewrite() -> None:
+        while True:
+            for name, record in rows.items():
+                world.store.put_record(name, record)
+            await anyio.sleep(10)
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(rewrite)
+        with anyio.fail_after(20):
+            await tg.start(world.scheduler.run)
+        assert not world.scheduler.statistics().is_caught_up
+        await anyio.sleep(60)
+        tg.cancel_scope.cancel()
+    ours = [event for event in granted(world, server) if event.did < did(20)]
+    assert len(ours) >= 20
+    assert max(event.lateness or 0.0 for event in ours) < 5
