@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from idiolectd.ports import Due
+from idiolectd.ports import NOWHERE, Due
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import LaneLimits, Scheduler
 from idiolectd.store import open_store
@@ -31,6 +31,9 @@ async def schedule_of_a_daemon(url: str, server: FakeServer, clock: SetClock) ->
         with anyio.fail_after(10):
             await tg.start(partial(scheduler.run))
             lines = await store.due(1e12, limit=9)
+            while not lines or lines[0].lane == NOWHERE:  # its first look may be under way
+                await anyio.sleep(0.01)
+                lines = await store.due(1e12, limit=9)
         tg.cancel_scope.cancel()
     return lines
 

@@ -428,6 +428,20 @@ async def test_the_schedule_is_in_order_and_bounded(store: SharedStore) -> None:
     assert [line.did for line in await store.due(97.0, limit=3)] == [dids[4]]
 
 
+async def test_the_schedule_is_read_in_pages(store: SharedStore) -> None:
+    """Each page begins behind the last line of the one before, also among lines of one moment."""
+    dids = [f"did:plc:{letter * 24}" for letter in "abcdefg"]
+    lines = [due(did, 10.0 if number < 5 else -3.0) for number, did in enumerate(dids)]
+    for line in lines:
+        await store.save(session(line.did))
+        await store.commit(session(line.did), RefreshState(), due=line)
+    found: list[Due] = []
+    while page := await store.due(99.0, limit=3, after=found[-1] if found else None):
+        found += page
+    assert found == sorted(lines)
+    assert await store.due(10.0, limit=9, after=lines[0]) == []
+
+
 async def test_a_save_drops_the_line(store: SharedStore) -> None:
     """After a login the old line of the schedule means nothing."""
     await store.save(session())

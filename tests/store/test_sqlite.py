@@ -285,13 +285,13 @@ async def test_the_schedule_uses_its_index(path: Path) -> None:
         plans = [
             str(connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
             for sql, values in (
-                (schema.DUE, (1.0, 5)),
+                (schema.DUE, (1.0, 0.5, "", 5)),
                 (schema.LAST_CHANGE, ()),
                 (schema.CHANGES, (1, 2, 5)),
                 (schema.CHANGES_UNSCHEDULED, (1, 2, 5)),
             )
         ]
-    assert "USING INDEX idiolectd_state_due" in plans[0]
+    assert "USING INDEX idiolectd_state_due (due_at>? AND due_at<?)" in plans[0]
     assert "idiolectd_changes_seq" in plans[1]
     assert all("idiolectd_changes_seq" in plan and "TEMP B-TREE" not in plan for plan in plans[2:])
 
