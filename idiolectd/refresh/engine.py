@@ -284,7 +284,8 @@ class RefreshEngine:
         refresher = self._refreshers[session.kind]
         sending = Sending(refresher, self._ledger, self.patience, self._store.spill)
         if state.unconfirmed is not None and withheld(state) is not None:
-            return await finish(sending.confirm, work)
+            attempt = await finish(sending.confirm, work)
+            return replace(attempt, asked=None)  # it was the PDS
         contradiction = _contradiction(session, state)
         if contradiction is not None:
             return await self._ledger.conclude(work, contradiction)

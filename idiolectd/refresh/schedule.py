@@ -150,12 +150,12 @@ def lane(session: OAuthSession, state: RefreshState) -> str:
     """The server that is asked first, so that nobody waits behind those whom it does not answer.
 
     Mostly the issuer. But who was refused asks first where the account lives now, and who has an
-    answer missing asks the PDS.
+    answer missing, or one that does not say whose it is, asks the PDS.
     """
     if is_identity_urgent(state):
         return directory(session.did)
     note = state.note_on(session)
-    if note is not None and note.unclear > 0:
+    if state.unconfirmed is not None or (note is not None and note.unclear > 0):
         return _server(session.pds_url)
     return issuer_lane(session)
 
