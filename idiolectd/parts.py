@@ -13,7 +13,7 @@ from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.hosting import Hosting
-from idiolectd.http import HttpClient, LaneTransport, NetworkPolicy, tls_context
+from idiolectd.http import HttpClient, LaneTransport, NetworkPolicy, Trust
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
@@ -119,7 +119,7 @@ def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
         allow_addresses=config.network.allow_addresses,
         proxy=config.network.proxy,
     )
-    transport = LaneTransport(network, ssl_context=tls_context(config.network.ca_file))
+    transport = LaneTransport(network, trust=Trust(config.network.ca_file))
     return HttpClient(policy=network, clock=clock, events=events, transport=transport)
 
 

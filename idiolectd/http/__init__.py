@@ -22,7 +22,7 @@ from idiolectd.http.refusals import (
     safe_text,
 )
 from idiolectd.http.response import CutOff, Response, retry_after, text_member
-from idiolectd.http.trust import tls_context
+from idiolectd.http.trust import Trust, tls_context
 
 __all__ = [
     "GET_SESSION",
@@ -33,6 +33,7 @@ __all__ = [
     "NetworkPolicy",
     "Refusal",
     "Response",
+    "Trust",
     "challenge_error",
     "check_address",
     "check_url",

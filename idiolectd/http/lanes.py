@@ -9,7 +9,7 @@ Does not limit how much is sent to an origin, and does not retry: that is decide
 
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ import httpx
 
 from idiolectd.http.exchange import Exchange, ExchangeBackend
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy
-from idiolectd.http.trust import tls_context
+from idiolectd.http.trust import Trust
 from idiolectd.url import is_loopback_host
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
@@ -39,6 +39,7 @@ EXCHANGE = "idiolectd.exchange"
 @dataclass
 class _Lane:
     pool: httpcore.AsyncConnectionPool
+    context: ssl.SSLContext
     busy: int = 0
     rested_at: float = 0.0
 
@@ -51,7 +52,8 @@ class LaneTransport(httpx.AsyncBaseTransport):
 
     Args:
         policy: the guard's rules, and the proxy.
-        ssl_context: shared by all lanes; None: one that believes the system's authorities.
+        ssl_context: shared by all lanes; None: that of `trust`.
+        trust: makes it; None: one that believes the system's authorities.
         max_lanes: lanes beyond this are closed, the longest unused first, unless they are in use.
     """
 
@@ -60,10 +62,16 @@ class LaneTransport(httpx.AsyncBaseTransport):
         policy: NetworkPolicy,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        trust: Trust | None = None,
         max_lanes: int = _MAX_LANES,
     ) -> None:
         self._policy = policy
-        self._ssl_context = ssl_context or tls_context()
+        fixed = ssl_context
+        self._context: Callable[[], ssl.SSLContext] = (
+            (trust or Trust()).context if fixed is None else lambda: fixed
+        )
+        # Lanes whose context is not today's any more, until whoever is on them has left.
+        self._retired: list[_Lane] = []
         self._max_lanes = max_lanes
         self._lanes: OrderedDict[tuple[str, str, int | None], _Lane] = OrderedDict()
 
@@ -90,8 +98,9 @@ class LaneTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Closes every lane, whatever is in flight on it."""
-        lanes = list(self._lanes.values())
+        lanes = [*self._lanes.values(), *self._retired]
         self._lanes.clear()
+        self._retired.clear()
         for lane in lanes:
             await lane.pool.aclose()
 
@@ -99,8 +108,12 @@ class LaneTransport(httpx.AsyncBaseTransport):
         host = url.raw_host.decode("ascii")  # `url.host` would decode what looks like an IDN, or raise
         key = (url.scheme, host, url.port)
         lane = self._lanes.get(key)
+        context = self._context()
+        if lane is not None and lane.context is not context:
+            self._retired.append(self._lanes.pop(key))
+            lane = None
         if lane is None:
-            lane = self._lanes[key] = _Lane(self._new_pool(host))
+            lane = self._lanes[key] = _Lane(self._new_pool(host, context), context)
         self._lanes.move_to_end(key)
         lane.busy += 1
         return lane
@@ -117,14 +130,16 @@ class LaneTransport(httpx.AsyncBaseTransport):
         for key, lane in list(self._lanes.items()):
             if lane.busy == 0 and (lane.rested_at < stale or len(unused) < surplus):
                 unused.append(self._lanes.pop(key))
+        unused += [lane for lane in self._retired if lane.busy == 0]
+        self._retired = [lane for lane in self._retired if lane.busy]
         with anyio.CancelScope(shield=True):  # closing does not wait for the peer
             for lane in unused:
                 await lane.pool.aclose()
 
-    def _new_pool(self, host: str) -> httpcore.AsyncConnectionPool:
-        proxy = None if is_loopback_host(host) else _proxy(self._policy.proxy, self._ssl_context)
+    def _new_pool(self, host: str, context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
+        proxy = None if is_loopback_host(host) else _proxy(self._policy.proxy, context)
         return httpcore.AsyncConnectionPool(
-            ssl_context=self._ssl_context,
+            ssl_context=context,
             proxy=proxy,
             max_connections=_MAX_CONNECTIONS_PER_LANE,
             keepalive_expiry=KEEPALIVE_SECONDS,

@@ -1,5 +1,7 @@
 """TXT records, by dnspython, on trio and asyncio alike."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import dns.asyncbackend
@@ -28,24 +30,46 @@ class DnsTxt:
     """`TxtLookup` by DNS.
 
     Args:
-        resolver: whom to ask; None: whom the system asks.
+        resolver: whom to ask; None: whom the system asks, as it says at the time.
+        conf: where the system says it.
     """
 
-    def __init__(self, resolver: dns.asyncresolver.Resolver | None = None) -> None:
+    def __init__(
+        self, resolver: dns.asyncresolver.Resolver | None = None, *, conf: Path = Path("/etc/resolv.conf")
+    ) -> None:
         self._resolver = resolver
+        self._conf = None if resolver is not None else conf
+        self._stamp: tuple[int, int, int] | None = None
 
     async def __call__(self, name: str) -> list[str]:
         """The records of a name, the strings of each joined (RFC 7208, section 3.3, does the same)."""
         try:
-            if self._resolver is None:
-                self._resolver = dns.asyncresolver.Resolver()
+            resolver = self.resolver()
             # Named each time: by itself dnspython keeps the first one that it met in this process.
             backend = dns.asyncbackend.get_backend(dns.asyncbackend.sniff())
-            answer = await self._resolver.resolve(
-                name, "TXT", lifetime=_DNS_SECONDS, search=False, backend=backend
-            )
+            answer = await resolver.resolve(name, "TXT", lifetime=_DNS_SECONDS, search=False, backend=backend)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError):
             raise IdentityError(f"the DNS could not be asked for {name}", final=False) from None
         return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+    def resolver(self) -> dns.asyncresolver.Resolver:
+        """Whom to ask now. A machine changes networks; dnspython would ask the first one's servers for ever.
+
+        Raises:
+            dns.exception.DNSException: the system does not say, and never did.
+        """
+        stamp = self._stamp
+        if self._conf is not None:
+            with suppress(OSError):  # while the file is being replaced
+                found = self._conf.stat()
+                stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._resolver is None or stamp != self._stamp:
+            try:
+                self._resolver = dns.asyncresolver.Resolver(filename=str(self._conf))
+                self._stamp = stamp
+            except dns.exception.DNSException:
+                if self._resolver is None:
+                    raise
+        return self._resolver

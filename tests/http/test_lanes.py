@@ -118,5 +118,5 @@ async def test_all_lanes_share_one_tls_context() -> None:
     """A context costs 50 ms and a megabyte; a lane must not."""
     context = ssl.create_default_context()
     transport = LaneTransport(LOOPBACK, ssl_context=context)
-    pools = [transport._new_pool(f"{n}.test") for n in range(3)]
+    pools = [transport._enter(httpx.URL(f"https://{n}.test/")).pool for n in range(3)]
     assert {id(pool._ssl_context) for pool in pools} == {id(context)}

@@ -312,7 +312,7 @@ async def test_nobody_else_can_read(tmp_path: Path, umask: int) -> None:
     assert modes == {"s.db": 0o600, "s.db-wal": 0o600, "s.db-shm": 0o600, "s.db.idiolectd": 0o700}
     assert modes_in(tmp_path / "new") == modes
     assert modes_in(tmp_path) == {"new": 0o700}
-    assert modes_in(tmp_path / "new" / "s.db.idiolectd" / "locks") == {"claims": 0o600}
+    assert modes_in(tmp_path / "new" / "s.db.idiolectd" / "locks") == {"claims": 0o600, "holders": 0o600}
 
 
 async def test_a_group_may_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ _LOOKING = "tests/store/test_looking.py::"
 _ROOT = "tests/cli/test_privileges.py::"
 _ACCESS = "tests/store/test_access.py::"
 _COMMANDS = "tests/cli/test_places.py::"
+_FOLLOW = "tests/http/test_follow.py::"
 _KEYS = "tests/oauth/test_client_keys.py::"
 
 PLANTS = (
@@ -265,5 +266,58 @@ PLANTS = (
             ),
         ),
         (_COMMANDS + "test_check_names_what_a_former_group_can_read",),
+    ),
+    Plant(
+        "the first authorities are believed for ever",
+        11,
+        "after years every server's new certificate is refused",
+        (Edit("http/trust", "            if stamps != self._stamps:\n", "            if not stamps:\n"),),
+        (_FOLLOW + "test_renewed_authorities_are_believed",),
+    ),
+    Plant(
+        "half a file of authorities is taken",
+        7,
+        "while a package replaces it, nobody is believed",
+        (
+            Edit(
+                "http/trust",
+                "                except (ConfigError, OSError):\n                    return self._context\n",
+                "                except OSError:\n                    return self._context\n",
+            ),
+        ),
+        (_FOLLOW + "test_renewed_authorities_are_believed",),
+    ),
+    Plant(
+        "a busy lane keeps its context",
+        11,
+        "the server that is asked most is the one that is refused",
+        (
+            Edit(
+                "http/lanes",
+                "        if lane is not None and lane.context is not context:\n",
+                "        if lane is not None and not lane.busy and lane.context is not context:\n",
+            ),
+        ),
+        (_FOLLOW + "test_a_busy_lane_takes_the_new_context[trio]",),
+    ),
+    Plant(
+        "the first name servers are asked for ever",
+        11,
+        "a laptop in another network resolves no handle until it is restarted",
+        (
+            Edit(
+                "identity/txt",
+                "        if self._resolver is None or stamp != self._stamp:\n",
+                "        if self._resolver is None:\n",
+            ),
+        ),
+        (_FOLLOW + "test_other_name_servers_are_asked",),
+    ),
+    Plant(
+        "the group keeps its first number",
+        9,
+        "a group that is made anew reads nothing, and whoever got its number reads all",
+        (Edit("store/access", "time.monotonic() - self._asked_at > _ASK_AGAIN", "not self._group"),),
+        (_ACCESS + "test_a_group_that_is_made_anew_is_followed",),
     ),
 )
