@@ -31,7 +31,12 @@ _PATIENCE = 60.0
 
 
 async def refresh_if_needed(
-    store: SharedStore, refresher: Refresher, did: str, *, clock: Clock | None = None
+    store: SharedStore,
+    refresher: Refresher,
+    did: str,
+    *,
+    clock: Clock | None = None,
+    patience: float = _PATIENCE,
 ) -> OAuthSession:
     """Returns a session whose access token can be used, refreshing it if it is about to end.
 
@@ -44,11 +49,15 @@ async def refresh_if_needed(
             knows whether the server rotated the token: it is called again after a settling time.
         did: whose session.
         clock: wall-clock time, if not the machine's.
+        patience: how many seconds to wait for another process, and for a store that does not take the
+            new tokens (a foreign program keeps it locked, the disk is full). After that they are in the
+            store's second place (``store.spill``), from where the next call takes them.
 
     Raises:
         NoSessionError: nothing is stored for the DID.
         RefreshFailed: it was needed and did not work; ``state`` says whether to wait or to log in.
-        LockBusy: another process worked on the session for longer than a minute.
+            ``unpersisted``: the new tokens could not be saved; call again.
+        LockBusy: another process worked on the session for longer than `patience`.
         StoreError: the store can't answer.
     """
     clock = clock or SystemClock()
@@ -65,9 +74,9 @@ async def refresh_if_needed(
         planner=planner,
         clock=clock,
         events=_nobody_listens,
-        patience=Patience(_PATIENCE),
+        patience=Patience(patience),
     )
-    attempt = await engine.refresh(did, needed=True, patience=_PATIENCE)
+    attempt = await engine.refresh(did, needed=True, patience=patience)
     return session_or_error(did, attempt.outcome)
 
 

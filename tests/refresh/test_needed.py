@@ -1,7 +1,10 @@
 """`refresh_if_needed`: upstream's meaning, under the claim."""
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -10,7 +13,7 @@ from idiolectd.clock import rfc3339
 from idiolectd.errors import NoSessionError, RefreshFailed
 from idiolectd.refresh import refresh_if_needed
 from idiolectd.session import OAuthSession
-from idiolectd.store import InMemoryOAuthTokenStore
+from idiolectd.store import InMemoryOAuthTokenStore, open_store
 from tests.support import START, FakeServer, SetClock, did
 
 pytestmark = pytest.mark.anyio
@@ -116,3 +119,33 @@ async def test_somebody_elses_session_is_not_published() -> None:
     stored = await store.load(DID)
     assert stored is not None
     assert json.loads(stored.to_json())["refreshJwt"] == "refresh-0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_tokens_that_a_locked_database_does_not_take_are_kept(tmp_path: Path) -> None:
+    """A foreign program keeps SQLite's write lock: the new tokens are spilled, and the next call takes them."""
+    clock = SetClock()
+    path = tmp_path / "store" / "sessions.sqlite"
+    path.parent.mkdir(0o700)
+    async with open_store(f"sqlite://{path}", spill_dir=str(tmp_path / "spill")) as store:
+        await store.save(FakeServer(clock.now).login(DID))
+        clock.time = START + 3600
+        with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
+
+            class Locked(Refresher):
+                async def refresh(self, session: OAuthSession) -> OAuthSession:
+                    foreign.execute("BEGIN IMMEDIATE")
+                    return await super().refresh(session)
+
+            refresher = Locked(clock)
+            with pytest.raises(RefreshFailed) as caught:
+                await refresh_if_needed(store, refresher, DID, clock=clock, patience=0.1)
+            assert caught.value.state == "unpersisted"
+            assert [path.name for path in (tmp_path / "spill").iterdir()] != []
+            foreign.execute("ROLLBACK")
+        assert (await refresh_if_needed(store, refresher, DID, clock=clock)).access_jwt == "new"
+        assert refresher.calls == 1
+        stored = await store.load(DID)
+        assert stored is not None
+        assert stored.refresh_jwt == "refresh-0+"

@@ -137,4 +137,11 @@ PLANTS = (
         ),
         (_WITHHELD + "test_the_pds_can_be_asked_later[trio]",),
     ),
+    Plant(
+        "a client's refresh has no second place",
+        5,
+        "tokens that a locked database does not take are dropped",
+        (Edit("refresh/engine", "self.patience, self._store.spill)", "self.patience, None)"),),
+        ("tests/refresh/test_needed.py::test_tokens_that_a_locked_database_does_not_take_are_kept[asyncio]",),
+    ),
 )
