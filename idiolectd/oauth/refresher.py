@@ -108,10 +108,7 @@ class OAuthRefresher:
     async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
         """The session's issuer; if it does not name one: its PDS's, if its token agrees."""
         if session.issuer is not None:
-            message = f"the session's issuer, {session.issuer[:80]!a}, is not one that is used"
-            return self._discovery.issuer_of(session.issuer) or Suspended(
-                "issuer_unusable", "issuer_unusable", message
-            )
+            return self._named_issuer(session.issuer)
         if not self._http.permits(session.pds_url):
             return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
         found = await self._discovery.issuer_of_pds(session.pds_url)
@@ -120,11 +117,20 @@ class OAuthRefresher:
             return _issuer_changed(f"the PDS names {found} as its issuer, the access token another")
         return found
 
+    def _named_issuer(self, issuer: str) -> str | Suspended:
+        """A session's own word for its issuer, in the spelling that is used."""
+        message = f"the session's issuer, {issuer[:80]!a}, is not one that is used"
+        found = self._discovery.issuer_of(issuer)
+        return found or Suspended("issuer_unusable", "issuer_unusable", message)
+
     async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
         """The session with the account's present PDS. See `SplitRefresher.locate`.
 
         A session goes along to another PDS of the same issuer, and to no other issuer ever.
         """
+        pinned = None if session.issuer is None else self._named_issuer(session.issuer)
+        if isinstance(pinned, Suspended):
+            return pinned
         try:
             document = await self._identity.resolve_did(session.did)
         except IdentityError as error:
@@ -134,8 +140,8 @@ class OAuthRefresher:
         found = await self._discovery.issuer_of_pds(document.pds_url)
         if isinstance(found, Retry):
             return found
-        if session.issuer is not None and found != self._discovery.issuer_of(session.issuer):
-            return _issuer_changed(f"{document.pds_url} names {found} as its issuer, not {session.issuer}")
+        if pinned not in (None, found):
+            return _issuer_changed(f"{document.pds_url} names {found} as its issuer, not {pinned}")
         return replace(session, pds_url=document.pds_url) if _moved(session, document.pds_url) else session
 
     # Send ------------------------------------------------------------------------------------

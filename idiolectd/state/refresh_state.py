@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from idiolectd.errors import SessionError
+from idiolectd.errors import SessionError, UrlError
 from idiolectd.foreign import number
 from idiolectd.session import OAuthSession, normal_handle
+from idiolectd.url import Url
 
 # A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
 _SPENT_KEPT = 16
@@ -106,8 +107,11 @@ class Pins:
         """The name of a field in which the record disagrees with its pin; None if there is none."""
         for f in fields(self):
             pinned, found = getattr(self, f.name), getattr(session, f.name)
-            if f.name not in _NOT_COMPARED and pinned and found and pinned != found:
-                return f.name
+            if f.name in _NOT_COMPARED or not pinned or not found or pinned == found:
+                continue
+            if f.name == "issuer" and _is_same_server(pinned, found):
+                continue
+            return f.name
         return None
 
 
@@ -311,6 +315,14 @@ class RefreshState:
             attempts=self.attempts + 1,
             last_error=LastError(code, message, now),
         )
+
+
+def _is_same_server(one: str, other: str) -> bool:
+    """Whether two URLs are spellings of one issuer: a slash behind it, capitals, the usual port."""
+    try:
+        return str(Url.parse(one)) == str(Url.parse(other))
+    except UrlError:
+        return False
 
 
 def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:

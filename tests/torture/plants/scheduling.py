@@ -6,6 +6,9 @@ _POLICY = "tests/core/test_policy.py::"
 _ENGINE = "tests/refresh/test_engine.py::"
 _GAPS = "tests/scheduler/test_corners.py::"
 _SCHEDULER = "tests/scheduler/test_scheduler.py::"
+_MEMORY = "tests/scheduler/test_memory.py::"
+_APART = "tests/scheduler/test_apart.py::"
+_CROWDS = "tests/scheduler/test_crowds.py::"
 
 PLANTS = (
     Plant(
@@ -267,5 +270,191 @@ PLANTS = (
             ),
         ),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
+    ),
+    Plant(
+        "a new login inherits the last one's waits",
+        7,
+        "whoever logs in anew waits for the session before, and runs out",
+        (
+            Edit(
+                "scheduler/memory",
+                "        if found is not None and found.token != token:\n",
+                "        if found is not None and token is None:\n",
+            ),
+        ),
+        (_MEMORY + "test_a_new_login_inherits_no_wait",),
+        short=True,
+    ),
+    Plant(
+        "who logged out is remembered",
+        7,
+        "the process grows with every account that ever was in trouble",
+        (
+            Edit(
+                "scheduler/memory",
+                "        if found is not None and found.token != token:\n",
+                "        if found is not None and token and found.token != token:\n",
+            ),
+        ),
+        (_MEMORY + "test_what_is_remembered_belongs_to_a_token",),
+    ),
+    Plant(
+        "servers are never forgotten",
+        7,
+        "the process grows with every server that was ever in trouble",
+        (
+            Edit(
+                "scheduler/board",
+                "        for lane in [lane for lane in self._lanes.values() if lane.is_forgettable(now)]:\n",
+                "        for lane in [lane for lane in self._lanes.values() if now < 0]:\n",
+            ),
+        ),
+        (_MEMORY + "test_a_thousand_logins_and_logouts_leave_nothing_behind",),
+    ),
+    Plant(
+        "where an account lives is asked before its refresh",
+        7,
+        "a directory that is mute makes everybody's tokens run out",
+        (
+            Edit(
+                "refresh",
+                "        if is_identity_urgent(state):\n            lives =",
+                "        if is_identity_urgent(state) or state.identity_checked_at is None:\n            lives =",
+            ),
+        ),
+        (_APART + "test_a_mute_directory_makes_no_session_late",),
+        short=True,
+    ),
+    Plant(
+        "who was refused waits among the healthy",
+        7,
+        "suspended sessions that ask a mute directory hold their issuer's places",
+        (
+            Edit(
+                "refresh/schedule",
+                "    if is_identity_urgent(state):\n        return directory(session.did)\n",
+                "",
+            ),
+        ),
+        (_APART + "test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody",),
+    ),
+    Plant(
+        "who lost an answer waits among the healthy",
+        7,
+        "a mute PDS holds its issuer's places",
+        (
+            Edit(
+                "refresh/schedule",
+                "        return _server(session.pds_url)\n    return issuer_lane(session)\n",
+                "        return issuer_lane(session)\n    return issuer_lane(session)\n",
+            ),
+        ),
+        (_APART + "test_who_has_an_answer_missing_waits_for_the_pds",),
+    ),
+    Plant(
+        "a crowd hides who comes behind it",
+        7,
+        "after a restart on many overdue sessions of a dead issuer nobody else's are found",
+        (
+            Edit(
+                "scheduler/plan",
+                "            if len(page) < _PAGE:\n",
+                "            if len(page) <= _PAGE:\n",
+            ),
+        ),
+        (_CROWDS + "test_pages_of_the_index_are_read_to_the_horizon",),
+        short=True,
+    ),
+    Plant(
+        "the start waits for all looks",
+        7,
+        "a program that rewrites all records all the time keeps the daemon from starting",
+        (
+            Edit(
+                "scheduler", "            with anyio.move_on_after(_FIRST_LOOKS):\n", "            if True:\n"
+            ),
+        ),
+        (_CROWDS + "test_a_program_that_rewrites_everything_starves_nobody",),
+    ),
+    Plant(
+        "queues without an end",
+        7,
+        "a dead issuer's crowd fills the memory",
+        (Edit("scheduler/board", "        if not (must or self._has_room(lane)):\n", "        if False:\n"),),
+        (_CROWDS + "test_a_crowd_that_is_served_goes_on_until_its_end",),
+    ),
+    Plant(
+        "an edge's page is each session's own trouble",
+        7,
+        "a firewall before the token endpoint gets every session's attempts",
+        (Edit("http", "issuer_wide=not refusal.is_spoken)\n", "issuer_wide=False)\n"),),
+        ("tests/servers/test_pace.py::test_an_edges_page_at_the_token_endpoint_is_the_issuers_trouble",),
+    ),
+    Plant(
+        "no floor between two rotations",
+        7,
+        "a server whose tokens hardly live has us rotate all the time",
+        (Edit("policy", "ROTATION_FLOOR = 5.0\n", "ROTATION_FLOOR = 0.0\n"),),
+        ("tests/servers/test_pace.py::test_tokens_that_hardly_live_are_not_rotated_all_the_time[1.0]",),
+    ),
+    Plant(
+        "our own refusal is the issuer's trouble",
+        7,
+        "some records that can't be used pause a healthy issuer",
+        (Edit("http", '    return error.code in ("guard", "header")\n', "    return error.code == 0\n"),),
+        ("tests/xrpc/test_legacy.py::test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble",),
+    ),
+    Plant(
+        "an issuer is only what is spelled so",
+        7,
+        "a slash behind the issuer's name costs the session",
+        (
+            Edit(
+                "oauth/discovery",
+                '        is_bare = parts.path in ("", "/") and',
+                '        is_bare = parts.path == "" and',
+            ),
+        ),
+        ("tests/oauth/test_prepare.py::test_an_issuer_in_another_spelling_is_the_same",),
+    ),
+    Plant(
+        "another host's limits do not count",
+        7,
+        "an issuer names a foreign token endpoint, and that host gets as much as it likes",
+        (
+            Edit(
+                "scheduler/board",
+                "            wait = lane.admit(anyio.current_time())\n",
+                "            wait = 0.0 * lane.admit(anyio.current_time())\n",
+            ),
+        ),
+        (_APART + "test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits",),
+    ),
+    Plant(
+        "what stands is taken for an answer",
+        7,
+        "a wait of yesterday closes a breaker, or opens it",
+        (
+            Edit(
+                "refresh/ledger",
+                "            issuer_lane(work.session) if work.sent else None,\n",
+                "            issuer_lane(work.session),\n",
+            ),
+        ),
+        ("tests/refresh/test_asked.py::test_a_wait_that_stands_tells_of_nobody",),
+    ),
+    Plant(
+        "one account's limit is everybody's",
+        7,
+        "an account that is told to wait for an hour silences its issuer's others",
+        (
+            Edit(
+                "scheduler/lane",
+                "        if len(self._wishes) < _TRIP:\n",
+                "        if len(self._wishes) < _TRIP and not retry_after:\n",
+            ),
+        ),
+        (_SCHEDULER + "test_a_pause_that_one_session_hears_of_is_its_own",),
+        short=True,
     ),
 )
