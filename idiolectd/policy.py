@@ -119,22 +119,29 @@ def is_confirmed(policy: Policy, *, refusals: int, since: float | None, now: flo
 
 
 def refusal_delay(
-    policy: Policy, *, age: float, left: float, luck: float, retry_after: float | None = None
+    policy: Policy,
+    *,
+    age: float,
+    left: float,
+    luck: float,
+    is_useless: bool = False,
+    retry_after: float | None = None,
 ) -> float:
     """How long to wait before a refused session is tried again.
 
     Spread over the life that is left of the access token, closer near its end, at most five minutes
-    apart at first; after its end so that the time for a confirmation is soon full. What is refused for
-    long is tried ever more rarely.
+    apart at first. After its end, and if its PDS refuses it, clients have no token any more: then so that
+    the time for a confirmation is soon full. What is refused for long is tried ever more rarely.
 
     Args:
         policy: has the time for a confirmation.
         age: since the first refusal of the row.
         left: what is left of the access token; not positive: it has ended.
         luck: uniform in [0, 1).
+        is_useless: the PDS refuses the access token, whatever is left of it.
         retry_after: what the server asked for.
     """
-    longest = max(_MAX_BACKOFF if left > 0 else policy.confirm / 2, age / 4)
+    longest = max(_MAX_BACKOFF if left > 0 and not is_useless else policy.confirm / 2, age / 4)
     shortest = _SHORTEST_BACKOFF
     if left > 0:
         longest, shortest = min(longest, left / 3), min(shortest, left / 2)

@@ -188,7 +188,10 @@ class Ledger:
                 return outcome, self.planner.slow(session, state, now, asked=True)
             case _:
                 again = Retry(refused.code, refused.message, refused.retry_after)
-                return again, self.planner.refused(session, state, now, refused.retry_after)
+                is_useless = work.taken is Taken.NO
+                return again, self.planner.refused(
+                    session, state, now, is_useless=is_useless, retry_after=refused.retry_after
+                )
 
     def _still_dead(
         self, before: RefreshState, answer: NoTokens, now: float

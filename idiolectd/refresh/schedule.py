@@ -59,14 +59,21 @@ class Planner:
         return replace(state, next_attempt_at=now + delay)
 
     def refused(
-        self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
+        self,
+        session: OAuthSession,
+        state: RefreshState,
+        now: float,
+        *,
+        is_useless: bool,
+        retry_after: float | None = None,
     ) -> RefreshState:
-        """The plan after a refusal that is no verdict yet."""
+        """The plan after a refusal that is no verdict yet; `is_useless`: its access token is refused too."""
         delay = policy.refusal_delay(
             self.policy,
             age=0.0 if state.refused_since is None else now - state.refused_since,
             left=TokenTimes.of(session, state, now).expires_at - now,
             luck=self.luck(),
+            is_useless=is_useless,
             retry_after=retry_after,
         )
         return replace(state, next_attempt_at=now + delay)

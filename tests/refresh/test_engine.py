@@ -623,7 +623,7 @@ class TestALostAnswer:
         assert [type(outcome) for outcome in outcomes[:-1]] == [Retry] * (len(outcomes) - 1)
         assert isinstance(outcomes[-1], ReloginRequired)
         assert outcomes[-1].cause == "response_lost"
-        assert house.clock.time - started >= 120
+        assert 120 <= house.clock.time - started < 240  # clients are without a token: no longer than needed
         assert (len(outcomes), len(house.server.sent)) == (house.server.probes, 1)
 
     async def test_a_pds_that_is_mistaken_for_a_moment_costs_nothing(self, house: House) -> None:

@@ -14,5 +14,6 @@ The parts, by what they do to the machine or the program:
 * `crowd`: many processes on the same sessions at the same moment.
 * `proxy`: answers that break off, come late, or never, at every byte.
 * `real_faults`: that proxy in front of the real PDS.
+* `locked`: the real PDS with its database locked, when it calls good tokens invalid.
 * `planted`: bugs planted in a copy of the program, each of which a test must catch.
 """

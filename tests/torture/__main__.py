@@ -18,6 +18,7 @@ PARTS = {
     "crowd": ["tests.torture.crowd"],
     "proxy": ["tests.torture.proxy"],
     "real_faults": ["tests.torture.real_faults"],
+    "locked": ["tests.torture.locked"],
     "clients": ["tests.torture.clients"],
     "machines": ["pytest", "-q", "tests/machines", "tests/servers", "tests/times"],
     "planted": ["tests.torture.planted"],
