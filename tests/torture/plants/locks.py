@@ -40,7 +40,7 @@ PLANTS = (
         (
             Edit(
                 "store/files/store",
-                "    root = Path(os.path.realpath(path))\n",
+                "    root = Path(os.path.realpath(path, strict=not make))\n",
                 "    root = Path(path).absolute()\n",
             ),
             Edit(

@@ -81,7 +81,7 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "        if self._default not in (None, hint) and hint not in self._clients:\n",
+                "        if self._default not in (None, hint) and hint not in self._keys:\n",
                 "        if self._default is not None:\n            return self._default\n        if hint == '':\n",
             ),
         ),
