@@ -37,7 +37,7 @@ from idiolectd.ports import (
     SharedStore,
     SplitRefresher,
 )
-from idiolectd.refresh import report, unclear, verdict
+from idiolectd.refresh import displaced, report, unclear, verdict
 from idiolectd.refresh.ledger import Attempt, Ledger, Look, Work
 from idiolectd.refresh.notice import Notice, is_known
 from idiolectd.refresh.schedule import Planner, is_identity_urgent
@@ -289,6 +289,11 @@ class RefreshEngine:
         contradiction = _contradiction(session, state)
         if contradiction is not None:
             return await self._ledger.conclude(work, contradiction)
+        if state.displaced is not None:
+            settled = await displaced.settle(work, refresher, self._ledger)
+            if isinstance(settled, Attempt):
+                return settled
+            work, session, state = settled, settled.session, settled.state
         if state.state is not State.RELOGIN_REQUIRED:
             is_open = unclear.is_open(session, state) and not refresher.has_grace
             if is_open or verdict.decides(self._ledger.planner.policy, state, work.started):

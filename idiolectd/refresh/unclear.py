@@ -30,7 +30,7 @@ def resolved(probe: Probe, session: OAuthSession, now: float) -> Ambiguous | Ref
     match probe.taken:
         case Taken.NOBODY_TO_ASK | Taken.YES:
             return None
-        case Taken.NO if _outlives(session, probe, now):
+        case Taken.NO if outlives(session, probe, now):
             return Refused(
                 Verdict.SESSION,
                 "response_lost",
@@ -43,7 +43,7 @@ def resolved(probe: Probe, session: OAuthSession, now: float) -> Ambiguous | Ref
             return Ambiguous("no_verdict", "the PDS can't say whether the old access token still works")
 
 
-def _outlives(session: OAuthSession, probe: Probe, now: float) -> bool:
+def outlives(session: OAuthSession, probe: Probe, now: float) -> bool:
     """Whether the access token certainly had time left when the server refused it.
 
     Its own claim is the server's word, by the server's clock. The record's times are this machine's,

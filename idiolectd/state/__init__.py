@@ -1,6 +1,15 @@
 """The durable state of a session, what a changed record means beside it, and the session's times."""
 
-from idiolectd.state.adopt import Adopted, Change, adopt, adopt_login, last_good, tokens_of, withheld
+from idiolectd.state.adopt import (
+    Adopted,
+    Change,
+    adopt,
+    adopt_login,
+    displaced,
+    last_good,
+    tokens_of,
+    withheld,
+)
 from idiolectd.state.order import Order, order_of
 from idiolectd.state.refresh_state import LastError, Note, Pins, RefreshState, State
 from idiolectd.state.times import TokenTimes, session_deadline, session_end, shown
@@ -17,6 +26,7 @@ __all__ = [
     "TokenTimes",
     "adopt",
     "adopt_login",
+    "displaced",
     "last_good",
     "order_of",
     "session_deadline",

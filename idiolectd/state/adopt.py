@@ -60,9 +60,12 @@ def adopt_login(given: OAuthSession, state: RefreshState, now: float) -> Adopted
     an earlier login's: a clock that was set back must not keep a person from logging in.
     """
     good = last_good(state)
-    if good is not None and (given.refresh_token_hash in state.spent or order_of(given, good) is Order.OLDER):
+    order = Order.UNKNOWN if good is None else order_of(given, good)
+    if good is not None and (given.refresh_token_hash in state.spent or order is Order.OLDER):
         return Adopted(good, state, Change.SPENT)
-    return _accepted(given, state, good, now)
+    login = _accepted(given, state, good, now)
+    # What a person has just logged in with, and no time speaks against, has nothing to prove.
+    return replace(login, state=login.state.proven()) if order is Order.NEWER else login
 
 
 def _accepted(record: OAuthSession, state: RefreshState, good: OAuthSession | None, now: float) -> Adopted:
@@ -92,6 +95,14 @@ def last_good(state: RefreshState) -> OAuthSession | None:
     """The last record known to be right, if one is kept."""
     try:
         return OAuthSession.from_json(state.last_good) if state.last_good else None
+    except SessionError:
+        return None
+
+
+def displaced(state: RefreshState) -> OAuthSession | None:
+    """The record that lost against the stored one without proof, if one is kept."""
+    try:
+        return OAuthSession.from_json(state.displaced) if state.displaced else None
     except SessionError:
         return None
 

@@ -306,6 +306,23 @@ class RefreshState:
         """The row of refusals has ended: a server in trouble proves nothing by what it said before."""
         return replace(self, refusals=0, refused_since=None, refused_as=None)
 
+    def proven(self) -> Self:
+        """The server has shown that the stored record is the newest."""
+        return replace(self, displaced=None)
+
+    def brought_back(self, stored: OAuthSession, other: OAuthSession, now: float) -> Self:
+        """`other` had lost against the stored record, and lives; the stored one is an old copy."""
+        same_key = other.dpop_thumbprint == stored.dpop_thumbprint
+        unspent = tuple(kept for kept in self.spent if kept != other.refresh_token_hash)
+        return type(self)(
+            spent=with_spent(unspent, stored.refresh_token_hash),
+            last_good=other.to_json(),
+            pins=(self.pins if same_key else Pins()).filled_from(other),
+            last_success_at=self.last_success_at,
+            token_seen_at=now,
+            paused=self.paused,
+        )
+
     def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
         """An attempt, or a check before it, did not bring tokens."""
         return replace(

@@ -658,6 +658,7 @@ class TestALostAnswer:
         await house.store.save(house.server.login(DID))
         await house.make_due()
         house.server.before = answering(Ambiguous("reset", "connection reset"))
+        house.server.probe_answer = Probe(Taken.YES)  # it is the newest record
         await house.engine.refresh(DID)
         house.server.before = None
         house.clock.time += 2 * 3600 + since
@@ -797,6 +798,7 @@ async def test_nobody_sends_a_paused_session(house: House) -> None:
             assert isinstance(attempt.outcome, Suspended)
             assert (attempt.outcome.cause, attempt.due) == ("paused", None)
     assert house.server.sent == []
+    house.server.probe_answer = Probe(Taken.YES)  # the login is the newest record
     due = await house.engine.pause(DID, paused=False)
     assert due is not None
     house.clock.time = due.at

@@ -3,6 +3,7 @@
 from tests.torture.plants import (
     arriving,
     borders,
+    copies,
     disk,
     identity,
     judging,
@@ -24,6 +25,7 @@ PLANTS: tuple[Plant, ...] = (
     *locks.PLANTS,
     *sending.PLANTS,
     *arriving.PLANTS,
+    *copies.PLANTS,
     *losing.PLANTS,
     *judging.PLANTS,
     *network.PLANTS,

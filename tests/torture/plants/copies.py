@@ -1,0 +1,78 @@
+"""Bugs in what decides which of two records is the newer one."""
+
+from tests.torture.plants.plant import Edit, Plant
+
+_STATE = "tests/core/test_state.py::TestAdopt::"
+_DISPLACED = "tests/refresh/test_displaced.py::"
+
+PLANTS = (
+    Plant(
+        "old copies known by a list only",
+        4,
+        "a backup of more than 16 rotations before overwrites the newest tokens",
+        (
+            Edit(
+                "state/adopt",
+                "        order = Order.OLDER if is_spent else order_of(stored, good)\n",
+                "        order = Order.OLDER if is_spent else Order.NEWER\n",
+            ),
+        ),
+        (
+            _STATE + "test_an_old_copy_never_wins",
+            _DISPLACED + "test_a_copy_from_a_backup_never_wins[trio-17]",
+        ),
+        short=True,
+    ),
+    Plant(
+        "a commit gives way to an old copy",
+        4,
+        "tokens that arrived are dropped for a copy that somebody put back meanwhile",
+        (
+            Edit(
+                "store/merge",
+                "    return order is Order.OLDER or (order is Order.SEEMS_OLDER and same_key)\n",
+                "    return order is Order.OLDER and not same_key\n",
+            ),
+        ),
+        ("tests/refresh/test_displaced.py::test_a_copy_put_back_during_a_refresh[trio]",),
+    ),
+    Plant(
+        "an unproven token is sent",
+        4,
+        "an old copy that claims to be new is sent, and ends the session",
+        (
+            Edit(
+                "refresh/engine",
+                "        if state.displaced is not None:\n",
+                "        if state.displaced == '':\n",
+            ),
+        ),
+        (_DISPLACED + "test_a_copy_with_a_time_of_its_own_is_found_out[trio]",),
+    ),
+    Plant(
+        "the record that lost is forgotten",
+        4,
+        "a rotation under a clock that was set back is lost",
+        (
+            Edit(
+                "state/adopt",
+                "            if order is Order.SEEMS_OLDER:\n",
+                "            if order is Order.UNKNOWN:\n",
+            ),
+        ),
+        (_DISPLACED + "test_a_rotation_under_a_clock_that_was_set_back[trio]",),
+    ),
+    Plant(
+        "our clock alone refuses a login",
+        6,
+        "after the clock was set back nobody can log in",
+        (
+            Edit(
+                "state/adopt",
+                "order is Order.OLDER):\n",
+                "order is not Order.NEWER):\n",
+            ),
+        ),
+        (_STATE + "test_a_clock_that_was_set_back_keeps_nobody_from_logging_in",),
+    ),
+)
