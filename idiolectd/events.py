@@ -250,6 +250,33 @@ class SessionEnding(SessionEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionAccountInactive(SessionEvent):
+    """The server gives tokens for an account that is not active: what it says of it, once a change."""
+
+    name = "session.account_inactive"
+    level = "warning"
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAccountActive(SessionEvent):
+    """Such an account is active again."""
+
+    name = "session.account_active"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAccountMoved(SessionEvent):
+    """The account is at another PDS now; its session of the old one goes on while that takes it."""
+
+    name = "session.account_moved"
+    level = "warning"
+    pds_url: str
+    moved_to: str
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class IssuerPaused(Event):
     """Nothing is sent to this server for a while: it is in trouble, or asked for it."""
 

@@ -9,27 +9,62 @@ Neither logs in nor stores: `cli` does. An entryway (one authorization server be
 be named in place of a PDS, as the upstream CLI's users do, if the account's own PDS names it.
 """
 
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
-from idiolectd.did import parse_did
-from idiolectd.errors import IdentityError, LoginError
+import anyio
+
+from idiolectd.did import directory, parse_did
+from idiolectd.errors import IdentityError, LoginError, NotSent
 from idiolectd.http import origin
-from idiolectd.identity import INVALID_HANDLE, Account, Identity, parse_handle
-from idiolectd.oauth import Discovery
+from idiolectd.identity import INVALID_HANDLE, Account, DidDocument, Identity, parse_handle
 from idiolectd.outcome import Retry
 from idiolectd.session import OAuthSession
 
+# A check of PDS and issuer must not be lost because a handle's own host or name server is mute.
+_HANDLE_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Present:
+    """Where an account is now.
+
+    Attributes:
+        pds_url: its PDS, an origin.
+        handle: its handle, confirmed in both directions; empty: it has none; None: nobody could tell, or
+            was asked.
+        claimed: the handle that its document claims.
+    """
+
+    pds_url: str
+    handle: str | None
+    claimed: str | None
+
+    def naming(self, session: OAuthSession) -> OAuthSession:
+        """The account's session with its handle, as far as that is told."""
+        if self.handle is None:
+            return session
+        shown = self.handle or self.claimed or session.handle
+        return replace(session, handle=shown, confirmed_handle=self.handle)
+
+
+class IssuerLookup(Protocol):
+    """Finds the issuer whose tokens a PDS takes (`idiolectd.oauth.Discovery`)."""
+
+    async def issuer_of_pds(self, pds_url: str) -> str | Retry:
+        """Its URL, or why it can't be told."""
+        ...
+
 
 class Hosting:
-    """Looks accounts up before a login, and judges the session after it.
+    """Looks accounts up before a login, judges the session after it, and looks again now and then.
 
     Args:
         identity: resolves handles and DIDs.
         discovery: finds the issuer of a PDS.
     """
 
-    def __init__(self, identity: Identity, discovery: Discovery) -> None:
+    def __init__(self, identity: Identity, discovery: IssuerLookup) -> None:
         self._identity = identity
         self._discovery = discovery
 
@@ -106,6 +141,45 @@ class Hosting:
             session, pds_url=account.pds_url, handle=account.handle, confirmed_handle=account.handle
         )
 
+    async def present(self, did: str, *, with_handle: bool) -> Present | Retry:
+        """Where an account is now, by its DID document.
+
+        Args:
+            did: whose.
+            with_handle: also whether its handle leads back to it; that asks the handle's own host.
+        """
+        try:
+            document = await self._identity.resolve_did(did)
+        except IdentityError as error:
+            return Retry("identity", str(error), server=None if error.final else directory(did))
+        if document.pds_url is None:
+            return Retry("identity", f"the document of {did} names no PDS that is used")
+        handle = await self._handle_of(document) if with_handle else None
+        return Present(document.pds_url, handle, document.handle)
+
+    async def is_at(self, present: Present, server: str) -> bool | Retry:
+        """Whether the account is at a server: its PDS, or the entryway before that."""
+        try:
+            server = origin(server)
+        except NotSent:
+            return False
+        if present.pds_url == server:
+            return True
+        issuer = await self._discovery.issuer_of_pds(present.pds_url)
+        return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else issuer == server
+
+    async def _handle_of(self, document: DidDocument) -> str | None:
+        """The handle that the document claims if it leads back; empty: none does; None: nobody can tell."""
+        if document.handle is None:
+            return ""
+        with anyio.move_on_after(_HANDLE_SECONDS):
+            try:
+                found = await self._identity.resolve_handle(document.handle)
+            except IdentityError as error:
+                return "" if error.final else None
+            return document.handle if found == document.did else ""
+        return None
+
     async def issuer_of(self, account: Account) -> str:
         """The authorization server that the account's PDS names.
 
@@ -115,13 +189,9 @@ class Hosting:
         return found_or_error(await self._discovery.issuer_of_pds(account.pds_url))
 
     async def _require_host(self, account: Account, server: str) -> None:
-        """Raises `LoginError` unless the server is the account's PDS, or the entryway before it."""
-        if account.pds_url == server:
-            return
-        issuer = await self._discovery.issuer_of_pds(account.pds_url)
-        if isinstance(issuer, Retry) and _may_pass(issuer):
-            found_or_error(issuer)
-        if issuer != server:
+        """Raises `LoginError` unless the account is at the server."""
+        is_there = found_or_error(await self.is_at(Present(account.pds_url, None, None), server))
+        if not is_there:
             raise LoginError(
                 "not_its_pds",
                 f"{account.did} is at {account.pds_url} by its DID document, and not at {server}",

@@ -142,7 +142,7 @@ def _refreshers(
 ) -> dict[Kind, SplitRefresher[Any]]:
     return {
         "dpop": OAuthRefresher(http, clock, clients, discovery, identity),
-        "bearer": LegacyRefresher(http, clock),
+        "bearer": LegacyRefresher(http, clock, Hosting(identity, discovery)),
     }
 
 

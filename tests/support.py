@@ -14,7 +14,7 @@ from idiolectd.clock import rfc3339
 from idiolectd.events import Event
 from idiolectd.outcome import Retry, Suspended, Verdict
 from idiolectd.policy import Policy
-from idiolectd.ports import Answer, Arrived, Prepared, Probe, Refused, Taken
+from idiolectd.ports import Answer, Arrived, Located, Prepared, Probe, Refused, Taken
 from idiolectd.refresh import Planner
 from idiolectd.session import Kind, OAuthSession, Tokens
 
@@ -81,6 +81,8 @@ class FakeServer:
         after: given the answer that was made; may lose it.
         prepared: may refuse what is to be sent.
         located: says where an account lives; None: where the record says.
+        handles: the confirmed handles of accounts.
+        moved: the PDSs that accounts have moved to.
         endpoint: whose token endpoint it names; None: its own.
     """
 
@@ -99,6 +101,8 @@ class FakeServer:
     after: Callable[[Answer], Awaitable[Answer]] | None = None
     prepared: Callable[[OAuthSession], Retry | Suspended | None] | None = None
     located: Callable[[OAuthSession], Awaitable[OAuthSession | Suspended | Retry]] | None = None
+    handles: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
     endpoint: str | None = None
     identity_checks: int = 0
     _current: dict[str, str] = field(default_factory=dict)
@@ -119,10 +123,18 @@ class FakeServer:
         )
         return session.with_tokens(self._tokens(did))
 
-    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
+    async def locate(
+        self, session: OAuthSession, *, with_handle: bool = False
+    ) -> Located | Suspended | Retry:
         await anyio.lowlevel.checkpoint()
         self.identity_checks += 1
-        return await self.located(session) if self.located else session
+        found = await self.located(session) if self.located else session
+        if not isinstance(found, OAuthSession):
+            return found
+        handle = self.handles.get(session.did, "")
+        named = replace(found, handle=handle or found.handle, confirmed_handle=handle)
+        moved_to = self.moved.get(session.did)
+        return Located(named if with_handle else found, is_handle_told=with_handle, moved_to=moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
         await anyio.lowlevel.checkpoint()

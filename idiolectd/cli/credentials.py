@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from idiolectd.cli.output import say
 from idiolectd.config import Config
 from idiolectd.errors import IdentityError, LoginError, RecordError
 from idiolectd.identity import Account
@@ -54,7 +55,8 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     else:
         # By the DID: a handle could move to somebody else between the two questions.
         account, pds_url = located.did, credentials.pds_url or located.pds_url
-    given = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
+    login = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
+    given = login.session
     try:
         session = await parts.hosting.admit(given, located)
     except (LoginError, IdentityError) as error:
@@ -65,6 +67,8 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     kept = before.extra if before is not None else {}
     session = replace(session, extra={**kept, "pds_url": session.pds_url})
     await parts.store.save(session)
+    if login.account_status is not None:
+        say(f"{session.pds_url} calls the account {session.did} {login.account_status}")
     return session
 
 

@@ -51,6 +51,7 @@ class Row:
     pds_url: str | None
     issuer: str | None
     kind: Kind | None
+    account_status: str | None
     state: State
     cause: str | None
     action: str | None
@@ -96,7 +97,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
     if state.paused and shown_state not in (State.RELOGIN_REQUIRED, State.UNPERSISTED):
         shown_state, cause, next_at = State.SUSPENDED, report.PAUSED, None
     todo = report.action(session.did, shown_state, cause)
-    if todo is None and (state.ending or state.warned is not None):
+    if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
     return Row(
         did=session.did,
@@ -106,6 +107,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         pds_url=session.pds_url,
         issuer=session.issuer,
         kind=session.kind,
+        account_status="moved" if state.moved_to is not None else state.account_status,
         state=shown_state,
         cause=cause,
         action=todo,
@@ -133,6 +135,7 @@ def unreadable_row(error: RecordError) -> Row:
         pds_url=None,
         issuer=None,
         kind=None,
+        account_status=None,
         state=State.QUARANTINED,
         cause="unreadable",
         action=report.action(error.did or "", State.QUARANTINED, None),

@@ -54,6 +54,8 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         state += f", refused since {_when(row.refused_since, now)}"
     if row.ending:
         state += ", ending"
+    if row.account_status:
+        state += f", account {row.account_status}"
     style = "yellow" if row.ending and row.state in (State.FRESH, State.DUE) else _STYLES[row.state]
     return [
         _account(row),

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from idiolectd.clock import Clock
-from idiolectd.did import directory
-from idiolectd.errors import IdentityError, NotSent, SessionError, Unclear
+from idiolectd.errors import NotSent, SessionError, Unclear
+from idiolectd.hosting import Hosting
 from idiolectd.http import GET_SESSION, HttpClient, Response, judge_probe, origin
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
@@ -27,7 +27,7 @@ from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
 from idiolectd.outcome import Retry, Suspended
-from idiolectd.ports import Answer, Arrived, NotRevoked, Prepared, Probe, Taken, is_about_session
+from idiolectd.ports import Answer, Arrived, Located, NotRevoked, Prepared, Probe, Taken, is_about_session
 from idiolectd.session import Kind, OAuthSession
 
 # A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
@@ -78,7 +78,7 @@ class OAuthRefresher:
         self._clock = clock
         self._clients = clients
         self._discovery = discovery
-        self._identity = identity
+        self._hosting = Hosting(identity, discovery)
 
     # Prepare ---------------------------------------------------------------------------------
 
@@ -123,26 +123,28 @@ class OAuthRefresher:
         found = self._discovery.issuer_of(issuer)
         return found or Suspended("issuer_unusable", "issuer_unusable", message)
 
-    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
-        """The session with the account's present PDS. See `SplitRefresher.locate`.
+    async def locate(
+        self, session: OAuthSession, *, with_handle: bool = False
+    ) -> Located | Suspended | Retry:
+        """Where the account is now. See `SplitRefresher.locate`.
 
         A session goes along to another PDS of the same issuer, and to no other issuer ever.
         """
         pinned = None if session.issuer is None else self._named_issuer(session.issuer)
         if isinstance(pinned, Suspended):
             return pinned
-        try:
-            document = await self._identity.resolve_did(session.did)
-        except IdentityError as error:
-            return Retry("identity", str(error), server=None if error.final else directory(session.did))
-        if document.pds_url is None:
-            return Retry("identity", f"the document of {session.did} names no PDS that is used")
-        found = await self._discovery.issuer_of_pds(document.pds_url)
+        present = await self._hosting.present(session.did, with_handle=with_handle)
+        if isinstance(present, Retry):
+            return present
+        found = await self._discovery.issuer_of_pds(present.pds_url)
         if isinstance(found, Retry):
             return found
         if pinned not in (None, found):
-            return _issuer_changed(f"{document.pds_url} names {found} as its issuer, not {pinned}")
-        return replace(session, pds_url=document.pds_url) if _moved(session, document.pds_url) else session
+            return _issuer_changed(f"{present.pds_url} names {found} as its issuer, not {pinned}")
+        known = present.naming(session)
+        if _moved(session, present.pds_url):
+            known = replace(known, pds_url=present.pds_url)
+        return Located(known, is_handle_told=present.handle is not None)
 
     # Send ------------------------------------------------------------------------------------
 

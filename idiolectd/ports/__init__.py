@@ -3,6 +3,7 @@
 from idiolectd.ports.refresher import (
     Answer,
     Arrived,
+    Located,
     NotRevoked,
     Prepared,
     Probe,
@@ -35,6 +36,7 @@ __all__ = [
     "Committed",
     "Due",
     "Entry",
+    "Located",
     "NotRevoked",
     "OAuthTokenStore",
     "Prepared",

@@ -30,11 +30,13 @@ class Arrived:
             the answer says is against it.
         unsaid: what the answer lacks to say that they fit; None: it says so. The PDS is asked then
             (`SplitRefresher.whose`) before they are published.
+        account_status: what the server says of the account: `ACTIVE`, or why it is not; None: nothing.
     """
 
     tokens: Tokens
     misfit: str | None = None
     unsaid: str | None = None
+    account_status: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,22 @@ class Prepared(Generic[RequestT]):
     server: str | None = None
 
 
+@dataclass(frozen=True)
+class Located:
+    """Where an account is by its DID document, as far as one of its sessions is concerned.
+
+    Attributes:
+        session: with the account's present PDS if it goes along to that, and with its handle if that was
+            asked for and could be told.
+        is_handle_told: it could.
+        moved_to: where the account is, if the session does not go along; None: where the session is.
+    """
+
+    session: OAuthSession
+    is_handle_told: bool = False
+    moved_to: str | None = None
+
+
 class SplitRefresher(Protocol[RequestT]):
     """A refresher in two steps, with the durable note between them.
 
@@ -131,13 +149,19 @@ class SplitRefresher(Protocol[RequestT]):
     kind: Kind
     has_grace: bool
 
-    async def locate(self, session: OAuthSession) -> OAuthSession | Suspended | Retry:
+    async def locate(
+        self, session: OAuthSession, *, with_handle: bool = False
+    ) -> Located | Suspended | Retry:
         """Asks where the account lives now (DID → PDS → issuer). May be cancelled; sends no token.
 
+        Args:
+            session: whose account.
+            with_handle: also whether its handle leads back to it, which may ask one server more.
+
         Returns:
-            The session, with another PDS if it goes along to that; `Suspended` if it does not go along;
-            `Retry`: nobody can tell now, so nothing changes. Its `server` is who did not answer: an
-            origin, or the DID's `idiolectd.did.directory`.
+            Where it is; `Suspended` if the session's issuer is no longer the account's; `Retry`: nobody
+            can tell now, so nothing changes. Its `server` is who did not answer: an origin, or the DID's
+            `idiolectd.did.directory`.
         """
         ...
 

@@ -33,6 +33,7 @@ from idiolectd.outcome import (
 from idiolectd.ports import (
     Committed,
     Due,
+    Located,
     Prepared,
     SharedStore,
     SplitRefresher,
@@ -105,7 +106,7 @@ class RefreshEngine:
             return self._ledger.look(Work(adopted.session, adopted.state, now))
         async with self._store.claim(did, patience=0):
             work = await self._notice.adopt(await self._store.read(did))
-            return Look(None, None) if work is None else self._ledger.look(work)
+            return Look(None, None) if work is None else self._ledger.look(work, is_new=True)
 
     async def shift(self, did: str, by: float) -> Due | None:
         """Brings a session's plan forward: the clock it was made by was set back by that much.
@@ -182,7 +183,8 @@ class RefreshEngine:
         if entry.session is None:
             return None
         asked = adopt(entry.session, entry.state, self._ledger.clock.now()).session
-        found = await self._whereabouts.ask(self._refreshers[asked.kind], asked)
+        refresher = self._refreshers[asked.kind]
+        found = await self._whereabouts.ask(refresher, asked, with_handle=True)
         if found is None:
             return None
         async with self._store.claim(did, patience=0):
@@ -193,14 +195,11 @@ class RefreshEngine:
                 return None  # what is known of it is worse, and must not be written over
             if isinstance(found, Suspended):
                 return await self._ledger.conclude(work, found)
-            now = self._ledger.clock.now()
-            located = replace(work, state=replace(work.state, identity_checked_at=now))
-            moved = None
-            if found.pds_url != asked.pds_url:
-                moved = replace(tokens_of(work.session), pds_url=found.pds_url)
-                located = replace(located, session=replace(work.session, pds_url=found.pds_url))
-            if await self._ledger.commit(work.session, located, tokens=moved) is not Committed.DONE:
+            located = self._located(work, found)
+            changed = tokens_of(located.session) if located.session != work.session else None
+            if await self._ledger.commit(work.session, located, tokens=changed) is not Committed.DONE:
                 return None
+            self._ledger.tell_of_account(located, work.state)
             return self._ledger.attempt(Current(located.session), located)
 
     async def pause(self, did: str, *, paused: bool, patience: float = 0.0) -> Due | None:
@@ -306,7 +305,11 @@ class RefreshEngine:
             lives = await self._whereabouts.ask(refresher, session)
             if isinstance(lives, Suspended):
                 return await self._ledger.conclude(work, lives)
-            work = work if lives is None else self._located(work, lives)
+            if lives is not None and lives.moved_to is not None:
+                message = f"the account has moved to {lives.moved_to}, and {session.pds_url} refuses it"
+                moved = replace(work, state=replace(state, moved_to=lives.moved_to))
+                return await self._ledger.conclude(moved, Suspended(report.MOVED, report.MOVED, message))
+            work = work if lives is None else replace(work, session=lives.session)
         prepared = await refresher.prepare(work.session)
         if not isinstance(prepared, Prepared):
             attempt = await self._ledger.conclude(work, prepared)
@@ -316,10 +319,17 @@ class RefreshEngine:
             return self._ledger.not_yet(work, wait)
         return await finish(sending.send, work, prepared)
 
-    def _located(self, work: Work, found: OAuthSession) -> Work:
-        """What was found goes along with the tokens that the refresh brings."""
+    def _located(self, work: Work, found: Located) -> Work:
+        """What was found, beside the tokens as they are stored now."""
+        session = replace(work.session, pds_url=found.session.pds_url)
+        if found.is_handle_told:
+            handle, confirmed = found.session.handle, found.session.confirmed_handle
+            session = replace(session, handle=handle, confirmed_handle=confirmed)
         now = self._ledger.clock.now()
-        return replace(work, session=found, state=replace(work.state, identity_checked_at=now))
+        state = work.state.identified(
+            session, now, is_handle_told=found.is_handle_told, moved_to=found.moved_to
+        )
+        return replace(work, session=session, state=state)
 
 
 def _is_same_session(session: OAuthSession, asked: OAuthSession) -> bool:

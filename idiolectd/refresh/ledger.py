@@ -52,10 +52,12 @@ class Look:
     Attributes:
         due: its next line in the schedule; without a token: when to look whether it stays away.
         token: as of `Attempt`; None: nothing is stored.
+        identity_due: as of `Attempt`, for a session that is new.
     """
 
     due: Due | None
     token: str | None
+    identity_due: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,11 @@ class Ledger:
         if deadline is not None and work.state.warned not in (None, before.warned):
             self.emit(report.ending(work.session, deadline, self.clock.now()))
 
+    def tell_of_account(self, work: Work, before: RefreshState) -> None:
+        """Tells what has changed with the account itself."""
+        for event in report.account(work.session, work.state, before):
+            self.emit(event)
+
     def attempt(self, outcome: RefreshOutcome, work: Work) -> Attempt:
         """An end that needs no writing."""
         return Attempt(
@@ -128,9 +135,10 @@ class Ledger:
         outcome = Retry("no_room", "the server that it goes to is sent as much as it may be")
         return Attempt(outcome, due, work.session.refresh_token_hash)
 
-    def look(self, work: Work) -> Look:
+    def look(self, work: Work, *, is_new: bool = False) -> Look:
         """What is seen of a session that nothing was done about."""
-        return Look(self.line(work), work.session.refresh_token_hash)
+        is_due = is_new and is_identity_due(work.session, work.state, self.clock.now())
+        return Look(self.line(work), work.session.refresh_token_hash, is_due)
 
     async def conclude(self, work: Work, answer: NoTokens) -> Attempt:
         """Writes down what an attempt without tokens means, and when to try again."""

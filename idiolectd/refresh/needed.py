@@ -18,7 +18,7 @@ from idiolectd.outcome import (
     Unpersisted,
 )
 from idiolectd.policy import Policy
-from idiolectd.ports import Arrived, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
+from idiolectd.ports import Arrived, Located, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
 from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience
@@ -112,8 +112,8 @@ class _Callback:
         self.kind = kind
         self.has_grace = False
 
-    async def locate(self, session: OAuthSession) -> OAuthSession:
-        return session
+    async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> Located:
+        return Located(session)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None]:
         return Prepared(None, session)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from idiolectd.events import (
     Event,
+    SessionAccountActive,
+    SessionAccountInactive,
+    SessionAccountMoved,
     SessionAmbiguous,
     SessionEnding,
     SessionProblem,
@@ -19,6 +22,7 @@ from idiolectd.state import RefreshState, State, shown
 # Causes of a suspension that nothing but a new session mends; the others pass when the configuration,
 # the account or the server is mended.
 _LOST = {
+    "account_moved",
     "answer_misfit",
     "answer_unconfirmed",
     "dpop_key_mismatch",
@@ -30,6 +34,10 @@ _LOST = {
 
 # The cause of a suspension that a person asked for.
 PAUSED = "paused"
+
+# Causes of what happened to the account, not to the session.
+MOVED = "account_moved"
+TAKEN_DOWN = "account_taken_down"
 
 
 def action(did: str, state: State, cause: str | None) -> str | None:
@@ -122,3 +130,23 @@ def ending(session: OAuthSession, deadline: float, now: float) -> Event:
         left=round(max(0.0, deadline - now), 3),
         action=f"idiolectd login {session.did}",
     )
+
+
+def account(session: OAuthSession, state: RefreshState, before: RefreshState) -> list[Event]:
+    """What became known of the account itself; each change is told once."""
+    told: list[Event] = []
+    if state.moved_to is not None and state.moved_to != before.moved_to:
+        told.append(
+            SessionAccountMoved(
+                did=session.did,
+                pds_url=session.pds_url,
+                moved_to=state.moved_to,
+                action=f"idiolectd login {session.did}",
+            )
+        )
+    if state.account_status != before.account_status:
+        if state.account_status is None:
+            told.append(SessionAccountActive(did=session.did))
+        else:
+            told.append(SessionAccountInactive(did=session.did, status=state.account_status))
+    return told

@@ -185,6 +185,11 @@ def is_identity_urgent(state: RefreshState) -> bool:
 
 
 def is_identity_due(session: OAuthSession, state: RefreshState, now: float) -> bool:
-    """Whether nobody asked where the account lives for a week; it may as well be asked tomorrow."""
+    """Whether nobody asked for a week where the account is, or something speaks for asking now.
+
+    It may as well be asked tomorrow: no refresh waits for it.
+    """
+    if state.identity_doubted or (state.identity_checked_at is None and session.confirmed_handle is None):
+        return True
     asked_at = state.identity_checked_at or parse_rfc3339(session.session_started_at)  # a login asks, too
     return asked_at is None or now - asked_at > _IDENTITY_INTERVAL

@@ -32,6 +32,9 @@ from idiolectd.state import RefreshState, State, tokens_of, withheld
 # A save that failed is tried again after 0.1 s, doubling to 5 s: the tokens exist only here.
 _SAVE_RETRY = (0.1, 5.0)
 
+# com.atproto.server.refreshSession: the other known status, deactivated, is the person's own wish.
+_TAKEN_DOWN = ("takendown", "suspended")
+
 
 class Patience:
     """How long tokens that can't be saved are held.
@@ -103,7 +106,7 @@ class Sending:
     async def _persist(self, sent: Work, answer: Answer, *, before: RefreshState) -> Attempt:
         match answer:
             case Arrived(misfit=None, unsaid=None):
-                return await self._publish(sent, answer.tokens, before=before)
+                return await self._publish(sent, answer.tokens, before=before, status=answer.account_status)
             case Arrived():
                 return await self._withhold(sent, answer)
             case Ambiguous():
@@ -112,13 +115,19 @@ class Sending:
                 answered = replace(sent, state=sent.state.answered())
                 return await self._ledger.conclude(answered, answer)
 
-    async def _publish(self, sent: Work, tokens: Tokens, *, before: RefreshState) -> Attempt:
+    async def _publish(
+        self, sent: Work, tokens: Tokens, *, before: RefreshState, status: str | None = None
+    ) -> Attempt:
         now = self._ledger.clock.now()
         told = sent.state.told(tokens.handle, sent.session.known_as or tokens.handle)
+        told = told.with_account_status(status)
         # A server may call its account anything, another account's name too: that changes no name.
         tokens = replace(tokens, handle=sent.session.handle or tokens.handle, confirmed_handle=None)
         session = sent.session.with_tokens(tokens)
         state = self._ledger.planner.fresh(session, told.rotated(sent.session, session, now), now)
+        refused = _taken_down(state)
+        if refused is not None:  # its tokens are good for little; when it is back, the next refresh tells
+            state = state.failed(State.SUSPENDED, refused.code, refused.message, now, cause=refused.cause)
         done = replace(sent, session=session, state=state)
         tokens = replace(tokens, pds_url=session.pds_url)
         spilled = Spilled(sent.session.refresh_token_hash, session)
@@ -130,7 +139,10 @@ class Sending:
                     )
                 )
                 self._ledger.warn_of_end(done, before)
-                return self._ledger.attempt(Refreshed(session), done)
+                self._ledger.tell_of_account(done, before)
+                if refused is not None and before.cause != refused.cause:
+                    self._ledger.emit(report.problem(session, state))
+                return self._ledger.attempt(refused or Refreshed(session), done)
             case Committed.GONE:
                 return await self._logged_out(session)
             case Committed.SUPERSEDED:
@@ -230,3 +242,11 @@ class Sending:
             return await self._spill.put(spilled)
         except StoreError:
             return None
+
+
+def _taken_down(state: RefreshState) -> Suspended | None:
+    """What it means for a session that its account was taken down; a deactivated one's goes on."""
+    if state.account_status not in _TAKEN_DOWN:
+        return None
+    message = f"the server gives tokens, and calls the account {state.account_status}"
+    return Suspended(report.TAKEN_DOWN, report.TAKEN_DOWN, message)

@@ -11,7 +11,7 @@ import anyio
 
 from idiolectd.did import directory
 from idiolectd.outcome import Retry, Suspended
-from idiolectd.ports import SplitRefresher
+from idiolectd.ports import Located, SplitRefresher
 from idiolectd.session import OAuthSession
 
 # Of one question: the document and, behind it, what the PDS says of its issuer.
@@ -31,14 +31,14 @@ class Whereabouts:
         self._silent_until: OrderedDict[str, float] = OrderedDict()
 
     async def ask(
-        self, refresher: SplitRefresher[Any], session: OAuthSession
-    ) -> OAuthSession | Suspended | None:
+        self, refresher: SplitRefresher[Any], session: OAuthSession, *, with_handle: bool = False
+    ) -> Located | Suspended | None:
         """As `SplitRefresher.locate`, within 15 s; None: nobody can tell now."""
         asked = directory(session.did)
         if anyio.current_time() < self._silent_until.get(asked, -math.inf):
             return None
         with anyio.move_on_after(_DEADLINE):
-            found = await refresher.locate(session)
+            found = await refresher.locate(session, with_handle=with_handle)
             if not isinstance(found, Retry):
                 return found
             if found.server == asked:

@@ -260,6 +260,8 @@ class Scheduler:
             if due is not None and self._memory.of(did).forced:
                 due = replace(due, at=self._clock.now())
             self._plan.put(did, due)
+            if seen.identity_due and due is not None:
+                self._ask_where(did)
 
     # One session's work ----------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ from idiolectd.state.adopt import (
     withheld,
 )
 from idiolectd.state.order import Order, order_of
-from idiolectd.state.refresh_state import LastError, Note, Pins, RefreshState, State
+from idiolectd.state.refresh_state import ACTIVE, LastError, Note, Pins, RefreshState, State
 from idiolectd.state.times import TokenTimes, session_deadline, session_end, shown
 
 __all__ = [
+    "ACTIVE",
     "Adopted",
     "Change",
     "LastError",

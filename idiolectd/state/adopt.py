@@ -85,6 +85,8 @@ def _accepted(record: OAuthSession, state: RefreshState, good: OAuthSession | No
         identity_checked_at=state.identity_checked_at if same_key else None,
         claimed_handle=state.claimed_handle if same_key else None,
         identity_doubted=state.identity_doubted and same_key,
+        account_status=state.account_status if same_key else None,
+        moved_to=state.moved_to if same_key else None,
         warned=state.warned if same_key else None,
         paused=state.paused,
     )

@@ -19,6 +19,9 @@ from idiolectd.url import Url
 # A foreign writer holds at most a few generations; each entry costs 43 bytes a session.
 _SPENT_KEPT = 16
 
+# What a server says of an account that is as it should be; see `RefreshState.account_status`.
+ACTIVE = "active"
+
 # https://atproto.com/specs/handle
 _LONGEST_HANDLE = 253
 
@@ -147,6 +150,9 @@ class RefreshState:
         identity_doubted: the server said something of the account that only its DID document can confirm.
         claimed_handle: what the server called the account last, if that is not how it is known; it is
             used for nothing before it is confirmed. None: it says nothing else.
+        account_status: why the account is not active (``deactivated``, ``takendown``, ...), as its server
+            said last beside new tokens; None: it is, or nobody said.
+        moved_to: the PDS that the account has moved to, while this session is still its old one's.
         ending: the session's absolute end is near; a refresh can't extend it.
         warned: how near the end was, in seconds, when it was last warned of; see `policy.end_warning`.
         paused: somebody took the session out of our hands (`idiolectd pause`). It belongs to the
@@ -174,6 +180,8 @@ class RefreshState:
     identity_checked_at: float | None = None
     identity_doubted: bool = False
     claimed_handle: str | None = None
+    account_status: str | None = None
+    moved_to: str | None = None
     ending: bool = False
     warned: float | None = None
     paused: bool = False
@@ -275,6 +283,15 @@ class RefreshState:
         is_new = claimed != self.claimed_handle
         return replace(self, claimed_handle=claimed, identity_doubted=self.identity_doubted or is_new)
 
+    def with_account_status(self, status: str | None) -> Self:
+        """The server said this of the account beside its tokens; None: nothing, so nothing changes."""
+        if status is None:
+            return self
+        inactive = None if status == ACTIVE else status
+        changed = inactive is not None and inactive != self.account_status
+        # It may have moved, or be gone: its DID document tells.
+        return replace(self, account_status=inactive, identity_doubted=self.identity_doubted or changed)
+
     def named(self, session: OAuthSession) -> Self:
         """The handle of `session` was confirmed, or found to be none."""
         known = normal_handle(session.known_as or "")
@@ -285,9 +302,23 @@ class RefreshState:
             pins=self.pins.filled_from(session),
         )
 
-    def identified(self, session: OAuthSession, now: float) -> Self:
-        """The account's DID document, PDS and handle were asked for, and `session` is as they say."""
-        return replace(self.named(session), identity_checked_at=now, identity_doubted=False)
+    def identified(
+        self, session: OAuthSession, now: float, *, is_handle_told: bool, moved_to: str | None
+    ) -> Self:
+        """The account's DID document was asked for, and what it leads to.
+
+        Args:
+            session: as it says.
+            now: seconds since the epoch.
+            is_handle_told: whether the session's handle could be told; if not, it is asked for again.
+            moved_to: another PDS, which the session does not go along to.
+        """
+        return replace(
+            self.named(session),
+            identity_checked_at=now,
+            identity_doubted=not is_handle_told,
+            moved_to=moved_to,
+        )
 
     def refused(self, cause: str, now: float, *, anew: bool = False) -> Self:
         """One more refusal of the row, or the first one of a new row. The state is left to the judge.
@@ -398,6 +429,8 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "identity_checked_at": _TIME,
     "identity_doubted": _a(bool),
     "claimed_handle": _TEXT,
+    "account_status": _TEXT,
+    "moved_to": _TEXT,
     "ending": _a(bool),
     "warned": _TIME,
     "paused": _a(bool),

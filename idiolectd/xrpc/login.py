@@ -1,16 +1,32 @@
 """A new legacy session from an account's app password."""
 
+from dataclasses import dataclass
+
 from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
 from idiolectd.http import CutOff, HttpClient, Refusal, origin, retry_after, safe_text
 from idiolectd.session import OAuthSession
+from idiolectd.state import ACTIVE
 from idiolectd.xrpc.tokens import read_tokens
+
+
+@dataclass(frozen=True)
+class LegacyLogin:
+    """What a login brought.
+
+    Attributes:
+        session: as upstream writes one.
+        account_status: why the account is not active, as the server says; None: it is, or it says nothing.
+    """
+
+    session: OAuthSession
+    account_status: str | None
 
 
 async def create_session(
     http: HttpClient, clock: Clock, pds_url: str, identifier: str, password: str
-) -> OAuthSession:
+) -> LegacyLogin:
     """Logs in at a PDS (``com.atproto.server.createSession``). Never repeated by itself: logins are rationed.
 
     Args:
@@ -21,7 +37,7 @@ async def create_session(
         password: an app password.
 
     Returns:
-        The session, as upstream writes one.
+        The session, and what is said of its account.
 
     Raises:
         LoginError: the PDS answered, and not with a session.
@@ -53,7 +69,7 @@ async def create_session(
         did = parse_did(answer.did)
     except DidError as error:
         raise LoginError("unreadable_answer", f"{server}: {error}") from None
-    return OAuthSession(
+    session = OAuthSession(
         did=did,
         pds_url=server,
         access_jwt=answer.tokens.access_jwt,
@@ -66,3 +82,4 @@ async def create_session(
         refresh_expires_at=answer.tokens.refresh_expires_at,
         session_started_at=rfc3339(sent_at),
     )
+    return LegacyLogin(session, None if answer.account_status == ACTIVE else answer.account_status)

@@ -7,6 +7,7 @@ said to have moved: the tokens are that server's own.
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
+from idiolectd.hosting import Hosting
 from idiolectd.http import (
     GET_SESSION,
     CutOff,
@@ -19,7 +20,17 @@ from idiolectd.http import (
     origin,
 )
 from idiolectd.outcome import Ambiguous, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, NotRevoked, Prepared, Probe, Refused, Taken, is_about_session
+from idiolectd.ports import (
+    Answer,
+    Arrived,
+    Located,
+    NotRevoked,
+    Prepared,
+    Probe,
+    Refused,
+    Taken,
+    is_about_session,
+)
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
@@ -36,18 +47,32 @@ class LegacyRefresher:
     Args:
         http: sends the requests.
         clock: ours.
+        hosting: tells where accounts are; None: nobody does.
     """
 
     kind: Kind = "bearer"
     has_grace = True
 
-    def __init__(self, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, http: HttpClient, clock: Clock, hosting: Hosting | None = None) -> None:
         self._http = http
         self._clock = clock
+        self._hosting = hosting
 
-    async def locate(self, session: OAuthSession) -> OAuthSession:
-        """Asks nobody: the tokens are the recorded PDS's own, wherever the account lives now."""
-        return session
+    async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> Located | Retry:
+        """Where the account is now. See `SplitRefresher.locate`.
+
+        The session goes along nowhere: its tokens are the recorded PDS's own.
+        """
+        if self._hosting is None:
+            return Located(session)
+        present = await self._hosting.present(session.did, with_handle=with_handle)
+        if isinstance(present, Retry):
+            return present
+        is_there = await self._hosting.is_at(present, session.pds_url)
+        if isinstance(is_there, Retry):
+            return is_there
+        moved_to = None if is_there else present.pds_url
+        return Located(present.naming(session), present.handle is not None, moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
         """Local checks. See `SplitRefresher.prepare`."""
@@ -128,6 +153,7 @@ class LegacyRefresher:
 
 def _arrived(answer: SessionAnswer, session: OAuthSession) -> Arrived:
     if answer.did is None:
-        return Arrived(answer.tokens, unsaid="the answer came without did")
+        unsaid = "the answer came without did"
+        return Arrived(answer.tokens, unsaid=unsaid, account_status=answer.account_status)
     misfit = None if answer.did == session.did else "the answer's did is not the session's"
-    return Arrived(answer.tokens, misfit)
+    return Arrived(answer.tokens, misfit, account_status=answer.account_status)

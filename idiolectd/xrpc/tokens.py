@@ -4,12 +4,16 @@ The lifetimes are the JWTs' own (`exp` less `iat`), applied to our clock: what t
 then be compared with our clock, however wrong that is.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from idiolectd.clock import rfc3339
 from idiolectd.http import Response, text_member
 from idiolectd.jose import claimed_life, peek_claims
 from idiolectd.session import Tokens
+from idiolectd.state import ACTIVE
 
 # If the access token is no JWT: the shortest life seen in the field, of any kind of token.
 _CAUTIOUS_LIFE = 900.0
@@ -19,6 +23,9 @@ _LONGEST = 366 * 86_400.0
 # What a server calls an account whose handle it can't confirm; the one in the record is of more use.
 _NO_HANDLE = "handle.invalid"
 
+_WORD = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}", re.ASCII)
+_INACTIVE = "inactive"  # it does not say why
+
 
 @dataclass(frozen=True)
 class SessionAnswer:
@@ -27,10 +34,12 @@ class SessionAnswer:
     Attributes:
         did: as the server says it; None: it does not.
         tokens: the tokens with their times.
+        account_status: `idiolectd.state.ACTIVE`, or why the account is not; None: it does not say.
     """
 
     did: str | None
     tokens: Tokens
+    account_status: str | None = None
 
 
 def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
@@ -56,4 +65,19 @@ def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
         scope=text_member(peek_claims(access_jwt), "scope"),
         handle=None if handle == _NO_HANDLE else handle,
     )
-    return SessionAnswer(text_member(body, "did"), tokens)
+    return SessionAnswer(text_member(body, "did"), tokens, _account_status(body))
+
+
+def _account_status(body: Mapping[str, Any]) -> str | None:
+    """`active` and `status` of an answer (com.atproto.server.refreshSession), as one word."""
+    status = text_member(body, "status")
+    if status is not None and status != ACTIVE:
+        # Words that nobody knows yet are shown; whatever is no word is not.
+        return status if _WORD.fullmatch(status) else _INACTIVE
+    match body.get("active"):
+        case True:
+            return ACTIVE
+        case False:
+            return _INACTIVE
+        case _:
+            return None

@@ -36,6 +36,7 @@ FIELDS = [
     "pds_url",
     "issuer",
     "kind",
+    "account_status",
     "state",
     "cause",
     "action",

@@ -9,7 +9,7 @@ import pytest
 
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.outcome import Retry, Suspended
-from idiolectd.ports import Prepared
+from idiolectd.ports import Located, Prepared
 from idiolectd.refresh.report import action
 from idiolectd.refresh.schedule import issuer_lane
 from idiolectd.state import State
@@ -221,7 +221,7 @@ async def test_an_issuer_in_another_spelling_is_the_same(issuer: str) -> None:
         assert isinstance(prepared, Prepared)
         assert prepared.request.server.issuer == ISSUER
         assert prepared.session.issuer == issuer
-        assert await b.refresher.locate(session) == session
+        assert await b.refresher.locate(session) == Located(session)
         assert issuer_lane(session) == ISSUER
 
 
@@ -229,9 +229,9 @@ async def test_identity_follows_a_move_within_the_issuer() -> None:
     """An account on another PDS of the same issuer keeps its session."""
     async with bench() as b:
         session = b.session(change={"pdsUrl": "https://old.test"})
-        assert await b.refresher.locate(session) == replace(session, pds_url=PDS)
+        assert await b.refresher.locate(session) == Located(replace(session, pds_url=PDS))
         unmoved = b.session(change={"pdsUrl": PDS + "/"})
-        assert await b.refresher.locate(unmoved) == unmoved
+        assert await b.refresher.locate(unmoved) == Located(unmoved)
 
 
 async def test_identity_does_not_follow_to_another_issuer() -> None:

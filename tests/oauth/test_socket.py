@@ -10,7 +10,7 @@ from idiolectd.http import HttpClient
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Arrived, Prepared, SplitRefresher, Taken
+from idiolectd.ports import Arrived, Located, Prepared, SplitRefresher, Taken
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher
 from tests.http.support import LOOPBACK, FakeClock
@@ -33,7 +33,7 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         record = sim.seed_oauth(sim.add_account("alice.test"))
         session = OAuthSession.from_json(json.dumps(record))
 
-        assert await refresher.locate(session) == session
+        assert await refresher.locate(session) == Located(session)
         prepared = await refresher.prepare(session)
         assert isinstance(prepared, Prepared)
         for fault, expected in (

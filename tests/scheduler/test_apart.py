@@ -78,7 +78,7 @@ async def test_a_directory_that_answers_is_asked_once_a_week() -> None:
 
 
 async def test_an_account_that_moved_away_is_found_beside_the_refreshes() -> None:
-    """What the weekly look finds suspends the session, and nothing is sent for it any more."""
+    """What the look finds, at first sight or a week later, suspends the session: nothing is sent for it."""
     world = World()
     server = world.server("works", life=600)
 
@@ -89,8 +89,21 @@ async def test_an_account_that_moved_away_is_found_beside_the_refreshes() -> Non
     await world.store.save(server.login(did(1)))
     async with world.running():
         await anyio.sleep(3 * 3600)
-        assert len(server.sent) == 1
+        assert server.sent == []
     assert len(world.events.of("session.suspended")) == 1
+
+
+async def test_a_handle_is_confirmed_at_first_sight() -> None:
+    """A session that another program brought is found by its handle before its first refresh."""
+    world = World()
+    server = world.server("works", life=86400)
+    server.handles[did(1)] = "a.test"
+    async with world.running():
+        await world.store.save(replace(server.login(did(1)), handle="a.test"))
+        await anyio.sleep(60)
+        session = await world.store.load(did(1))
+        assert session is not None
+        assert (session.confirmed_handle, server.sent) == ("a.test", [])
 
 
 async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody() -> None:

@@ -277,7 +277,8 @@ async def test_what_cant_be_known_is_said(fault: Fault) -> None:
 async def test_a_login_makes_a_record_that_refreshes() -> None:
     """In upstream's shape: Bearer, an empty key, the JWTs' lives on our clock."""
     async with bench(server_clock_offset=5_000.0) as b:
-        session = await create_session(b.http, b.clock, PDS + "/", "alice.test", "SECRET-password")
+        login = await create_session(b.http, b.clock, PDS + "/", "alice.test", "SECRET-password")
+        session = login.session
         assert (session.did, session.pds_url, session.handle) == (b.account.did, PDS, "alice.test")
         assert (session.kind, session.token_type) == ("bearer", "Bearer")
         assert parse_rfc3339(session.expires_at) == b.clock.at + 7200
