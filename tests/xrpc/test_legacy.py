@@ -19,7 +19,7 @@ from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
 from tests.http.support import FakeClock, world
 from tests.oauth.support import Recording
-from tests.simulator import Account, Fault, Simulator, SimulatorTransport, Words, html
+from tests.simulator import Account, Fault, Request, Simulator, SimulatorTransport, Words, html
 from tests.simulator.words import DEAD
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,7 @@ PDS = "https://pds.test"
 REFRESH = "/xrpc/com.atproto.server.refreshSession"
 GET_SESSION = "/xrpc/com.atproto.server.getSession"
 DELETE = "/xrpc/com.atproto.server.deleteSession"
+LOGIN = "/xrpc/com.atproto.server.createSession"
 
 
 @dataclass
@@ -85,6 +86,40 @@ async def test_the_same_token_again_brings_the_same_next_one() -> None:
         assert isinstance(await b.refresh(session), Ambiguous)
         assert b.refresher.has_grace
         assert isinstance(await b.refresh(session), Arrived)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, "active"),
+        ({"active": False}, "inactive"),
+        ({"active": False, "status": "deactivated"}, "deactivated"),
+        ({"active": True, "status": "suspended"}, "suspended"),
+        ({"active": None, "status": "moved"}, "moved"),
+        ({"active": None}, None),
+        ({"active": "no"}, None),
+        ({"active": True, "status": "active"}, "active"),
+        ({"active": False, "status": "\x1b[2J"}, "inactive"),
+        ({"active": False, "status": "x" * 33}, "inactive"),
+        ({"active": False, "status": ["takendown"]}, "inactive"),
+    ],
+)
+async def test_what_a_server_says_of_the_account(change: dict[str, object], status: str | None) -> None:
+    """In an answer with tokens, to a refresh or a login; one word, or that it is not active."""
+    async with bench() as b:
+        session = b.session()
+        body = {**json.loads(b.sim.handle(refresh_of(session)).body), **change}
+        b.sim.faults.add(Fault("respond", REFRESH, status=200, headers=[], body=json.dumps(body).encode()))
+        answer = await b.refresh(session)
+        assert isinstance(answer, Arrived)
+        assert (answer.account_status, answer.misfit) == (status, None)
+        b.sim.faults.add(Fault("respond", LOGIN, status=200, headers=[], body=json.dumps(body).encode()))
+        login = await create_session(b.http, b.clock, PDS, "alice.test", "SECRET-password")
+        assert login.account_status == (None if status == "active" else status)
+
+
+def refresh_of(session: OAuthSession) -> Request:
+    return Request("POST", PDS + REFRESH, [("authorization", f"Bearer {session.refresh_jwt}")], b"")
 
 
 def error(status: int, name: str, message: str = "", **headers: str) -> Fault:

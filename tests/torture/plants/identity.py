@@ -4,6 +4,7 @@ from tests.torture.plants.plant import Edit, Plant
 
 _FOREIGN = "tests/cli/test_foreign_logins.py::"
 _NAMES = "tests/refresh/test_names.py::"
+_ACCOUNTS = "tests/refresh/test_accounts.py::"
 
 PLANTS = (
     Plant(
@@ -157,5 +158,89 @@ PLANTS = (
             ),
         ),
         ("tests/http/test_tls.py::test_the_systems_authorities_count",),
+    ),
+    Plant(
+        "entryway taken for another PDS",
+        7,
+        "a session that the upstream CLI made at bsky.social is said to have moved",
+        (
+            Edit(
+                "hosting",
+                "        return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else issuer == server\n",
+                "        return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else False\n",
+            ),
+        ),
+        ("tests/identity/test_hosting.py::test_a_legacy_session_goes_along_nowhere[trio]",),
+    ),
+    Plant(
+        "mute name server loses the whole look",
+        7,
+        "where an account is stays unknown because its handle's host is silent",
+        (
+            Edit(
+                "hosting",
+                "        with anyio.move_on_after(_HANDLE_SECONDS):\n",
+                "        with anyio.move_on_after(10 * _HANDLE_SECONDS):\n",
+            ),
+        ),
+        ("tests/identity/test_hosting.py::test_a_mute_name_server_loses_no_other_answer",),
+    ),
+    Plant(
+        "account's status not read",
+        11,
+        "an account that was taken down looks well",
+        (
+            Edit(
+                "refresh/sending",
+                "        told = told.with_account_status(status)\n",
+                "        told = told.with_account_status(None)\n",
+            ),
+        ),
+        (
+            _ACCOUNTS + "test_a_deactivated_account_is_told_of_once_and_kept_alive[trio]",
+            _ACCOUNTS + "test_an_account_that_was_taken_down_is_suspended_and_loses_nothing[trio-takendown]",
+        ),
+    ),
+    Plant(
+        "status word of the server not read",
+        11,
+        "active: false means nothing",
+        (
+            Edit(
+                "xrpc/tokens",
+                "            return _INACTIVE\n        case _:",
+                "            return ACTIVE\n        case _:",
+            ),
+        ),
+        ("tests/xrpc/test_legacy.py::test_what_a_server_says_of_the_account",),
+    ),
+    Plant(
+        "moved account's session sent on after a refusal",
+        10,
+        "a person is never told to log in at the new PDS",
+        (
+            Edit(
+                "refresh/engine",
+                "            if lives is not None and lives.moved_to is not None:\n",
+                "            if lives is not None and lives.moved_to == '':\n",
+            ),
+        ),
+        (_ACCOUNTS + "test_a_legacy_session_of_an_account_that_moved[trio]",),
+    ),
+    Plant(
+        "new session's handle confirmed after its first refresh only",
+        11,
+        "a client that names the handle is refused for an hour after a foreign login",
+        (
+            Edit(
+                "refresh/ledger",
+                "        is_due = is_new and is_identity_due(",
+                "        is_due = False and is_identity_due(",
+            ),
+        ),
+        (
+            "tests/scheduler/test_apart.py::test_a_handle_is_confirmed_at_first_sight",
+            _ACCOUNTS + "test_who_is_asked_for_a_handle_and_when[trio]",
+        ),
     ),
 )
