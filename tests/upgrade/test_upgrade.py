@@ -68,7 +68,7 @@ async def test_nothing_is_lost(release: Path, kind: str, tmp_path: Path) -> None
     """Every session is there, in the state in which it was left, and planned."""
     async with opened(release, kind, tmp_path) as house:
         assert await house.store.list_dids() == sorted(map(did_of, NAMES))
-        planned = {name for name in NAMES if await house.engine.look(did_of(name)) is not None}
+        planned = {name for name in NAMES if (await house.engine.look(did_of(name))).due is not None}
         states = {name: await house.state(name) for name in NAMES}
         fresh = dict.fromkeys(NAMES, State.FRESH)
         assert states == fresh | {
