@@ -26,6 +26,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -119,10 +120,22 @@ async def _wait_for_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *
     return result.unwrap()
 
 
+# Threads for the work on files and locks that may go on at a time. Not the event loop's usual ones: name
+# look-ups, a library or the program around us may keep all of those busy, and tokens have to be saved.
+_THREADS = 16
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("idiolectd.finish")
+
+
 def in_thread(work: Callable[[*Ts], T], *args: *Ts) -> Awaitable[T]:
-    """Runs blocking work in a worker thread, to its end."""
+    """Runs blocking work on files or locks in a worker thread, to its end."""
     return finish(_in_thread, work, args)
 
 
 async def _in_thread(work: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
-    return await anyio.to_thread.run_sync(work, *args)
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+    return await anyio.to_thread.run_sync(work, *args, limiter=limiter)

@@ -8,7 +8,6 @@ away from private ones is its operator's job. URLs, and hosts written as numbers
 the same.
 """
 
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import (
@@ -26,6 +25,7 @@ import httpcore
 
 from idiolectd.errors import ConfigError, NotSent, UrlError
 from idiolectd.http.exchange import ExchangeBackend
+from idiolectd.http.names import Names
 from idiolectd.url import Url, is_loopback_host
 
 Address = IPv4Address | IPv6Address
@@ -140,12 +140,17 @@ def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects like httpcore's anyio backend, to checked addresses only.
 
-    What it refuses, and what does not resolve, is raised as `NotSent` (codes ``guard``, ``dns``) and
-    passes through httpcore unchanged; failing connections are httpcore's own exceptions.
+    Args:
+        policy: which addresses; None: all, because the operator named the host (a proxy's).
+        names: who looks up names.
+
+    What it refuses, and what does not resolve, is raised as `NotSent` (codes ``guard``, ``dns``,
+    ``dns_busy``) and passes through httpcore unchanged; failing connections are httpcore's own exceptions.
     """
 
-    def __init__(self, policy: NetworkPolicy) -> None:
+    def __init__(self, policy: NetworkPolicy | None, names: Names | None = None) -> None:
         self._policy = policy
+        self._names = names or Names()
         self._dialler: httpcore.AsyncNetworkBackend = ExchangeBackend()
 
     async def connect_tcp(
@@ -159,7 +164,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Resolves, checks, and dials the addresses in the resolver's order until one answers."""
         try:
             with anyio.fail_after(timeout):
-                numbers = await self._resolve(host, port)
+                numbers = await self._resolve(host)
                 for number in numbers[:-1]:
                     try:
                         return await self._dialler.connect_tcp(
@@ -177,14 +182,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Waits."""
         await anyio.sleep(seconds)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise NotSent("dns", f"{host}: the name does not resolve") from None
-        numbers = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-        if not numbers:
-            raise NotSent("dns", f"{host}: the name has no address")
+    async def _resolve(self, host: str) -> list[str]:
+        numbers = await self._names.addresses(host)
+        if self._policy is None:
+            return numbers
         # All of them, not just the one that would be dialled: a name that mixes public and private
         # addresses is a mistake or an attack.
         for number in numbers:

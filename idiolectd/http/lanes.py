@@ -18,8 +18,9 @@ import anyio
 import httpcore
 import httpx
 
-from idiolectd.http.exchange import Exchange, ExchangeBackend
+from idiolectd.http.exchange import Exchange
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy
+from idiolectd.http.names import Names
 from idiolectd.http.trust import Trust
 from idiolectd.url import is_loopback_host
 
@@ -54,6 +55,7 @@ class LaneTransport(httpx.AsyncBaseTransport):
         policy: the guard's rules, and the proxy.
         ssl_context: shared by all lanes; None: that of `trust`.
         trust: makes it; None: one that believes the system's authorities.
+        names: looks up names, for all lanes; None: by the system's resolver.
         max_lanes: lanes beyond this are closed, the longest unused first, unless they are in use.
     """
 
@@ -64,8 +66,10 @@ class LaneTransport(httpx.AsyncBaseTransport):
         ssl_context: ssl.SSLContext | None = None,
         trust: Trust | None = None,
         max_lanes: int = _MAX_LANES,
+        names: Names | None = None,
     ) -> None:
         self._policy = policy
+        self._names = names or Names()
         fixed = ssl_context
         self._context: Callable[[], ssl.SSLContext] = (
             (trust or Trust()).context if fixed is None else lambda: fixed
@@ -144,7 +148,7 @@ class LaneTransport(httpx.AsyncBaseTransport):
             max_connections=_MAX_CONNECTIONS_PER_LANE,
             keepalive_expiry=KEEPALIVE_SECONDS,
             # What is dialled with a proxy is the proxy: the operator named it, wherever it is.
-            network_backend=ExchangeBackend() if proxy else GuardedBackend(self._policy),
+            network_backend=GuardedBackend(None if proxy else self._policy, self._names),
         )
 
 

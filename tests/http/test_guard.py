@@ -1,8 +1,6 @@
 """Where requests may go."""
 
-import socket
 from ipaddress import ip_address, ip_network
-from typing import Any
 
 import httpcore
 import pytest
@@ -11,6 +9,7 @@ import trio
 from idiolectd.errors import ConfigError, NotSent
 from idiolectd.http import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.guard import GuardedBackend
+from idiolectd.http.names import Names
 from tests.http.support import LOOPBACK, answering, listening, world
 
 STRICT = NetworkPolicy()
@@ -245,38 +244,13 @@ async def test_the_checked_number_is_dialled_and_not_the_name() -> None:
     assert all(ip_address(host).is_loopback for host in dialler.hosts)
 
 
-class Resolver(trio.abc.HostnameResolver):
-    """Knows one name, with the addresses given."""
-
-    def __init__(self, *numbers: str) -> None:
-        self._numbers = numbers
-
-    async def getaddrinfo(
-        self,
-        host: bytes | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,  # noqa: A002 - trio's name
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        await trio.lowlevel.checkpoint()
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, int(port or 0))) for number in self._numbers
-        ]
-
-    async def getnameinfo(self, sockaddr: object, flags: int) -> tuple[str, str]:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize("numbers", [("93.184.216.34", "10.0.0.1"), ("10.0.0.1", "93.184.216.34")])
 def test_every_address_of_a_name_is_checked(numbers: tuple[str, str]) -> None:
     """A name with a public and a private address is not dialled at all, whichever comes first."""
     dialler = Dialler()
 
     async def connect() -> None:
-        trio.socket.set_custom_hostname_resolver(Resolver(*numbers))
-        backend = GuardedBackend(NetworkPolicy())
+        backend = GuardedBackend(NetworkPolicy(), Names(lambda _: list(numbers)))
         backend._dialler = dialler
         with pytest.raises(NotSent) as caught:
             await backend.connect_tcp("both.test", 443, 5.0)

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import anyio
-import anyio.to_thread
 from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it ships no types
 
 from idiolectd.errors import StoreError
-from idiolectd.finish import finish
+from idiolectd.finish import finish, in_thread
 from idiolectd.store.files.folder import Folder, is_record_name
 from idiolectd.store.files.names import did_of, guess_did
 from idiolectd.store.trouble import translated
@@ -100,7 +99,7 @@ class FolderWatch:
         return self._source
 
     async def _collect(self) -> None:
-        self._pending.add(await anyio.to_thread.run_sync(self._changed))
+        self._pending.add(await in_thread(self._changed))
 
     def _changed(self) -> set[str]:
         names = self._started().drain()

@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
@@ -169,7 +168,7 @@ class FilesystemOAuthTokenStore:
                 await anyio.sleep(_BETWEEN_FILES)
                 with translated(f"can't read {did} from {self.url}"):
                     return await in_thread(self._read, did)
-            return await self._write(f"can't read {did}", self._in_thread, self._read, did)
+            return await self._write(f"can't read {did}", self._reread, did)
         return entry
 
     async def commit(
@@ -235,27 +234,27 @@ class FilesystemOAuthTokenStore:
     async def _locked(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts]) -> T:
         async with self._locks.writing():
             if not self._prepared:
-                await self._in_thread(self._folder.prepare)
+                await in_thread(self._folder.prepare)
                 self._prepared = True
             try:
                 return await work(*args)
             except FileNotFoundError:  # somebody removed a folder of ours
-                await self._in_thread(self._folder.prepare)
+                await in_thread(self._folder.prepare)
                 return await work(*args)
 
-    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await anyio.to_thread.run_sync(work, *args)
+    async def _reread(self, did: str) -> Entry:
+        return await in_thread(self._read, did)
 
     async def _save(self, did: str, session: OAuthSession) -> None:
-        merged = await self._in_thread(self._folder.save, session, self._clock.now())
+        merged = await in_thread(self._folder.save, session, self._clock.now())
         self._schedule.put_saved(did, merged.line, keep=merged.keeps_line)
 
     async def _delete(self, did: str) -> None:
-        await self._in_thread(self._folder.delete, did)
+        await in_thread(self._folder.delete, did)
         self._schedule.put(did, None)
 
     async def _forget(self, did: str) -> bool:
-        is_gone = await self._in_thread(self._folder.forget, did)
+        is_gone = await in_thread(self._folder.forget, did)
         if is_gone:
             self._schedule.put(did, None)
         return is_gone
@@ -263,7 +262,7 @@ class FilesystemOAuthTokenStore:
     async def _commit(
         self, did: str, read: OAuthSession, state: RefreshState, tokens: Tokens | None, due: Due | None
     ) -> Committed:
-        done = await self._in_thread(self._folder.commit, read, state, tokens, self._own_write)
+        done = await in_thread(self._folder.commit, read, state, tokens, self._own_write)
         if done is Committed.DONE:
             self._schedule.put(did, due)
         return done

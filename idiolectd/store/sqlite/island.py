@@ -37,8 +37,8 @@ class Island:
             yield island
         finally:
             island._loop.call_soon_threadsafe(island._loop.stop)
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(island._thread.join)
+            with trio.CancelScope(shield=True):  # of its own: trio's usual threads may all be busy
+                await trio.to_thread.run_sync(island._thread.join, limiter=trio.CapacityLimiter(1))
 
     async def run(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Runs `work(*args)` on the island and returns or raises what it does."""

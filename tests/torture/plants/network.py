@@ -189,8 +189,8 @@ PLANTS = (
         (
             Edit(
                 "http",
-                "                numbers = await self._resolve(host, port)\n",
-                "                numbers = [host for _ in await self._resolve(host, port)]\n",
+                "                numbers = await self._resolve(host)\n",
+                "                numbers = [host for _ in await self._resolve(host)]\n",
             ),
         ),
         (_GUARD + "test_the_checked_number_is_dialled_and_not_the_name[trio]",),

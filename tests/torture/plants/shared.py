@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _LINEAR = "tests/core/test_linear.py::test_four_times_the_text_takes_four_times_the_work"
+_NAMES = "tests/http/test_names.py::"
 
 PLANTS = (
     Plant(
@@ -14,7 +15,6 @@ PLANTS = (
             Edit("http", 'r"eyJ[\\w-]{8,}(?:\\.[\\w-]*)*"', 'r"eyJ[\\w-]*\\.[\\w-]*(\\.[\\w-]*)?"'),
         ),
         (f"{_LINEAR}[0]",),
-        short=True,
     ),
     Plant(
         "log's masks search from each place",
@@ -22,5 +22,59 @@ PLANTS = (
         "a long text in an event stops the daemon for a minute",
         (Edit("log", 'r"\\beyJ[\\w-]{8,}(?:\\.[\\w-]*)*"', 'r"eyJ[\\w-]*\\.[\\w-]*"'),),
         (f"{_LINEAR}[3]",),
+    ),
+    Plant(
+        "store in everybody's threads",
+        7,
+        "a program whose threads all wait can't save tokens",
+        (Edit("finish", "run_sync(work, *args, limiter=limiter)", "run_sync(work, *args)"),),
+        ("tests/store/test_threads.py::test_nobody_elses_threads_are_needed[trio-files]",),
+    ),
+    Plant(
+        "name look-ups without bound",
+        7,
+        "a thread for every name of a mute DNS",
+        (Edit("http/names", "_MOST = 64\n", "_MOST = 10_000\n"),),
+        (_NAMES + "test_mute_names_keep_nobody_from_working[trio]",),
+    ),
+    Plant(
+        "one bound for all names",
+        7,
+        "a healthy issuer's name stands behind the mute ones",
+        (
+            Edit(
+                "http/names",
+                "kind = _Kind.NEW if known is None else _Kind.QUICK if known.quick else _Kind.SLOW",
+                "kind = _Kind.NEW",
+            ),
+        ),
+        (_NAMES + "test_mute_names_keep_nobody_from_working[trio]",),
+    ),
+    Plant(
+        "slow look-ups keep their place",
+        7,
+        "names that are new wait behind the mute ones",
+        (Edit("http/names", "_Kind.SLOW if now - look_up.since > _QUICK else look_up.kind", "look_up.kind"),),
+        (_NAMES + "test_slow_names_make_room_for_new_ones[trio]",),
+    ),
+    Plant(
+        "failed look-ups forgotten",
+        7,
+        "each attempt waits for the mute name server again",
+        (
+            Edit(
+                "http/names",
+                "        if known is not None and known.until > now:\n",
+                "        if known is not None and known.until > now + 60:\n",
+            ),
+        ),
+        (_NAMES + "test_a_failure_is_remembered_for_a_while[trio]",),
+    ),
+    Plant(
+        "the end waits for look-ups",
+        2,
+        "a stop takes as long as the mute name server",
+        (Edit("threads", "name=name, daemon=True)", "name=name)"),),
+        (_NAMES + "test_the_end_waits_for_no_look_up[trio]",),
     ),
 )
