@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from idiolectd.ports import SharedStore
-from idiolectd.store.locks.holders import holder_of, signed, signed_holder_of
+from idiolectd.store.locks.holders import holder_of, sign, signed_holder_of, unsign
 from idiolectd.store.locks.ofd import try_lock
 from tests.store.support import ALICE, BOB, Child
 
@@ -92,9 +92,12 @@ def test_signs_leave_no_descriptor_open(tmp_path: Path) -> None:
     """A process that works on a thousand stores one after the other runs out of nothing."""
     path = tmp_path / "claims"
     before = _open_descriptors()
-    with signed(path, 1), signed(path, 2):
-        assert _open_descriptors() == before + 1
-        assert holder_of(path, 1) is None  # ourselves
+    assert sign(path, 1)
+    assert sign(path, 2)
+    assert _open_descriptors() == before + 1
+    assert holder_of(path, 1) is None  # ourselves
+    unsign(path, 1)
+    unsign(path, 2)
     assert _open_descriptors() == before
 
 
@@ -104,7 +107,8 @@ def test_no_sign_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "claims"
     held = try_lock(path, 1, 1)
     assert held is not None
-    with held, signed(path, 1):
+    with held:
+        assert not sign(path, 1)
         assert signed_holder_of(path, 1) is None
 
 

@@ -19,9 +19,9 @@ import anyio
 from idiolectd.errors import LockBusy
 from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.locks.holders import holder_of, signed, signed_holder_of
+from idiolectd.store.locks.holders import holder_of, signed_holder_of
+from idiolectd.store.locks.line import Line, Taken
 from idiolectd.store.locks.mounts import refuse_network_file_system
-from idiolectd.store.locks.ofd import HeldLock, try_lock
 from idiolectd.store.locks.queues import Queues
 from idiolectd.store.trouble import translated
 
@@ -31,10 +31,9 @@ _WRITE_LOCK = 2**62
 # The write lock is held for milliseconds; who waits that long waits for something broken.
 WRITE_PATIENCE = 10.0
 
-# Between attempts: short at first, because most holders are quick. Who waits for a claim waits for a
-# server, so longer ones follow. Not for the write lock: there a crowd meets, and with longer pauses
-# who has waited longest would ask most seldom (16 busy processes: 12 s at the worst, so 5 s).
-_FIRST_PAUSE, _CLAIM_PAUSE, _WRITE_PAUSE = 0.005, 0.05, 0.01
+# Whoever stands first in line for the write lock holds this byte. It decides nothing: older versions, which
+# know nothing of it, and who looks for himself get the lock without it.
+_WRITE_TURN = _WRITE_LOCK + 1
 
 
 class Locks:
@@ -48,18 +47,18 @@ class Locks:
         self._file = runtime_dir / "locks" / "claims"
         self._queues = Queues()
         self._prepared = False
-        self._claims: dict[str, list[HeldLock]] = {}
+        self._line = Line(self._file)
+        self._claims: dict[str, list[Taken]] = {}
 
     @asynccontextmanager
     async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
         """See `idiolectd.ports.SharedStore.claim`."""
-        async with self._hold(_claim_on(did), _claim_byte(did), patience, _CLAIM_PAUSE) as held:
-            self._claims[did] = [held]
+        async with self._hold(_claim_on(did), _claim_byte(did), patience) as held:
+            self._claims[did] = held
             try:
                 yield
             finally:
-                for lock in self._claims.pop(did):
-                    lock.release()
+                del self._claims[did]
 
     async def confirm_claim(self, did: str) -> None:
         """Makes sure that a claim of ours, if we hold one on this DID, still keeps others out.
@@ -70,9 +69,7 @@ class Locks:
         locks = self._claims.get(did)
         if locks and not locks[-1].is_current():
             # The old one is kept beside it: somebody may still have that file open.
-            locks.append(
-                await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), _CLAIM_PAUSE)
-            )
+            await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), locks)
 
     async def claim_holder(self, did: str) -> str | None:
         """See `idiolectd.ports.SharedStore.claim_holder`."""
@@ -89,22 +86,23 @@ class Locks:
         Raises:
             LockBusy: another process kept it for 10 seconds.
         """
-        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, _WRITE_PAUSE):
+        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN):
             yield
 
     @asynccontextmanager
     async def _hold(
-        self, what: str, byte: int, patience: float, longest_pause: float
-    ) -> AsyncIterator[HeldLock]:
+        self, what: str, byte: int, patience: float, *, turn: int | None = None
+    ) -> AsyncIterator[list[Taken]]:
         deadline = anyio.current_time() + patience
         await self._prepare()
         async with self._queues.hold(what, patience):
-            held = await self._take(what, byte, deadline, longest_pause)
+            held: list[Taken] = []
             try:
-                with signed(self._file, byte):
-                    yield held
+                await self._take(what, byte, deadline, held, turn=turn)
+                yield held
             finally:
-                held.release()
+                for lock in held:
+                    lock.release()
 
     async def _prepare(self) -> None:
         if not self._prepared:
@@ -122,23 +120,18 @@ class Locks:
         self._file.parent.parent.parent.stat()
         self._make_folder()
 
-    async def _take(self, what: str, byte: int, deadline: float, longest_pause: float) -> HeldLock:
-        pause = _FIRST_PAUSE
-        while True:
-            with translated(f"can't lock {self._file}"):
-                try:
-                    held = try_lock(self._file, byte, 1)
-                except FileNotFoundError:
-                    await in_thread(self._restore_folder)
-                    held = try_lock(self._file, byte, 1)
-            if held is not None:
-                return held  # no checkpoint from here to the caller's `try`
-            left = deadline - anyio.current_time()
-            if left <= 0:
-                who = signed_holder_of(self._file, byte) or "another process"
-                raise LockBusy(f"{who} holds the {what} ({self._file}); try again later")
-            await anyio.sleep(min(pause, left))
-            pause = min(pause * 1.5, longest_pause)
+    async def _take(
+        self, what: str, byte: int, deadline: float, into: list[Taken], *, turn: int | None = None
+    ) -> None:
+        with translated(f"can't lock {self._file}"):
+            try:
+                is_taken = await self._line.take(byte, deadline, into, turn=turn)
+            except FileNotFoundError:
+                await in_thread(self._restore_folder)
+                is_taken = await self._line.take(byte, deadline, into, turn=turn)
+        if not is_taken:
+            who = await in_thread(signed_holder_of, self._file, byte) or "another process"
+            raise LockBusy(f"{who} holds the {what} ({self._file}); try again later")
 
 
 def _claim_byte(did: str) -> int:

@@ -16,7 +16,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,22 +39,12 @@ _guard = threading.RLock()  # this thread can fork in a signal handler: it must 
 _sheets: dict[Path, _Sheet] = {}
 
 
-@contextmanager
-def signed(lock: Path, byte: int) -> Iterator[None]:
-    """Says for the block that this process holds the lock on a byte of a file.
+def sign(lock: Path, byte: int) -> bool:
+    """Says that this process holds the lock on a byte of a file, until `unsign`, which is called first of all.
 
-    Failing to is no reason not to work. Leave the block before the lock is released.
+    Returns whether it is said; failing to is no reason not to work.
     """
     path = lock.with_name(_SIGNS)
-    is_signed = _put(path, byte)
-    try:
-        yield
-    finally:
-        if is_signed:
-            _take_back(path, byte)
-
-
-def _put(path: Path, byte: int) -> bool:
     with _guard, suppress(OSError):
         sheet = _sheets.get(path)
         if sheet is None:
@@ -67,7 +57,9 @@ def _put(path: Path, byte: int) -> bool:
     return False
 
 
-def _take_back(path: Path, byte: int) -> None:
+def unsign(lock: Path, byte: int) -> None:
+    """Takes back what `sign` said, once for each time; before the lock is released."""
+    path = lock.with_name(_SIGNS)
     with _guard:
         sheet = _sheets.get(path)
         if sheet is None:

@@ -70,13 +70,14 @@ class HeldLock:
                 os.close(self._fd)
 
 
-def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
+def try_lock(path: Path, start: int = 0, length: int = 0, *, turn: int | None = None) -> HeldLock | None:
     """Takes an exclusive lock on a range of a file; None if somebody else holds a part of it.
 
     Args:
         path: the lock file; made if it is missing.
         start: the first byte; the file need not be that long.
         length: how many bytes; 0: all that follow.
+        turn: None also if somebody holds this byte: he waits for the lock; see `wait_lock`.
 
     Raises:
         OSError: it can't be told. Nothing may be done then.
@@ -85,9 +86,13 @@ def try_lock(path: Path, start: int = 0, length: int = 0) -> HeldLock | None:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
+                if turn is not None:
+                    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, turn, 1))
                 fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, start, length))
+                if turn is not None:
+                    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, turn, 1))
             except OSError as error:
-                os.close(fd)
+                os.close(fd)  # and frees the turn, if that was had
                 if error.errno in (errno.EAGAIN, errno.EACCES):
                     return None
                 raise
@@ -107,6 +112,40 @@ def _entered_as_opening(path: Path) -> Iterator[None]:
     finally:
         if path in _opening:  # not in a forked child
             _opening.remove(path)
+
+
+def wait_lock(path: Path, start: int, *, turn: int | None = None) -> HeldLock:
+    """Takes an exclusive lock on one byte of a file, however long that takes; can't be interrupted.
+
+    The kernel gives it in the order in which it was asked for. But whoever asks at the very moment when it is
+    free gets it before those who are just being woken, and a busy program asks all the time; so with a `turn`
+    one also waits for that byte, and only its owner waits for the lock.
+
+    Args:
+        path: the lock file; made if it is missing.
+        start: the byte.
+        turn: another byte that is held while waiting for this one.
+
+    Raises:
+        OSError: it can't be told. Nothing may be done then.
+    """
+    while True:
+        with _guard, _entered_as_opening(path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            held = HeldLock(fd, path)
+            _held.add(held)  # not yet; but a forked child must not stay in line with it
+        try:
+            if turn is not None:
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, turn, 1))
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, start, 1))
+            if turn is not None:
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, turn, 1))
+            if held.is_current():
+                return held
+        except BaseException:
+            held.release()
+            raise
+        held.release()
 
 
 def try_exclusive(path: Path) -> HeldLock:

@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _CLAIMS = "tests/store/test_claims.py::"
+_LINE = "tests/store/test_line.py::"
 _REMOVED = "tests/store/test_removed_folders.py::"
 
 PLANTS = (
@@ -13,7 +14,7 @@ PLANTS = (
         (
             Edit(
                 "store",
-                '        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, _WRITE_PAUSE):\n            yield\n',
+                '        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN):\n            yield\n',
                 "        yield\n",
             ),
         ),
@@ -26,8 +27,8 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "            held = await self._take(what, byte, deadline, longest_pause)\n",
-                "            held = HeldLock(-1, self._file)\n",
+                "                await self._take(what, byte, deadline, held, turn=turn)\n",
+                "",
             ),
         ),
         (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),
@@ -178,5 +179,38 @@ PLANTS = (
             "tests/store/test_loops.py::test_one_open_store_in_two_loops[sqlite-asyncio-asyncio]",
             "tests/store/test_loops.py::test_an_open_store_in_a_forked_child[sqlite-asyncio]",
         ),
+    ),
+    Plant(
+        "waiters poll",
+        7,
+        "of a crowd that writes, some never get the lock",
+        (Edit("store/locks/line", "_MOST_THREADS = 64\n", "_MOST_THREADS = 0\n"),),
+        (_LINE + "test_the_write_lock_is_given_in_the_order_of_asking[trio]",),
+    ),
+    Plant(
+        "nobody looks for himself",
+        7,
+        "one stopped process keeps all others from writing",
+        (
+            Edit(
+                "store/locks/line",
+                "                if await self._try(byte, into, None):\n                    return True\n",
+                "",
+            ),
+        ),
+        (_LINE + "test_a_stopped_process_in_line_keeps_nobody_waiting[trio-files]",),
+    ),
+    Plant(
+        "who left the line takes the lock",
+        7,
+        "a session is held by a process that has given up on it",
+        (
+            Edit(
+                "store/locks/line",
+                "                if self._is_wanted:\n                    self._taken, taken = taken, None\n",
+                "                self._taken, taken = taken, None\n",
+            ),
+        ),
+        (_LINE + "test_who_left_the_line_takes_nothing[trio]",),
     ),
 )
