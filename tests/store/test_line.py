@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -34,7 +35,7 @@ async def test_the_write_lock_is_given_in_the_order_of_asking(tmp_path: Path) ->
         async with busy.writing():
             for number, locks in enumerate(others):
                 tg.start_soon(write, locks, str(number))
-                await _until(lambda count=number + 1: _waiters(file) == count)
+                await _until(partial(_has_waiters, file, number + 1))
         for _ in range(3):
             await write(busy, "busy")
     assert given == [*map(str, range(8)), "busy", "busy", "busy"]
@@ -116,6 +117,10 @@ def _waiters(file: Path) -> int:
     inode = str(file.stat().st_ino)
     lines = Path("/proc/locks").read_text().splitlines()
     return sum(" -> " in line and f":{inode} " in line for line in lines)
+
+
+def _has_waiters(file: Path, count: int) -> bool:
+    return _waiters(file) == count
 
 
 async def _until(condition: Callable[[], bool]) -> None:
