@@ -168,7 +168,7 @@ class FilesystemOAuthTokenStore:
                 await anyio.sleep(_BETWEEN_FILES)
                 with translated(f"can't read {did} from {self.url}"):
                     return await in_thread(self._read, did)
-            return await self._write(f"can't read {did}", self._reread, did)
+            return await self._write(f"can't read {did}", self._in_thread, self._read, did)
         return entry
 
     async def commit(
@@ -242,8 +242,8 @@ class FilesystemOAuthTokenStore:
                 await in_thread(self._folder.prepare)
                 return await work(*args)
 
-    async def _reread(self, did: str) -> Entry:
-        return await in_thread(self._read, did)
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await in_thread(work, *args)
 
     async def _save(self, did: str, session: OAuthSession) -> None:
         merged = await in_thread(self._folder.save, session, self._clock.now())
