@@ -112,6 +112,29 @@ class SessionRemoved(SessionEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionOverdue(SessionEvent):
+    """The access token passed its end, and nobody has refreshed it; once for each token.
+
+    `error` is what holds it, as far as is known.
+    """
+
+    name = "session.overdue"
+    level = "error"
+    issuer: str | None
+    expires_at: str | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionReplanned(SessionEvent):
+    """It had lost its place in the schedule, and was put back by the watch."""
+
+    name = "session.replanned"
+    level = "warning"
+    next_attempt_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionRotatedElsewhere(SessionEvent):
     """Another program brought new tokens. With a program that follows the locks this is normal."""
 
@@ -298,10 +321,28 @@ class IssuerResumed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreUnavailable(Event):
-    """The store could not be read; the daemon tries again."""
+    """The store can't be read or written; tried again. Repeated at growing distance while it lasts (seconds)."""
 
     name = "store.unavailable"
     level = "error"
+    error: str
+    lasting: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreAvailable(Event):
+    """The store has worked for a while after it had been unavailable for so long (seconds)."""
+
+    name = "store.available"
+    lasted: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreReopened(Event):
+    """Somebody replaced or removed the store's files; those that are there now were opened."""
+
+    name = "store.reopened"
+    level = "warning"
     error: str
 
 

@@ -189,6 +189,12 @@ async def _store(config: Config) -> list[Finding]:
             todo = f"; {row.action}" if row.action is not None else ""
             message = f"{row.state}: {found}{todo}"
             findings.append(Finding(f"session {row.handle or row.did}", "failed", message, _CODES[row.state]))
+        elif row.overdue:
+            message = (
+                f"its access token ended at {row.expires_at} and is not refreshed; the log's session.overdue"
+                " names what holds it, if idiolectd run is running"
+            )
+            findings.append(Finding(f"session {row.handle or row.did}", "failed", message, ExitCode.FAILED))
     return findings
 
 

@@ -56,6 +56,7 @@ class Row:
     cause: str | None
     action: str | None
     ending: bool
+    overdue: bool
     expires_at: str | None
     refresh_expires_at: str | None
     session_deadline: str | None
@@ -72,7 +73,12 @@ class Row:
     @property
     def rank(self) -> tuple[int, bool, str, str]:
         """Sorts the worst to the front, and among equals what ends soonest."""
-        return (_WORST_FIRST.index(self.state), not self.ending, self.expires_at or "", self.did or "")
+        return (
+            _WORST_FIRST.index(self.state),
+            not (self.ending or self.overdue),
+            self.expires_at or "",
+            self.did or "",
+        )
 
 
 def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = False) -> Row | None:
@@ -112,6 +118,8 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
         cause=cause,
         action=todo,
         ending=state.ending,
+        overdue=shown_state not in (State.RELOGIN_REQUIRED, State.SUSPENDED)
+        and TokenTimes.of(session, state, now).expires_at <= now,
         expires_at=shown(parse_rfc3339(session.expires_at)),
         refresh_expires_at=shown(parse_rfc3339(session.refresh_expires_at)),
         session_deadline=shown(session_deadline(session, config.oauth.session_life_of(session))),
@@ -140,6 +148,7 @@ def unreadable_row(error: RecordError) -> Row:
         cause="unreadable",
         action=report.action(error.did or "", State.QUARANTINED, None),
         ending=False,
+        overdue=False,
         expires_at=None,
         refresh_expires_at=None,
         session_deadline=None,

@@ -31,6 +31,7 @@ from idiolectd.store import open_configured_store, parse_store_url, read_presenc
     sections={
         "States": (
             ("fresh, due", "all is well"),
+            ("..., overdue", "the access token has ended; the log names what holds its refresh"),
             ("retrying", "the last attempt failed in a way that passes"),
             ("ambiguous", "an answer was lost; the daemon finds out"),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),

@@ -56,7 +56,13 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         state += ", ending"
     if row.account_status:
         state += f", account {row.account_status}"
-    style = "yellow" if row.ending and row.state in (State.FRESH, State.DUE) else _STYLES[row.state]
+    if row.overdue:
+        state += ", overdue"
+    style = (
+        "yellow"
+        if (row.ending or row.overdue) and row.state in (State.FRESH, State.DUE)
+        else _STYLES[row.state]
+    )
     return [
         _account(row),
         Text(printable(state), style=style),

@@ -22,7 +22,7 @@ from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.parts import Parts, open_parts, require_readable_keys
 from idiolectd.refresh import Patience
-from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, Scheduler
+from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, OverdueWatch, Scheduler
 from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
 
@@ -120,7 +120,7 @@ class _Daemon:
         try:
             await parts.store.secure()
         except StoreError as error:  # what can't be written will say so; what can be read is refreshed
-            self._log(events.StoreUnavailable(error=str(error)))
+            self._log(events.StoreUnavailable(error=str(error), lasting=0.0))
         scheduler = Scheduler(
             parts.store,
             parts.engine,
@@ -134,6 +134,8 @@ class _Daemon:
             tg.start_soon(self._wind_down, parts, scheduler)
             tg.start_soon(self._excuse)
             await tg.start(partial(scheduler.run, behind=behind))
+            watch = OverdueWatch(parts.store, parts.engine, scheduler, clock=parts.clock, emit=self._log)
+            tg.start_soon(watch.run)
             self._is_ready = True
             sessions = await parts.store.count()
             self._log(events.DaemonReady(sessions=sessions, caught_up=scheduler.statistics().is_caught_up))

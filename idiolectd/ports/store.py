@@ -216,6 +216,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    async def unplanned(self) -> list[str]:
+        """Sessions that have a record and no line of the schedule, in the next part of the store.
+
+        Each call looks at another part, of bounded size, and begins anew after the last. Dead and paused
+        sessions are among them: they have no line rightly.
+        """
+        ...
+
     def reopened(self) -> list[str]:
         """Why it had to open its files anew since this was last asked: somebody replaced or removed them.
 

@@ -33,6 +33,7 @@ from idiolectd.outcome import (
 from idiolectd.ports import (
     Committed,
     Due,
+    Entry,
     Located,
     Prepared,
     SharedStore,
@@ -107,6 +108,33 @@ class RefreshEngine:
         async with self._store.claim(did, patience=0):
             work = await self._notice.adopt(await self._store.read(did))
             return Look(None, None) if work is None else self._ledger.look(work, is_new=True)
+
+    async def mend(self, did: str) -> Due | None:
+        """Plans a session whose line of the schedule was lost; returns it, None if there was nothing to mend.
+
+        Raises:
+            As `look`.
+        """
+        if not self._has_lost_line(await self._store.read(did)):
+            return None
+        async with self._store.claim(did, patience=0):
+            entry = await self._store.read(did)
+            if entry.session is None or not self._has_lost_line(entry):
+                return None
+            work = await self._notice.adopt(entry)
+            if work is None:
+                return None
+            await self._ledger.commit(entry.session, work)
+            return self._ledger.line(work)
+
+    def _has_lost_line(self, entry: Entry) -> bool:
+        """Whether a session that the store has no line for should have one."""
+        if entry.session is None:
+            return False
+        now = self._ledger.clock.now()
+        adopted = adopt(entry.session, entry.state, now)
+        # What changed meanwhile is the look-out's business; a dead or paused session has no line rightly.
+        return is_known(adopted) and self._ledger.line(Work(adopted.session, adopted.state, now)) is not None
 
     async def shift(self, did: str, by: float) -> Due | None:
         """Brings a session's plan forward: the clock it was made by was set back by that much.

@@ -18,7 +18,7 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def __contains__(self, did: str) -> bool:
+    def __contains__(self, did: object) -> bool:
         return did in self._lines
 
     def put(self, due: Due) -> None:

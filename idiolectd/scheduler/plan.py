@@ -49,6 +49,10 @@ class Plan:
     def __len__(self) -> int:
         return len(self._agenda)
 
+    def __contains__(self, did: object) -> bool:
+        """Whether a session is among the near future."""
+        return did in self._agenda
+
     def put(self, did: str, due: Due | None) -> None:
         """Plans a session anew; None: it has no next attempt."""
         self._store.schedule(did, due)

@@ -120,6 +120,8 @@ class Scheduler:
         self._changed_in_flight: set[str] = set()
         self._filled, self._caught_up = anyio.Event(), anyio.Event()
         self._questions = 0
+        # What kept a session from being worked on when it was last tried.
+        self._held: dict[str, str] = {}
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
@@ -137,6 +139,22 @@ class Scheduler:
     def set_limits(self, limits: LaneLimits) -> None:
         """Takes over other limits."""
         self._board.set_limits(limits)
+
+    def holds(self, did: str) -> str | None:
+        """Why a session is not refreshed at this moment, as far as this knows; None: it doesn't."""
+        if did in self._board.in_flight:
+            return "it is being worked on now"
+        if did in self._held:
+            return self._held[did]
+        return "it waits for its turn at its issuer" if did in self._board else None
+
+    def knows(self, did: str) -> bool:
+        """Whether a session has a place in the near future, or is being worked on."""
+        return did in self._board or did in self._plan
+
+    def put(self, did: str, due: Due) -> None:
+        """Plans a session by a line that somebody else has made."""
+        self._plan.put(did, due)
 
     def retry_suspended(self) -> None:
         """Tries the suspended sessions at once: somebody may have mended what they wait for."""
@@ -184,6 +202,7 @@ class Scheduler:
                 self._plan.refill_in(0.0)
                 if jumped < 0:
                     self._board.tasks.start_soon(self._set_back.bring_forward, -jumped)
+            self._troubles.settle()
             for due in self._plan.pop_due():
                 self._board.add(due, must=due.lane == NOWHERE)
             if self._board.take_wants_more():
@@ -212,7 +231,6 @@ class Scheduler:
                     while True:
                         changed = await watch.wait_changed()
                         await self._look_at(changed)
-                        self._troubles.store_answered()
                         if len(changed) < FULL_BATCH:
                             self._caught_up.set()
             except StoreError as error:
@@ -239,22 +257,26 @@ class Scheduler:
             seen = await self._engine.look(did)
         except RecordError as error:
             if again:
-                self._troubles.record_is_broken(did, error)
+                self._plan.put_off(did, self._troubles.record_is_broken(did, error))
             else:
                 self._plan.put_off(did, _SECOND_LOOK)
-        except LockBusy:
+        except LockBusy as error:
+            self._held[did] = str(error)
             self._plan.put_off(did, _BUSY_PAUSE)
-        except SpillUnreadable:  # told already, and no trouble of the store's
+        except SpillUnreadable as error:  # told already, and no trouble of the store's
+            self._held[did] = str(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except StoreError as error:
+            self._held[did] = str(error)
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             await self._crashed(did, error)
         else:
-            self._troubles.store_answered()
             self._troubles.record_is_readable(did)
             due = seen.due
+            if due is None or due.at > self._clock.now():
+                self._held.pop(did, None)
             if due is None or seen.token is not None:  # else perhaps somebody is replacing the record
                 self._memory.seen(did, seen.token if due is not None else None)
             if due is not None and self._memory.of(did).forced:
@@ -285,16 +307,20 @@ class Scheduler:
                 attempt = await self._engine.refresh(did, force=forced, admit=admit)
         except RecordError:
             self._plan.put_off(did, _SECOND_LOOK)
-        except LockBusy:
+        except LockBusy as error:
+            self._held[did] = str(error)
             self._plan.put_off(did, _BUSY_PAUSE)
-        except SpillUnreadable:
+        except SpillUnreadable as error:
+            self._held[did] = str(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except StoreError as error:
+            self._held[did] = str(error)
             self._troubles.store_failed(error)
             self._plan.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
             await self._crashed(did, error)
         else:
+            self._held.pop(did, None)
             self._learn_of_session(did, attempt)
             self._learn_of_server(did, attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):

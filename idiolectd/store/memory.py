@@ -14,7 +14,7 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, Due, Entry, Spill, Survey
+from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Spill, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.locks.queues import Queues
@@ -142,6 +142,11 @@ class InMemoryOAuthTokenStore:
         if stored is not None and not is_as_read(stored, read, state):
             self._report(did)
         return Committed.DONE
+
+    async def unplanned(self) -> list[str]:
+        """See `SharedStore.unplanned`."""
+        await anyio.lowlevel.checkpoint()
+        return [did for did in self._records if did not in self._schedule][:FULL_BATCH]
 
     def reopened(self) -> list[str]:
         """See `SharedStore.reopened`; nobody can replace it."""

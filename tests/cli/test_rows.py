@@ -41,6 +41,7 @@ FIELDS = [
     "cause",
     "action",
     "ending",
+    "overdue",
     "expires_at",
     "refresh_expires_at",
     "session_deadline",

@@ -1,10 +1,14 @@
 """Nothing expires in silence: sessions that lose their place, and foreign programs that replace records."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
 
+from idiolectd.events import SessionOverdue
 from idiolectd.ports import Answer
+from idiolectd.scheduler import OverdueWatch
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_corners import in_virtual_time
 from tests.scheduler.test_scheduler import World
@@ -18,11 +22,11 @@ def test_a_record_that_is_replaced_by_removing_it_first_is_no_logout() -> None:
 
     async def run(world: World) -> None:
         server = world.server("works", life=3600)
-        await world.store.save(replace(server.login(DID), handle="old.example"))
+        await world.store.save(server.login(DID))
 
         async def replace_slowly(session: OAuthSession) -> Answer | None:
             world.store.remove_record(DID)
-            tg.start_soon(put_back, replace(session, handle="new.example"))
+            tg.start_soon(put_back, replace(session, extra={"theirs": 1}))
             return None
 
         async def put_back(session: OAuthSession) -> None:
@@ -36,7 +40,7 @@ def test_a_record_that_is_replaced_by_removing_it_first_is_no_logout() -> None:
         stored = await world.store.load(DID)
         assert stored is not None
         assert server.is_current(stored)
-        assert stored.handle == "new.example"
+        assert stored.extra == {"theirs": 1}
         assert "session.removed" not in world.events.names
 
     in_virtual_time(run)
@@ -76,5 +80,102 @@ def test_a_removed_record_that_comes_back_keeps_what_is_known() -> None:
             await anyio.sleep(5)
         assert world.store.state_now(DID).paused
         assert world.events.names.count("session.removed") == 0
+
+    in_virtual_time(run)
+
+
+@asynccontextmanager
+async def watched(world: World) -> AsyncIterator[None]:
+    """The scheduler and the watch over it."""
+    watch = OverdueWatch(world.store, world.engine, world.scheduler, clock=world.clock, emit=world.events)
+    async with world.running(), anyio.create_task_group() as tg:
+        tg.start_soon(watch.run)
+        yield
+        tg.cancel_scope.cancel()
+
+
+def test_a_session_that_lost_its_line_is_planned_again() -> None:
+    """Whatever wiped it: the watch finds the session by its record, and says that it mended it."""
+
+    async def run(world: World) -> None:
+        server = world.server("works", life=7200)
+        await world.store.save(server.login(DID))
+        async with watched(world):
+            await anyio.sleep(60)
+            world.store.schedule(DID, None)
+            await anyio.sleep(7000)
+        assert len(server.sent) == 1
+        assert world.events.names.count("session.replanned") == 1
+        assert "session.overdue" not in world.events.names
+
+    in_virtual_time(run)
+
+
+def test_a_dead_or_paused_session_is_not_planned_by_the_watch() -> None:
+    """They have no line rightly."""
+
+    async def run(world: World) -> None:
+        await world.store.save(world.server("works", life=7200).login(DID))
+        async with watched(world):
+            await anyio.sleep(10)
+            await world.engine.pause(DID, paused=True)
+            await anyio.sleep(8000)
+        assert {"session.replanned", "session.overdue"}.isdisjoint(world.events.names)
+
+    in_virtual_time(run)
+
+
+def test_a_hung_claim_is_told_within_the_tokens_life() -> None:
+    """A client claims a session and hangs: when the token of half a minute has ended, the log says so once."""
+
+    async def run(world: World) -> None:
+        await world.store.save(world.server("works", life=30).login(DID))
+        async with watched(world):
+            await anyio.sleep(5)
+            async with world.store.claim(DID, patience=0):
+                await anyio.sleep(25 + 30)
+                (overdue,) = world.events.of("session.overdue")
+                assert isinstance(overdue, SessionOverdue)
+                assert "worked on by another task" in overdue.error
+                await anyio.sleep(600)
+            await anyio.sleep(60)
+        assert len(world.events.of("session.overdue")) == 1
+        assert world.events.names[-1] == "session.refreshed"
+
+    in_virtual_time(run)
+
+
+def test_what_expires_while_the_store_can_not_answer_is_told() -> None:
+    """The watch knew which sessions were due: it names each, and the outage at growing distance."""
+
+    async def run(world: World) -> None:
+        await world.store.save(world.server("works", life=60).login(DID))
+        async with watched(world):
+            await anyio.sleep(30)
+            world.store.is_down = world.store.has_no_index = True
+            await anyio.sleep(3600)
+            world.store.is_down = world.store.has_no_index = False
+            await anyio.sleep(120)
+        (overdue,) = world.events.of("session.overdue")
+        assert isinstance(overdue, SessionOverdue)
+        assert "input/output error" in overdue.error
+        assert 5 <= world.events.names.count("store.unavailable") <= 7
+        assert world.events.names.count("store.available") == 1
+
+    in_virtual_time(run)
+
+
+def test_a_quarantined_record_gets_another_look_by_itself() -> None:
+    """What mended it made no event of its own (a folder above was opened again): found within minutes."""
+
+    async def run(world: World) -> None:
+        session = world.server("works", life=36000).login(DID)
+        async with world.running():
+            world.store.put_record(DID, b"{")
+            await anyio.sleep(100)
+            assert world.scheduler.statistics().quarantined == 1
+            world.store._records[DID] = session.to_json().encode()
+            await anyio.sleep(300)
+            assert world.scheduler.statistics().quarantined == 0
 
     in_virtual_time(run)

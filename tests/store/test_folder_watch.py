@@ -12,7 +12,7 @@ from idiolectd.errors import StoreError
 from idiolectd.ports import FULL_BATCH
 from idiolectd.store import FilesystemOAuthTokenStore
 from idiolectd.store.files.folder_watch import FolderWatch, _Inotify, _Listing
-from tests.store.support import ALICE, BOB, WEB_COLON, WEB_UNDERSCORE, session
+from tests.store.support import ALICE, BOB, WEB_COLON, WEB_UNDERSCORE, rotated, session
 
 pytestmark = pytest.mark.anyio
 opened = FilesystemOAuthTokenStore.open
@@ -157,3 +157,19 @@ async def test_a_lost_folder_is_an_error(tmp_path: Path, source: str) -> None:
         root.rename(tmp_path / "away")
         with anyio.fail_after(2), pytest.raises(StoreError):
             await watch.wait_changed()
+
+
+async def test_a_record_that_is_closed_to_us_and_opened_again_is_named(tmp_path: Path, source: str) -> None:
+    """Both times, also if it is one that we wrote ourselves."""
+    async with opened(tmp_path) as store, store.watch() as watch:
+        await start(store, watch, source)
+        await store.save(session())
+        with anyio.fail_after(5):
+            assert await watch.wait_changed() == [ALICE]
+            entry = await store.read(ALICE)
+            assert entry.session is not None
+            new, state = rotated(entry.session, entry.state, 2)
+            await store.commit(entry.session, state, tokens=new)
+            for mode in (0o000, 0o600):
+                (tmp_path / upstream_file_name(ALICE)).chmod(mode)
+                assert await watch.wait_changed() == [ALICE]

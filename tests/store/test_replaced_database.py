@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from idiolectd.errors import StoreError
+from idiolectd.errors import LockBusy, StoreError
 from idiolectd.ports import Committed, SharedStore
 from idiolectd.store import open_reading, open_store
 from tests.store.support import ALICE, BOB, Child, rotated, session
@@ -191,3 +193,27 @@ async def test_the_log_is_cut_back_after_it_grew(store: SharedStore, path: Path)
     for generation in range(30, 33):
         await store.save(session(generation=generation))
     assert Path(f"{path}-wal").stat().st_size <= 8 * 1024 * 1024 < grown
+
+
+def forgetful(path: Path) -> "subprocess.Popen[bytes]":
+    """A program that begins to write and forgets it."""
+    program = (
+        f"import sqlite3; c = sqlite3.connect({str(path)!r}, isolation_level=None);"
+        " c.execute('BEGIN IMMEDIATE'); print(1, flush=True); input()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    return other
+
+
+@pytest.mark.slow
+async def test_a_forgotten_transaction_is_named_by_its_process(store: SharedStore, path: Path) -> None:
+    """Whoever waits for it in vain is told which program it is."""
+    await store.save(session())
+    with forgetful(path) as other:
+        try:
+            with pytest.raises(LockBusy, match=f"process {other.pid}"):
+                await store.save(session(generation=2))
+        finally:
+            other.kill()

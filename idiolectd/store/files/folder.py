@@ -15,7 +15,7 @@ could share proves nothing, only the DID inside does.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -190,6 +190,11 @@ class Folder:
             return self._did_in(name)
         except RecordError:
             return None
+
+    def dids_of(self, names: Iterable[str]) -> list[str]:
+        """The DIDs of the records of these names; files are opened only if a name leaves it open."""
+        found = (did_of(name) or self.did_in(name) for name in names)
+        return [did for did in found if did is not None]
 
     def _did_in(self, name: str) -> str | None:
         path, guess = self.root / name, did_of(name) or guess_did(name)

@@ -3,7 +3,7 @@
 The kernel tells which names changed (inotify(7)); where its limits are used up, the folder is listed
 twice a second. A name is turned into a DID; the file is opened only if the name leaves it open.
 
-What is reported: a file written and closed, renamed, linked or removed. A program that writes in
+What is reported: a file written and closed, renamed, linked or removed, or given other permissions. A program that writes in
 place is noticed when it closes the file. Not reported: what `commit` of the same store wrote.
 """
 
@@ -25,11 +25,14 @@ from idiolectd.store.watching import Pending
 # What tells one content of a file from another without reading it; a rename doesn't change it.
 Stamp = tuple[int, int, int]
 
+# Mode, owner and group.
+Rights = tuple[int, int, int]
+
 # A replaced file makes several events, and storms make many: gather them for a moment.
 _GATHER = 0.01
 _POLL = 0.5
 
-_CHANGES = flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CREATE
+_CHANGES = flags.ATTRIB | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CREATE
 _LOST = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
 
 
@@ -39,7 +42,14 @@ def stamp(found: os.stat_result) -> Stamp:
 
 
 class Source(Protocol):
-    """Where the names of changed files come from."""
+    """Where the names of changed files come from.
+
+    Attributes:
+        regranted: of the names that `drain` gave last, those whose owner or permissions changed. A file
+            of our own is no news, but that somebody closed it to us, or opened it again, is.
+    """
+
+    regranted: set[str]
 
     async def wait_changes(self) -> None:
         """Waits until `drain` may have something to tell."""
@@ -107,8 +117,14 @@ class FolderWatch:
             now = self._folder.names()
             names, self._names = now | self._names, now
         else:
-            names = {name for name in names if is_record_name(name) and not self._is_own(name)}
-            self._names |= names
+            regranted = self._started().regranted
+            names = {
+                name
+                for name in names
+                if is_record_name(name) and (name in regranted or not self._is_own(name))
+            }
+            gone = {name for name in names if not os.path.lexists(self._folder.root / name)}
+            self._names = (self._names | names) - gone
         return set(self._dids_of(names))
 
     def _is_own(self, name: str) -> bool:
@@ -137,6 +153,7 @@ class _Inotify:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self.regranted: set[str] = set()
         self._inotify = INotify(nonblocking=True)
         try:
             mask = _CHANGES | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
@@ -151,6 +168,7 @@ class _Inotify:
 
     def drain(self) -> set[str] | None:
         names = set()
+        self.regranted = set()
         everything = False
         for event in self._inotify.read(timeout=0):
             if event.mask & _LOST:
@@ -161,6 +179,8 @@ class _Inotify:
                 everything = True
             elif not (event.mask & flags.CREATE and self._is_empty(event.name)):
                 names.add(event.name)
+                if event.mask & flags.ATTRIB:
+                    self.regranted.add(event.name)
         return None if everything else names
 
     def _is_empty(self, name: str) -> bool:
@@ -181,6 +201,7 @@ class _Listing:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self.regranted: set[str] = set()
         self._stamps = self._list()
 
     async def wait_changes(self) -> None:
@@ -189,15 +210,19 @@ class _Listing:
     def drain(self) -> set[str] | None:
         self._folder.check_identity()
         before, self._stamps = self._stamps, self._list()
-        return {name for name, _ in before.items() ^ self._stamps.items()}
+        changed = {name for name, _ in before.items() ^ self._stamps.items()}
+        both = changed & before.keys() & self._stamps.keys()
+        self.regranted = {name for name in both if before[name][1] != self._stamps[name][1]}
+        return changed
 
-    def _list(self) -> dict[str, Stamp]:
+    def _list(self) -> dict[str, tuple[Stamp, Rights]]:
         stamps = {}
         with os.scandir(self._folder.root) as entries:
             for entry in entries:
                 if is_record_name(entry.name):
                     try:
-                        stamps[entry.name] = stamp(entry.stat(follow_symlinks=False))
+                        found = entry.stat(follow_symlinks=False)
+                        stamps[entry.name] = (stamp(found), (found.st_mode, found.st_uid, found.st_gid))
                     except FileNotFoundError:
                         continue
         return stamps

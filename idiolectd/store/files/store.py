@@ -18,7 +18,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
-from idiolectd.ports import Committed, Due, Entry, Survey
+from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
@@ -63,6 +63,8 @@ class FilesystemOAuthTokenStore:
         self._prepared = False
         self._schedule = DueIndex()
         self._watches = 0
+        # The names that `unplanned` has still to look at.
+        self._unseen: list[str] = []
         # What our own commits wrote while somebody looked out: that need not be reported.
         self._own: dict[str, Stamp] = {}
 
@@ -184,6 +186,15 @@ class FilesystemOAuthTokenStore:
         if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
             await self._locks.confirm_claim(did)
         return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
+
+    async def unplanned(self) -> list[str]:
+        """See `SharedStore.unplanned`."""
+        with translated(f"can't list {self.url}"):
+            if not self._unseen:
+                self._unseen = sorted(await in_thread(self._folder.names))
+            part, self._unseen = self._unseen[:FULL_BATCH], self._unseen[FULL_BATCH:]
+            dids = await in_thread(self._folder.dids_of, part)
+        return [did for did in dids if did not in self._schedule]
 
     def reopened(self) -> list[str]:
         """See `SharedStore.reopened`."""

@@ -43,6 +43,9 @@ class Reader:
         self._connection: aiosqlite.Connection | None = None
         self._is_open = False
         self._states = False
+        # Up to where `unplanned` has looked.
+        self._lost_after = 0
+        self._part_after = 0
         # One at a time: the connection has one thread, and may be exchanged between two reads.
         self._turn = asyncio.Lock()
 
@@ -168,6 +171,21 @@ class Reader:
         at, did = (-math.inf, "") if after is None else (after.at, after.did)
         lines = await self._read(schema.DUE, before, at, did, limit)
         return [Due(at, did.decode(), expires_at, lane.decode()) for at, did, expires_at, lane in lines]
+
+    async def unplanned(self, limit: int) -> list[str]:
+        """See `SharedStore.unplanned`.
+
+        Args:
+            limit: how many rows to look at; twice, by the index of due times and by the records.
+        """
+        if not await self._has_states():
+            return []
+        lost = await self._read(schema.WITHOUT_LINE, self._lost_after, limit)
+        self._lost_after = lost[-1][0] if len(lost) == limit else 0
+        part = await self._read(schema.PART_OF_RECORDS, self._part_after, limit)
+        self._part_after = part[-1][0] if len(part) == limit else 0
+        keys = [key for _, key in lost] + [key for _, key, planned in part if not planned]
+        return sorted({did for key in keys if (did := did_of(key)) is not None})
 
     async def data_version(self) -> int:
         """A number that moves when any other connection has committed; cheap."""

@@ -86,6 +86,17 @@ DUE = (
     "WHERE due_at < ? AND (due_at, did) > (?, ?) ORDER BY due_at, did LIMIT ?"
 )
 
+# A state without a line, found by the index of due times; and a part of the records, whether planned.
+WITHOUT_LINE = (
+    "SELECT rowid, did FROM idiolectd_state WHERE due_at IS NULL AND rowid > ? AND length(did) <= 2048 "
+    "ORDER BY rowid LIMIT ?"
+)
+PART_OF_RECORDS = (
+    "SELECT s.rowid, s.did, i.due_at IS NOT NULL FROM sessions AS s "
+    "LEFT JOIN idiolectd_state AS i ON i.did = s.did WHERE s.rowid > ? AND length(s.did) <= 2048 "
+    "ORDER BY s.rowid LIMIT ?"
+)
+
 LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
 SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
 SEQUENCES = "SELECT did, seq FROM idiolectd_changes WHERE did IN ({marks})"

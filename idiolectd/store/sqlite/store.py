@@ -16,7 +16,7 @@ import anyio
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
-from idiolectd.errors import StoreError
+from idiolectd.errors import LockBusy, StoreError
 from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
 from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
@@ -24,6 +24,7 @@ from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import PRIVATE, grant, make_private_folder, sync_folder
 from idiolectd.store.locks.claims import Locks
+from idiolectd.store.locks.holders import holder_of
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.room import ensure_room
 from idiolectd.store.spill_places import StoreSpill
@@ -46,6 +47,10 @@ Ts = TypeVarTuple("Ts")
 # A look at the data version costs microseconds; a login should be noticed within a second.
 _POLL = 0.3
 
+
+# The byte of the -shm file that whoever writes in WAL mode keeps locked
+# (https://www.sqlite.org/walformat.html#wal_locks).
+_WAL_WRITER = 120
 
 # What a read-only connection says of a journal, or a WAL, that first has to be recovered.
 _HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
@@ -236,6 +241,11 @@ class SqliteOAuthTokenStore:
             )
         return done
 
+    async def unplanned(self) -> list[str]:
+        """See `SharedStore.unplanned`."""
+        with self._reading("the schedule"):
+            return await self._read(self._reader.unplanned, FULL_BATCH)
+
     def reopened(self) -> list[str]:
         """See `SharedStore.reopened`."""
         told, self._reopened = self._reopened, []
@@ -334,13 +344,19 @@ class SqliteOAuthTokenStore:
     async def _apply(self, operations: Sequence[Operation]) -> list[Answer]:
         if self._looking:
             raise StoreError(ONLY_LOOKING)
-        with translated(f"can't write into {self.url}"):
-            async with self._locks.writing():
-                try:
-                    return await self._run(self._apply_here, operations)
-                except Replaced as error:
-                    await self._run(self._open_anew, str(error))
-                    return await self._run(self._apply_here, operations)
+        try:
+            with translated(f"can't write into {self.url}"):
+                async with self._locks.writing():
+                    try:
+                        return await self._run(self._apply_here, operations)
+                    except Replaced as error:
+                        await self._run(self._open_anew, str(error))
+                        return await self._run(self._apply_here, operations)
+        except LockBusy as error:
+            if isinstance(error.__cause__, sqlite3.Error):  # a foreign program's transaction
+                who = await in_thread(holder_of, Path(f"{self._path}-shm"), _WAL_WRITER)
+                raise LockBusy(f"{error} ({who or 'which one, the system does not tell'})") from error
+            raise
 
     async def _apply_here(self, operations: Sequence[Operation]) -> list[Answer]:
         was_open = self._writer.is_open

@@ -208,7 +208,7 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "        except RecordError as error:\n            if again:\n                self._troubles.record_is_broken(did, error)\n",
+                "        except RecordError as error:\n            if again:\n                self._plan.put_off(did, self._troubles.record_is_broken(did, error))\n",
                 "        except RecordError as error:\n            if again:\n                raise\n",
             ),
         ),

@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _CONTRACT = "tests/store/test_contract.py::"
+_FOLDER = "tests/store/test_folder_watch.py::"
 _REPLACED = "tests/store/test_replaced_database.py::"
 _SILENCE = "tests/scheduler/test_silence.py::"
 
@@ -138,5 +139,83 @@ PLANTS = (
         "the disk fills up",
         (Edit("store/sqlite/writer", "_WAL_LIMIT = 8 * 1024 * 1024\n", "_WAL_LIMIT = -1\n"),),
         (_REPLACED + "test_the_log_is_cut_back_after_it_grew[trio]",),
+    ),
+    Plant(
+        "watch compares nothing",
+        11,
+        "a session that lost its line expires and is found by nobody",
+        (
+            Edit(
+                "scheduler/overdue", "        for did in unplanned:\n", "        for did in unplanned[:0]:\n"
+            ),
+        ),
+        (_SILENCE + "test_a_session_that_lost_its_line_is_planned_again",),
+        short=True,
+    ),
+    Plant(
+        "watch says nothing",
+        11,
+        "a session that a hung client holds expires without a line in the log",
+        (
+            Edit(
+                "scheduler/overdue",
+                "self._told.get(did) != expired.at:\n",
+                "self._told.get(did) == expired.at:\n",
+            ),
+        ),
+        (_SILENCE + "test_a_hung_claim_is_told_within_the_tokens_life",),
+        short=True,
+    ),
+    Plant(
+        "watch rests on the store",
+        11,
+        "what expires while the store can't answer is told by nobody",
+        (
+            Edit(
+                "scheduler/overdue",
+                "            trouble = str(error)\n        late",
+                "            self._lines = []\n            trouble = str(error)\n        late",
+            ),
+        ),
+        (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
+    ),
+    Plant(
+        "outage told at every failure",
+        11,
+        "the log fills up with one trouble",
+        (
+            Edit(
+                "scheduler/troubles",
+                "        if now >= self._say_at:\n",
+                "        if now >= self._down_since:\n",
+            ),
+        ),
+        (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
+    ),
+    Plant(
+        "quarantined for good",
+        11,
+        "a record that became readable again is never looked at",
+        (
+            Edit(
+                "scheduler/scheduler",
+                "                self._plan.put_off(did, self._troubles.record_is_broken(did, error))\n",
+                "                self._troubles.record_is_broken(did, error)\n",
+            ),
+        ),
+        (_SILENCE + "test_a_quarantined_record_gets_another_look_by_itself",),
+    ),
+    Plant(
+        "chmod is no change",
+        11,
+        "a record that was closed to us and opened again is never looked at",
+        (
+            Edit(
+                "store/files/folder_watch",
+                "(name in regranted or not self._is_own(name))",
+                "not self._is_own(name)",
+            ),
+        ),
+        (_FOLDER + "test_a_record_that_is_closed_to_us_and_opened_again_is_named[trio-inotify]",),
     ),
 )
