@@ -15,7 +15,7 @@ the record holds another, else the refusal is the caller's. Rules:
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -68,9 +68,16 @@ class Send:
 
 @dataclass(frozen=True)
 class ReadBody:
-    """Read a body into memory, of a request or of an answer."""
+    """Read a request's body into memory."""
 
-    message: httpx.Request | httpx.Response
+    request: httpx.Request
+
+
+@dataclass(frozen=True)
+class ReadBeginning:
+    """Read what an answer says first. Brings it; the caller can still read all of it."""
+
+    answer: httpx.Response
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Renew:
         refused: the access token that the server does not take; None: it is only about to end.
     """
 
-    refused: str | None
+    refused: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Explain:
     waited: float
 
 
-Work = Load | ReadBody | Pause | Renew | Explain
+Work = Load | ReadBody | ReadBeginning | Pause | Renew | Explain
 Step = Send | Work
 Steps = Generator[Step, Any, T]
 
@@ -215,8 +222,8 @@ class Exchange:
             self._servers.learn(server, answer, sent_at=sent_at, received_at=self._clock.now())
             if answer.status_code not in STATUSES:
                 return None
-            yield ReadBody(answer)
-            error, skew = error_in(answer), self._servers.skew(server)
+            beginning: bytes = yield ReadBeginning(answer)
+            error, skew = error_in(answer, beginning), self._servers.skew(server)
             if (
                 repeat
                 and session.kind == "dpop"

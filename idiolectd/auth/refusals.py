@@ -36,7 +36,7 @@ class Refusal(Enum):
 def refusal_of(
     answer: httpx.Response, error: str | None, session: OAuthSession, *, now: float
 ) -> Refusal | None:
-    """Judges an answer whose body has been read; None: its reason is another one, or it is none.
+    """Judges an answer; None: its reason is another one, or it is none.
 
     Args:
         answer: what came.
@@ -57,10 +57,10 @@ def refusal_of(
     return None
 
 
-def error_in(answer: httpx.Response) -> str | None:
-    """The error code of an answer whose body has been read, if it holds one."""
+def error_in(answer: httpx.Response, beginning: bytes) -> str | None:
+    """The error code of an answer, if the beginning of its body holds one."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return dpop.error_of(Response(answer.status_code, headers, answer.content))
+    return dpop.error_of(Response(answer.status_code, headers, beginning))
 
 
 def _is_over(session: OAuthSession, now: float) -> bool:

@@ -14,8 +14,20 @@ import anyio
 import httpx
 
 from idiolectd.auth.advice import explained
+from idiolectd.auth.bodies import alet_go, aread_beginning, let_go, read_beginning
 from idiolectd.auth.destination import parse_origins
-from idiolectd.auth.exchange import Exchange, Explain, Load, Pause, ReadBody, Renew, Send, Terms, Work
+from idiolectd.auth.exchange import (
+    Exchange,
+    Explain,
+    Load,
+    Pause,
+    ReadBeginning,
+    ReadBody,
+    Renew,
+    Send,
+    Terms,
+    Work,
+)
 from idiolectd.auth.servers import Servers
 from idiolectd.auth.source import Source, Store
 from idiolectd.clock import SystemClock
@@ -105,10 +117,13 @@ class SessionAuth(httpx.Auth):
             raise RefreshError(_SYNC_REFRESH)
         steps = self._exchange(request).steps()
         with closing(steps), suppress(StopIteration):
-            step = next(steps)
+            step, answer = next(steps), None
             while True:
                 if isinstance(step, Send):
-                    step = steps.send((yield step.request))
+                    if answer is not None:
+                        let_go(answer)
+                    answer = yield step.request
+                    step = steps.send(answer)
                     continue
                 try:
                     brought = self._do(step)
@@ -121,10 +136,13 @@ class SessionAuth(httpx.Auth):
         """See `httpx.Auth`; for `httpx.AsyncClient`."""
         steps = self._exchange(request).steps()
         with closing(steps), suppress(StopIteration):
-            step = next(steps)
+            step, answer = next(steps), None
             while True:
                 if isinstance(step, Send):
-                    step = steps.send((yield step.request))
+                    if answer is not None:
+                        await alet_go(answer)
+                    answer = yield step.request
+                    step = steps.send(answer)
                     continue
                 try:
                     brought = await self._ado(step)
@@ -142,9 +160,11 @@ class SessionAuth(httpx.Auth):
         match step:
             case Load():
                 return self._source.load()
-            case ReadBody(message):
+            case ReadBody(request):
                 # A stream of the wrong kind is httpx's to complain of, when it is sent.
-                return message.read() if isinstance(message.stream, httpx.SyncByteStream) else None
+                return request.read() if isinstance(request.stream, httpx.SyncByteStream) else None
+            case ReadBeginning(answer):
+                return read_beginning(answer)
             case Pause(seconds):
                 return time.sleep(seconds)
             case Renew():
@@ -156,8 +176,10 @@ class SessionAuth(httpx.Auth):
         match step:
             case Load():
                 return await self._source.aload()
-            case ReadBody(message):
-                return await message.aread() if isinstance(message.stream, httpx.AsyncByteStream) else None
+            case ReadBody(request):
+                return await request.aread() if isinstance(request.stream, httpx.AsyncByteStream) else None
+            case ReadBeginning(answer):
+                return await aread_beginning(answer)
             case Pause(seconds):
                 return await anyio.sleep(seconds)
             case Renew(refused):

@@ -5,6 +5,7 @@ error ends in a bare traceback: those hold values.
 """
 
 import contextlib
+import ctypes
 import resource
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
 from idiolectd.cli.teaching import TeachingGroup
 from idiolectd.cli.upstream import oauth_group
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -88,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None: as the program was called.
     """
     open_missing_streams()
-    _forbid_core_dumps()
+    _keep_memory_private()
     try:
         result = group.main(arguments, prog_name="idiolectd", standalone_mode=False)
     except BrokenPipeError:  # `idiolectd list | head`: whoever read has had enough
@@ -103,8 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _forbid_core_dumps() -> None:
-    """A core file would hold every token in memory."""
+def _keep_memory_private() -> None:
+    """No core file, which would hold every token; and no debugger, nor /proc, of another program's of this user.
+
+    It also makes most of ``/proc/PID`` root's: who looks there for what this process holds needs to be root.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or no C library to be found
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     with contextlib.suppress(OSError, ValueError):  # refused by a sandbox, which has its own limit
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, hard))

@@ -7,6 +7,7 @@ tokens and no protocols: those are `oauth` and `xrpc`. `refusals` is where both 
 table of errors.
 """
 
+from idiolectd.http.arrived import unpacked
 from idiolectd.http.challenges import Challenge, parse_challenges
 from idiolectd.http.client import HttpClient
 from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
@@ -47,4 +48,5 @@ __all__ = [
     "safe_text",
     "text_member",
     "tls_context",
+    "unpacked",
 ]

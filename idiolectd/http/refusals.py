@@ -6,7 +6,7 @@ status classes, rate limits, and answers that no application wrote.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.foreign import without
@@ -57,8 +57,8 @@ class Refusal:
         is_spoken: an application wrote it, and no edge or captive portal: JSON, or a 401 in plain text.
     """
 
-    error: str | None
-    text: str
+    error: str | None = field(repr=False)
+    text: str = field(repr=False)
     is_spoken: bool
 
     @classmethod

@@ -5,14 +5,13 @@ Does not: show anything, keep cookies, or run scripts. It imports nothing of thi
 """
 
 import json
-import os
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-PLAN = "FAKE_BROWSER"  # the variable with a JSON object: `page` (a file) and what else to do
+PLAN = "browser-plan.json"  # in the home folder: an object with `page` (a file) and what else to do
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -48,7 +47,7 @@ def forwarded(url: str) -> str:
 
 
 def main(url: str) -> None:
-    plan = json.loads(os.environ[PLAN])
+    plan = json.loads((Path.home() / PLAN).read_text())
     status, location, body = get(url)
     if status == 303:
         redirect = forwarded(location)

@@ -43,18 +43,17 @@ class Browser:
     """The browser of one test.
 
     Attributes:
+        file: where it leaves the page.
         plan: what it is told.
-        monkeypatch: tells it.
     """
 
     file: Path
     plan: dict[str, Any]
-    monkeypatch: pytest.MonkeyPatch
 
     def tell(self, **plan: Any) -> None:
         """What it does beyond following the URL: `bend` the redirect, bring a `stray` one first."""
         self.plan |= plan
-        self.monkeypatch.setenv(PLAN, json.dumps(self.plan))
+        (self.file.parent / PLAN).write_text(json.dumps(self.plan))
 
     def page(self) -> tuple[int, str]:
         """Status and text of the page that it ended on."""
@@ -74,7 +73,7 @@ def browser(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyP
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -I {fake} "$1"\n')
     program.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(program))
-    found = Browser(tmp_path / "page.json", {"page": str(tmp_path / "page.json")}, monkeypatch)
+    found = Browser(tmp_path / "page.json", {"page": str(tmp_path / "page.json")})
     found.tell()
     return found
 
@@ -533,7 +532,7 @@ def test_logins_side_by_side(
     environ: dict[str, str], pds: Pds, store: Path, browser: Browser, logins: int
 ) -> None:
     """Processes log accounts in at once; each browser comes back to its own."""
-    ours = environ | {name: os.environ[name] for name in ("BROWSER", PLAN)}
+    ours = environ | {"BROWSER": os.environ["BROWSER"]}
     dids = [pds.account(f"side{number}.test")["did"] for number in range(logins)]
     processes = [
         subprocess.Popen(
@@ -628,6 +627,29 @@ def test_without_password_and_terminal(run_process: Run) -> None:
 def test_when_a_browser_may_be_opened(environ: dict[str, str], expected: bool) -> None:
     """Without a screen, only one that the person named."""
     assert may_open(environ) is expected
+
+
+@pytest.mark.anyio
+async def test_a_browser_gets_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment it gets what a browser needs: passwords and keys in it are not its business."""
+    program, note = tmp_path / "browser", tmp_path / "environment"
+    program.write_text(f"#!/bin/sh\nenv > {note}.new; mv {note}.new {note}\n")
+    program.chmod(0o755)
+    given = {
+        "ATPROTO_APP_PASSWORD": "SECRET-1",
+        "IDIOLECTD_STORE__KEY": "SECRET-2",
+        "AWS_SECRET_KEY": "SECRET-3",
+    }
+    needed = {"BROWSER": str(program), "DISPLAY": ":77", "XDG_RUNTIME_DIR": "/run/user/7", "LC_TIME": "C"}
+    for name, value in (given | needed).items():
+        monkeypatch.setenv(name, value)
+    with anyio.fail_after(20):
+        async with opened("http://127.0.0.1:1/"):
+            while not note.exists():
+                await anyio.sleep(0.02)
+    found = note.read_text()
+    assert "SECRET" not in found
+    assert {f"{name}={value}" for name, value in needed.items()} <= set(found.splitlines())
 
 
 @pytest.mark.anyio

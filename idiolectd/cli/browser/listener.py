@@ -11,8 +11,8 @@ shown it has been used, and it was never good for anybody without the key and th
 """
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -31,7 +31,9 @@ _PATH = "/callback"
 _MAX_HEAD = 16 * 1024
 _PIECE = 4096
 
-_MAX_CONNECTIONS = 32  # a browser opens a handful, some of them never used
+# A browser opens a handful of connections, some of them never used. Whoever opens many and says nothing
+# keeps nobody out.
+_MAX_IDLE = 32
 _IDLE = 10.0  # seconds for a request to arrive, and for an answer to be taken
 
 # Seconds that the end of a login waits for the browser to take its page.
@@ -90,6 +92,8 @@ class Listener:
         self._streams = streams
         self._tasks = tasks
         self._connections = 0
+        # Those that have not sent their request yet, the oldest first.
+        self._idle: list[anyio.CancelScope] = []
         self._is_ours: Callable[[str], bool] | None = None
         self._on_stranger: Callable[[], None] | None = None
         self._redirect: Redirect | None = None
@@ -119,9 +123,8 @@ class Listener:
         self._connections += 1
         try:
             async with stream:
-                if self._connections <= _MAX_CONNECTIONS:
-                    with suppress(*_BROKEN):
-                        await self._talk(stream)
+                with suppress(*_BROKEN):
+                    await self._talk(stream)
         finally:
             self._connections -= 1
 
@@ -130,7 +133,7 @@ class Listener:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
         request: h11.Request | None = None
         try:
-            with anyio.move_on_after(_IDLE):
+            with anyio.move_on_after(_IDLE) as idle, self._counted(idle):
                 request = await _receive(http, stream)
         except h11.RemoteProtocolError as error:
             await _send(http, stream, Page(error.error_status_hint, not_found().html))
@@ -140,6 +143,18 @@ class Listener:
                     await redirect.serve(partial(_send, http, stream))
                 case Page() as page:
                     await _send(http, stream, page)
+
+    @contextmanager
+    def _counted(self, idle: anyio.CancelScope) -> Iterator[None]:
+        """Makes room for one more that may stay idle: the one that has been so for longest has to go."""
+        self._idle.append(idle)
+        if len(self._idle) > _MAX_IDLE:
+            self._idle.pop(0).cancel()
+        try:
+            yield
+        finally:
+            if idle in self._idle:
+                self._idle.remove(idle)
 
     def _judge(self, request: h11.Request) -> Redirect | Page:
         path, _, query = request.target.decode("ascii").partition("?")

@@ -5,7 +5,7 @@ and that nothing changes in between, is the database's business.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from idiolectd.did import parse_did
@@ -78,8 +78,8 @@ class Stored:
     A record that SQLite must not hand out, because it is too large, is the error that says so.
     """
 
-    record: bytes | RecordError | None
-    state: bytes | None
+    record: bytes | RecordError | None = field(repr=False)
+    state: bytes | None = field(repr=False)
 
     def session(self, place: str, did: str) -> OAuthSession | None:
         """The record, read.
@@ -104,7 +104,7 @@ class Plan:
     """
 
     did: str
-    statements: tuple[Statement, ...]
+    statements: tuple[Statement, ...] = field(repr=False)
     answer: Committed = Committed.DONE
     unreported: bool = False
 

@@ -115,7 +115,7 @@ PLANTS = (
     ),
     Plant(
         "a full disk taken for a bug",
-        11,
+        7,
         "output that can't be written is blamed on the program, and why is not said",
         (
             Edit(
@@ -165,5 +165,59 @@ PLANTS = (
             ),
         ),
         (_APART + "test_a_bug_in_one_row_is_that_row[trio]",),
+    ),
+    Plant(
+        "a record in the repr of what is stored",
+        9,
+        "a traceback with locals, or a log line, shows whole records",
+        (
+            Edit(
+                "store/sqlite/operations",
+                "    record: bytes | RecordError | None = field(repr=False)\n",
+                "    record: bytes | RecordError | None\n",
+            ),
+        ),
+        ("tests/core/test_reprs.py::test_no_field_that_can_hold_a_secret_is_shown",),
+    ),
+    Plant(
+        "a token in the repr of a step",
+        9,
+        "a client's log line shows its access token",
+        (Edit("auth", "    refused: str | None = field(repr=False)\n", "    refused: str | None\n"),),
+        ("tests/core/test_reprs.py::test_no_field_that_can_hold_a_secret_is_shown",),
+    ),
+    Plant(
+        "the whole environment for the browser",
+        9,
+        "app passwords and keys are given to a browser and all of its children",
+        (Edit("cli", "            env=browser_environment(os.environ),\n", ""),),
+        ("tests/cli/test_browser_login.py::test_a_browser_gets_no_secrets[trio]",),
+    ),
+    Plant(
+        "memory open to the user's other programs",
+        9,
+        "whatever runs as the same user reads tokens out of the process",
+        (Edit("cli/__init__", "prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)", "prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)"),),
+        ("tests/cli/test_process.py::test_nobody_looks_into_the_memory",),
+    ),
+    Plant(
+        "idle connections kept",
+        10,
+        "forty connections that say nothing keep the browser out of its login",
+        (
+            Edit(
+                "cli/browser/listener",
+                "            self._idle.pop(0).cancel()\n",
+                "            self._idle[-1].cancel()\n",
+            ),
+        ),
+        ("tests/cli/test_listener.py::test_idle_connections_keep_no_browser_out[trio]",),
+    ),
+    Plant(
+        "refusals read whole",
+        10,
+        "a PDS that answers 401 without end fills the memory of every client",
+        (Edit("auth/bodies", "MOST = 64 * 1024\n", "MOST = 1 << 40\n"),),
+        ("tests/auth/test_large_refusals.py::test_only_the_beginning_is_read[trio]",),
     ),
 )
