@@ -31,8 +31,9 @@ def dataclasses_of_ours() -> Iterator[type]:
         if not module.name.endswith("__main__"):
             found = importlib.import_module(module.name)
             for value in vars(found).values():
-                is_ours = isinstance(value, type) and value.__module__ == found.__name__
-                if is_ours and dataclasses.is_dataclass(value):
+                if not isinstance(value, type) or value.__module__ != found.__name__:
+                    continue
+                if dataclasses.is_dataclass(value):
                     yield value
 
 
