@@ -716,3 +716,20 @@ async def test_a_path_that_is_no_text_is_a_store(tmp_path: Path) -> None:
         async with open_store(url) as store:
             assert await store.load(ALICE) == session()
         assert open_reading(url).load(ALICE) == session()
+
+
+async def test_a_damaged_line_of_the_schedule_hides_nobody(path: Path) -> None:
+    """A line without a lane, or with a key that is no DID: the others are due, and it is looked at."""
+    async with opened(path) as store:
+        for did in (ALICE, BOB):
+            await store.save(session(did))
+            await store.commit(session(did), RefreshState(), due=due(did, 1))
+        with foreign(path) as connection:
+            connection.execute(
+                "UPDATE idiolectd_state SET lane = NULL, expires_at = 'x' WHERE did = ?", (ALICE,)
+            )
+            for key in (b"\xff", "nobody", 5):
+                connection.execute(
+                    "INSERT INTO idiolectd_state (did, due_at, lane) VALUES (?, 0, 'x')", (key,)
+                )
+        assert await store.due(2, limit=2) == [Due(at=1, did=ALICE, expires_at=1, lane=""), due(BOB, 1)]

@@ -170,7 +170,7 @@ class Reader:
             return []
         at, did = (-math.inf, "") if after is None else (after.at, after.did)
         lines = await self._read(schema.DUE, before, at, did, limit)
-        return [Due(at, did.decode(), expires_at, lane.decode()) for at, did, expires_at, lane in lines]
+        return [line for at, key, expires_at, lane in lines if (line := _due(at, key, expires_at, lane))]
 
     async def unplanned(self, limit: int) -> list[str]:
         """See `SharedStore.unplanned`.
@@ -277,3 +277,16 @@ class Reader:
 
     def _place(self, did: str) -> str:
         return place_of(self._file.path, did)
+
+
+def _due(at: float, key: object, expires_at: object, lane: object) -> Due | None:
+    """A line of the schedule; SQLite takes anything anywhere, and one damaged line must not hide all others.
+
+    None: its key is no DID. What else is damaged leads to a look at the record, which mends it.
+    """
+    did = did_of(key)
+    if did is None:
+        return None
+    if isinstance(expires_at, int | float) and isinstance(lane, bytes):
+        return Due(at, did, float(expires_at), lane.decode(errors="replace"))
+    return Due(at, did, at, "")

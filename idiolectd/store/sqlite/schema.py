@@ -81,9 +81,10 @@ ENTRIES = (
     "WITH asked (did) AS (VALUES {marks}) SELECT asked.did, s.body_json, i.state_json FROM asked "
     "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
 )
+# SQLite takes anything anywhere; a page full of keys that are no DIDs must not look like the last one.
 DUE = (
     "SELECT due_at, did, expires_at, lane FROM idiolectd_state "
-    "WHERE due_at < ? AND (due_at, did) > (?, ?) ORDER BY due_at, did LIMIT ?"
+    "WHERE due_at < ? AND (due_at, did) > (?, ?) AND typeof(did) = 'text' AND did GLOB 'did:*' ORDER BY due_at, did LIMIT ?"
 )
 
 # A state without a line, found by the index of due times; and a part of the records, whether planned.

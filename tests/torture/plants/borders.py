@@ -85,6 +85,19 @@ PLANTS = (
         (_SQLITE + "test_a_key_of_nine_megabytes_is_nobodys[trio]",),
     ),
     Plant(
+        "a damaged line of the schedule",
+        7,
+        "one foreign row in our table ends the daemon, again after every restart",
+        (
+            Edit(
+                "store/sqlite/reader",
+                "    if isinstance(expires_at, int | float) and isinstance(lane, bytes):\n",
+                "    if did and lane != b'':\n",
+            ),
+        ),
+        (_SQLITE + "test_a_damaged_line_of_the_schedule_hides_nobody[trio]",),
+    ),
+    Plant(
         "a path taken for text",
         7,
         "a store whose path is no UTF-8 can't be opened",
