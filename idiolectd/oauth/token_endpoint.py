@@ -19,8 +19,9 @@ from idiolectd.session import OAuthSession, Tokens
 # Too short costs a refresh too many; too long, clients with dead tokens.
 _CAUTIOUS_LIFE = 900.0
 
-# A server that says less would have us rotate all the time; each rotation is a risk.
-_SHORTEST, _LONGEST = 10.0, 366 * 86_400.0
+# Clients are told what the server says, however short (how often we rotate is `idiolectd.policy`'s); beyond
+# a year nobody means it.
+_LONGEST = 366 * 86_400.0
 
 _HALF_AN_ANSWER = 60.0
 
@@ -146,4 +147,4 @@ def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arriv
 def _life(expires_in: object, access_token: str) -> float:
     """Seconds that the access token lives: the shorter of what server and JWT say, else a guess."""
     said = [life for life in (number(expires_in, 0.0), claimed_life(access_token)) if life]
-    return min(max(min(said, default=_CAUTIOUS_LIFE), _SHORTEST), _LONGEST)
+    return min(min(said, default=_CAUTIOUS_LIFE), _LONGEST)

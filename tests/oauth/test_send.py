@@ -239,7 +239,7 @@ def answered(session: OAuthSession, **change: Any) -> Fault:
         ({"expires_in": 60}, 60.0),
         ({"expires_in": 60.5}, 60.5),
         ({"expires_in": "60"}, 60.0),
-        ({"expires_in": 1}, 10.0),
+        ({"expires_in": 1}, 1.0),
         ({"expires_in": 0}, 900.0),
         ({"expires_in": -5}, 900.0),
         ({"expires_in": 1e12}, 366 * 86400.0),
