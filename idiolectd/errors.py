@@ -8,6 +8,7 @@
     │   ├── LockBusy          somebody else kept a claim or the write lock too long
     │   └── SpillUnreadable   what this session's last refresh brought may lie where we can't look
     ├── SessionError          a session has the wrong shape
+    │   ├── NewerState        what is known of it was written by a newer idiolectd
     │   ├── DidError          not a DID, or one that can't be a key of this store
     │   └── HandleError       a handle that names no one session: name the DID
     ├── RefreshError          a refresh did not bring a usable session
@@ -84,6 +85,10 @@ class HandleError(SessionError):
     def __init__(self, message: str, dids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.dids = dids
+
+
+class NewerState(SessionError):
+    """What is known of a session was written by a newer idiolectd. Nothing is sent for it: upgrade this one."""
 
 
 class RefreshError(IdiolectError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from idiolectd.errors import SessionError, UrlError
+from idiolectd.errors import NewerState, SessionError, UrlError
 from idiolectd.foreign import number
 from idiolectd.session import OAuthSession, normal_handle
 from idiolectd.url import Url
@@ -200,12 +200,16 @@ class RefreshState:
         """Reads a stored state.
 
         Raises:
-            SessionError: it is damaged, or of a version this program doesn't know.
+            SessionError: it is damaged.
+            NewerState: it is of a version this program doesn't know.
         """
         try:
             raw = json.loads(text)
-            if raw.pop("version") != 1:
-                raise SessionError("the refresh state was written by a newer version of idiolectd")
+            version = raw.pop("version")
+            if isinstance(version, int) and version > 1:
+                raise NewerState("the refresh state was written by a newer idiolectd: upgrade this one")
+            if version != 1:
+                raise SessionError("the refresh state is damaged: it has no version")
             return cls(**_typed(raw))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise SessionError("the refresh state is damaged") from None

@@ -8,7 +8,7 @@ Rules: newer is never overwritten by older, however many rotations lie between; 
 
 from dataclasses import dataclass
 
-from idiolectd.errors import RecordError, SessionError
+from idiolectd.errors import NewerState, RecordError, SessionError
 from idiolectd.ports import NOWHERE, Committed, Due
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
@@ -74,11 +74,17 @@ def too_large(place: str, did: str | None) -> RecordError:
 
 
 def decode_state(text: str | bytes | None, now: float) -> RefreshState:
-    """Reads a stored state. A damaged one must not block its session: it becomes an empty one."""
+    """Reads a stored state. A damaged one must not block its session: it becomes an empty one.
+
+    Raises:
+        RecordError: a newer program wrote it, and knows of the session what this one would lose.
+    """
     if text is None:
         return RefreshState()
     try:
         return RefreshState.from_json(text)
+    except NewerState as error:
+        raise RecordError("the state", str(error)) from error
     except SessionError as error:
         return RefreshState(last_error=LastError("state_damaged", str(error), now))
 

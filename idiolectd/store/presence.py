@@ -6,9 +6,10 @@ was killed can't tidy up. Here both are only looked at; the daemon itself writes
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from idiolectd.store.format import FORMAT
 from idiolectd.store.locks.ofd import is_held
 from idiolectd.store.trouble import translated
 
@@ -25,6 +26,7 @@ class Presence:
         since: when it started, RFC 3339.
         version: which idiolectd it is.
         config: its configuration file, if it has one.
+        format: of the store that it keeps; see `idiolectd.store.format`.
         paused: issuers that nothing is sent to now, as of the last note.
         unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
     """
@@ -33,6 +35,7 @@ class Presence:
     since: str
     version: str
     config: str | None = None
+    format: int = FORMAT
     paused: list[str] = field(default_factory=list)
     unpersisted: list[str] = field(default_factory=list)
 
@@ -43,7 +46,8 @@ def read_presence(folder: Path | None) -> Presence | None:
         return None
     try:
         found = json.loads((folder / PRESENCE_NOTE).read_bytes())
-        return Presence(**found)
+        # A newer daemon may say more of itself.
+        return Presence(**{f.name: found[f.name] for f in fields(Presence) if f.name in found})
     except (OSError, ValueError, TypeError):
         return None
 

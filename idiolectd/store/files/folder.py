@@ -4,6 +4,7 @@
 
     STORE/did_plc_abc.json                      the record: upstream's format, upstream's name
     STORE/.idiolectd/state/did_plc_abc.json     what is known of its refreshing
+    STORE/.idiolectd/format.json                see `idiolectd.store.format`
     STORE/.idiolectd/locks/claims               see `idiolectd.store.locks.claims`
 
 Blocking; call it from a worker thread, and under the write lock for whatever writes. It knows
@@ -13,6 +14,7 @@ Rules: a DID never leads out of the folder; symbolic links are not followed; a n
 could share proves nothing, only the DID inside does.
 """
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -31,6 +33,7 @@ from idiolectd.store.access import RecordAccess, secure_file
 from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.names import belongs, did_of, guess_did
+from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.merge import (
     MAX_RECORD,
     Merged,
@@ -89,6 +92,7 @@ class Folder:
         self.root = root
         self.runtime_dir = root / ".idiolectd"
         self._states = self.runtime_dir / "state"
+        self._format = self.runtime_dir / "format.json"
         self._access = access
         self._identity = _identity(root)
         # State files whose last write failed: their content proves nothing about the disk.
@@ -211,12 +215,26 @@ class Folder:
     def prepare(self) -> None:
         """What writing needs: folders, and no left-overs of writers that crashed."""
         self.check_identity()  # nothing is made where the store itself is gone
+        self.check_format()
         if self._access.now().gid is not None:
             self._secure_root()
         durable.make_private_folder(self.runtime_dir)
         durable.make_private_folder(self._states)
         durable.sweep(self.root)
         durable.sweep(self._states)
+        if not self._format.exists():
+            durable.replace_file(
+                self._format, json.dumps({"version": FORMAT, "needs": FORMAT_NEEDS}).encode()
+            )
+
+    def check_format(self) -> None:
+        """Raises `StoreError` if the store is of a newer format."""
+        try:
+            found = json.loads(self._format.read_bytes())
+            version, needs = found["version"], found["needs"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return  # none, or nothing that we wrote; or this user may read records only
+        check_format(version, needs, self.root)
 
     def try_to_write(self) -> None:
         """Writes something, and removes it, both durably; in the records' own folder."""

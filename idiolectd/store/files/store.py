@@ -100,6 +100,7 @@ class FilesystemOAuthTokenStore:
         with translated(f"can't open {os.fspath(path)}"):
             root = await in_thread(_real_folder, path, not looking)
             store = cls(root, group=group, spill_dir=spill_dir, looking=looking, clock=clock or SystemClock())
+            await in_thread(store._folder.check_format)
         yield store
 
     # OAuthTokenStore -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import aiosqlite
 
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Due, Survey
+from idiolectd.store.format import check_format
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.connections import DatabaseFile, Row, Stamp, rows, stored_in
@@ -91,6 +92,12 @@ class Reader:
     async def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
         return bool(await self._number(schema.HAS_TABLE, name))
+
+    async def check_format(self) -> None:
+        """Raises `StoreError` if the database is of a newer format."""
+        if await self.has_table(schema.FORMAT_TABLE):
+            for version, needs in await self._read(schema.LOAD_FORMAT):
+                check_format(version, needs, self._file.path)
 
     async def check_is_ours(self) -> bool:
         """Whether the table of sessions is there.

@@ -21,6 +21,13 @@ TABLES = (
     "CREATE INDEX IF NOT EXISTS idiolectd_state_due ON idiolectd_state (due_at)",
 )
 
+# One row: see `idiolectd.store.format`. Not among `OURS`: a database without it is of the first format, and
+# nothing in it has to be looked at anew.
+FORMAT_TABLE = "idiolectd_format"
+MAKE_FORMAT = "CREATE TABLE idiolectd_format (version INTEGER NOT NULL, needs TEXT NOT NULL)"
+PUT_FORMAT = "INSERT INTO idiolectd_format (version, needs) VALUES (?, ?)"
+LOAD_FORMAT = "SELECT version, needs FROM idiolectd_format"
+
 _RECORD = (
     "INSERT INTO idiolectd_changes (did, seq) "
     "VALUES ({row}.did, (SELECT coalesce(max(seq), 0) + 1 FROM idiolectd_changes)) "

@@ -296,6 +296,7 @@ class SqliteOAuthTokenStore:
                 await self._see_to_tables()
                 await self._run(self._reader.touch)
             is_ready = await self._read(self._reader.check_is_ours)
+            await self._read(self._reader.check_format)
         if not is_ready and self._looking:
             raise StoreError(f"{self._path} holds no table of sessions yet; idiolectd login makes it")
         if not is_ready:

@@ -22,6 +22,7 @@ from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Committed
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
+from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
 from idiolectd.store.sqlite.database import uri_of
@@ -195,6 +196,9 @@ class Writer:
         if version == self._schema_version:
             return
         found = {name.decode(): sql for name, sql in await rows(connection, schema.FIND_OURS)}
+        if schema.FORMAT_TABLE in found:
+            for format_version, needs in await rows(connection, schema.LOAD_FORMAT):
+                check_format(format_version, needs, self._file.path)
         if not found.keys() >= schema.OURS or any(
             found[name] != sql.encode() for name, sql in schema.TRIGGERS.items()
         ):
@@ -208,6 +212,9 @@ class Writer:
                 if first is not None:
                     await self._rescan(connection, table, first, last)
             await rows(connection, schema.FORGET_LINES)
+        if schema.FORMAT_TABLE not in found:
+            await rows(connection, schema.MAKE_FORMAT)
+            await rows(connection, schema.PUT_FORMAT, FORMAT, FORMAT_NEEDS)
         ((self._schema_version,),) = await rows(connection, "PRAGMA schema_version")
 
     async def _rescan(self, connection: aiosqlite.Connection, table: str, first: int, last: int) -> None:

@@ -75,4 +75,25 @@ PLANTS = (
         ),
         (_STATE + "test_a_clock_that_was_set_back_keeps_nobody_from_logging_in",),
     ),
+    Plant(
+        "a newer store is opened",
+        3,
+        "an older program works on what it does not understand",
+        (Edit("store/format", "version > FORMAT:", "version > FORMAT + 9:"),),
+        ("tests/upgrade/test_format.py::test_a_newer_store_is_left_as_it_is[trio-sqlite]",),
+    ),
+    Plant(
+        "a newer state is started anew",
+        3,
+        "what a newer program knows of a session is lost",
+        (Edit("state/refresh_state", "if isinstance(version, int) and version > 1:", "if version is None:"),),
+        ("tests/upgrade/test_format.py::test_a_newer_state_is_not_started_anew[trio-sqlite]",),
+    ),
+    Plant(
+        "another byte for the claim",
+        1,
+        "two releases beside each other send one token",
+        (Edit("store/locks/claims", '"big") >> 2', '"big") >> 3'),),
+        ("tests/upgrade/test_format.py::test_two_releases_exclude_each_other[trio-sqlite]",),
+    ),
 )
