@@ -5,7 +5,8 @@ gets it by luck, and a crowd that polls keeps everybody waiting. That thread can
 waits for it any more it stays in line, serves whoever next wants the same lock, and else lets go at once.
 
 A process that is stopped while it stands in line (SIGSTOP, a frozen cgroup) would keep all behind it
-waiting for a lock that is free. So who waits also looks for himself, once a second.
+waiting for a lock that is free. So who waits also looks for himself, once a second, and takes it if it
+stays free for longer than the next in line would need.
 """
 
 import threading
@@ -16,11 +17,15 @@ import anyio
 
 from idiolectd.finish import in_thread, running_loop
 from idiolectd.store.locks.holders import sign, unsign
-from idiolectd.store.locks.ofd import HeldLock, try_lock, wait_lock
+from idiolectd.store.locks.ofd import HeldLock, is_held, try_lock, wait_lock
 from idiolectd.threads import Errand
 
-# Between two looks for oneself while a thread stands in line, and if there is none.
+# Between two looks for oneself while a thread stands in line; and if there is none.
 _LOOK, _POLL = 1.0, 0.05
+
+# How often in a row, `_POLL` apart, a lock is found free before it counts as left free: on a busy machine
+# some time passes until the next in line has taken it.
+_SEEN_FREE = 4
 
 # So many threads of a store may stand in line. A daemon never waits for a claim; who does is a client.
 _MOST_THREADS = 64
@@ -127,12 +132,21 @@ class Line:
                     if (taken := thread.take()) is not None:
                         into.append(taken)
                         return True
+                if thread is not None and not await self._stays_free(byte):
+                    continue
                 if await self._try(byte, into, None):
                     return True
             return False
         finally:
             if thread is not None:
                 thread.leave()
+
+    async def _stays_free(self, byte: int) -> bool:
+        for _ in range(_SEEN_FREE):
+            if await in_thread(is_held, self._path, byte):
+                return False
+            await anyio.sleep(_POLL)
+        return True
 
     async def _try(self, byte: int, into: list[Taken], turn: int | None) -> bool:
         def try_now() -> bool:

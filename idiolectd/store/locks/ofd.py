@@ -163,21 +163,22 @@ def try_exclusive(path: Path) -> HeldLock:
     return held
 
 
-def is_held(path: Path) -> bool:
-    """Whether somebody holds a lock file now, without taking it even for a moment.
+def is_held(path: Path, byte: int | None = None) -> bool:
+    """Whether somebody holds a lock file, or a byte of it, now, without taking it even for a moment.
 
     False also if this user may not look: then nothing can be said of the holder either.
 
     Raises:
         StoreError: it can't be told.
     """
+    wanted = flock(fcntl.F_WRLCK, byte or 0, 0 if byte is None else 1)
     with translated(f"can't look at {path}"):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (FileNotFoundError, PermissionError):
             return False
         try:
-            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, flock(fcntl.F_WRLCK, 0, 0))
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted)
         finally:
             os.close(fd)
     return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)

@@ -194,8 +194,8 @@ PLANTS = (
         (
             Edit(
                 "store/locks/line",
-                "                if await self._try(byte, into, None):\n                    return True\n",
-                "",
+                "                if thread is not None and not await self._stays_free(byte):\n",
+                "                if thread is not None:\n",
             ),
         ),
         (_LINE + "test_a_stopped_process_in_line_keeps_nobody_waiting[trio-files]",),
