@@ -8,6 +8,7 @@ that move a terminal's cursor. Here each is read into something that can be kept
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from typing import Any
 
@@ -38,7 +39,7 @@ def json_object(text: str | bytes) -> dict[str, Any] | None:
     it can be stored and sent; a number that is too large becomes infinite.
     """
     if isinstance(text, bytes):
-        text = text.decode("utf-8-sig", "replace")
+        text = text.removeprefix(BOM_UTF8).decode("utf-8", "replace")
     try:
         value = JSON.decode(text)
         if "\\u" in text:

@@ -57,13 +57,17 @@ class Parts:
         """The refresher of a session's kind."""
         return self.refreshers[session.kind]
 
-    def apply(self, config: Config) -> None:
+    def apply(self, config: Config, clients: ClientRegistry) -> None:
         """Takes over what a changed configuration says about refreshing and clients: all of it, or nothing.
+
+        Args:
+            config: the new configuration.
+            clients: what `read_clients` read of it; that takes its time, and needs a thread.
 
         Raises:
             ConfigError: it would take a key away that works; see `ClientRegistry.check_successor`.
         """
-        clients, planner = read_clients(config), _planner(config)
+        planner = _planner(config)
         self.clients.check_successor(clients)
         identity = _identity(config, self.http)
         discovery = Discovery(self.http, self.clock)

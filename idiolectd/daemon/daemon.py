@@ -16,15 +16,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from idiolectd import __version__, events
-from idiolectd.config import Config, reload_config
+from idiolectd.config import Config, Reloaded, reload_config
 from idiolectd.daemon.presence import Daemonship, clock_behind, hold_daemonship, own_presence
 from idiolectd.errors import ConfigError, LockBusy, StoreError
+from idiolectd.finish import in_thread
 from idiolectd.log import LogSink, redacted_traceback
-from idiolectd.parts import Parts, open_parts, require_readable_keys
+from idiolectd.oauth import ClientRegistry
+from idiolectd.parts import Parts, open_parts, read_clients, require_readable_keys
 from idiolectd.refresh import Patience
 from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, OverdueWatch, Scheduler
 from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
+from idiolectd.threads import Errand
 
 # How long a stop waits for tokens that can't be saved. Together with the deadlines of the requests
 # before it this stays below TimeoutStopSec of the unit.
@@ -81,6 +84,7 @@ class _Daemon:
         self._running = anyio.CancelScope()
         self._is_ready = False
         self._reload_asked = False
+        self._reloading = anyio.Lock()
         self._parts: Parts | None = None
         self._scheduler: Scheduler | None = None
 
@@ -88,7 +92,7 @@ class _Daemon:
         # Signals first: a stop that comes while the store is being opened is heard, too.
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as tg:
-                tg.start_soon(self._obey, signals)
+                tg.start_soon(self._obey, signals, tg)
                 await self._work()
                 tg.cancel_scope.cancel()
 
@@ -98,7 +102,7 @@ class _Daemon:
                 with hold_daemonship(parts.store.runtime_dir) as daemonship:
                     self._parts = parts
                     if self._reload_asked:
-                        self._take_over()
+                        await self._take_over()
                     # Only what runs on the store is cancelled; closing it is not.
                     with self._running:
                         await self._supervise(parts, daemonship)
@@ -111,7 +115,7 @@ class _Daemon:
     async def _supervise(self, parts: Parts, daemonship: Daemonship) -> None:
         presence = own_presence(parts.clock.now(), self._config.path)
         behind = clock_behind(parts.store.runtime_dir, parts.clock.now())
-        daemonship.note(presence)
+        await in_thread(daemonship.note, presence)
         self._log(
             events.DaemonStarted(
                 version=__version__, pid=presence.pid, store=parts.store.url, config=presence.config
@@ -156,10 +160,10 @@ class _Daemon:
 
     # Signals ---------------------------------------------------------------------------------
 
-    async def _obey(self, signals: AsyncIterator[signal.Signals]) -> None:
+    async def _obey(self, signals: AsyncIterator[signal.Signals], tg: TaskGroup) -> None:
         async for received in signals:
             if received == signal.SIGHUP:
-                self._take_over()
+                tg.start_soon(self._take_over)  # not here: a stop is heard meanwhile
             else:
                 self._stop(received.name)
 
@@ -171,16 +175,21 @@ class _Daemon:
         self._notifier.stopping()
         self._running.cancel()
 
-    def _take_over(self) -> None:
+    async def _take_over(self) -> None:
         """Reads the configuration again; what is wrong with it changes nothing."""
         self._reload_asked = self._parts is None  # the store is being opened: after that
         if self._parts is None:
             return
+        async with self._reloading:
+            await self._take_over_now(self._parts)
+
+    async def _take_over_now(self, parts: Parts) -> None:
         self._notifier.reloading()
         try:
-            reloaded = reload_config(self._config, self._reload())
-            self._parts.apply(reloaded.config)
-        except ConfigError as error:
+            # Files that may lie anywhere: if they never come, the old configuration goes on.
+            reloaded, clients = await Errand(self._read_again, "idiolectd-reload").wait()
+            parts.apply(reloaded.config, clients)
+        except (ConfigError, RuntimeError) as error:  # or the system has no thread left
             self._log(events.DaemonReloadFailed(error=str(error)))
             self._notifier.ready("the new configuration is wrong; the old one stays")
             return
@@ -191,6 +200,10 @@ class _Daemon:
             self._scheduler.retry_suspended()
         self._log(events.DaemonReloaded(changed=reloaded.changed, ignored=reloaded.ignored))
         self._notifier.ready("configuration taken over")
+
+    def _read_again(self) -> tuple[Reloaded, ClientRegistry]:
+        reloaded = reload_config(self._config, self._reload())
+        return reloaded, read_clients(reloaded.config)
 
     # Signs of life ---------------------------------------------------------------------------
 
@@ -207,17 +220,17 @@ class _Daemon:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
             holding = parts.engine.patience.holding
-            self._keep(daemonship)
+            await self._keep(daemonship)
             presence = replace(presence, paused=scheduler.statistics().troubled, unpersisted=sorted(holding))
-            daemonship.note(presence)
+            await in_thread(daemonship.note, presence)
             try:
                 self._notifier.status(_status(await parts.store.count(), scheduler, len(holding)))
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
 
-    def _keep(self, daemonship: Daemonship) -> None:
+    async def _keep(self, daemonship: Daemonship) -> None:
         try:
-            daemonship.keep()
+            await in_thread(daemonship.keep)
         except LockBusy as error:  # two would send one token each: whoever came second stays
             self.refused = error
             self._stop("another daemon runs on this store")

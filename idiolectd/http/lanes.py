@@ -9,7 +9,7 @@ Does not limit how much is sent to an origin, and does not retry: that is decide
 
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ import anyio
 import httpcore
 import httpx
 
+from idiolectd.finish import in_thread
 from idiolectd.http.exchange import Exchange
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy
 from idiolectd.http.names import Names
@@ -70,10 +71,8 @@ class LaneTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._policy = policy
         self._names = names or Names()
-        fixed = ssl_context
-        self._context: Callable[[], ssl.SSLContext] = (
-            (trust or Trust()).context if fixed is None else lambda: fixed
-        )
+        self._fixed_context = ssl_context
+        self._trust = trust or Trust() if ssl_context is None else None
         # Lanes whose context is not today's any more, until whoever is on them has left.
         self._retired: list[_Lane] = []
         self._max_lanes = max_lanes
@@ -85,6 +84,8 @@ class LaneTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends one request on its origin's lane; the answer's body must be read or closed."""
+        if self._trust is not None and self._trust.is_due:
+            await in_thread(self._trust.context)
         lane = self._enter(request.url)
         try:
             await self._close_unused()
@@ -121,6 +122,12 @@ class LaneTransport(httpx.AsyncBaseTransport):
         self._lanes.move_to_end(key)
         lane.busy += 1
         return lane
+
+    def _context(self) -> ssl.SSLContext:
+        if self._trust is not None:
+            return self._trust.context()
+        assert self._fixed_context is not None  # noqa: S101 - see the constructor
+        return self._fixed_context
 
     def _leave(self, lane: _Lane) -> None:
         lane.busy -= 1

@@ -49,9 +49,14 @@ class Trust:
         self._context = tls_context(ca_file)
         self._looked_at = time.monotonic()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `context` would look at the files, and may take its time: it belongs into a thread then."""
+        return time.monotonic() - self._looked_at > _LOOK_AGAIN
+
     def context(self) -> ssl.SSLContext:
         """The context for a new connection. Costs 50 ms after a change, else next to nothing."""
-        if time.monotonic() - self._looked_at > _LOOK_AGAIN:
+        if self.is_due:
             self._looked_at = time.monotonic()
             stamps = _stamps(self._ca_file)
             if stamps != self._stamps:

@@ -10,6 +10,7 @@ import dns.exception
 import dns.resolver
 
 from idiolectd.errors import IdentityError
+from idiolectd.finish import in_thread
 
 _DNS_SECONDS = 5.0
 
@@ -44,7 +45,7 @@ class DnsTxt:
     async def __call__(self, name: str) -> list[str]:
         """The records of a name, the strings of each joined (RFC 7208, section 3.3, does the same)."""
         try:
-            resolver = self.resolver()
+            resolver = await in_thread(self.resolver)
             # Named each time: by itself dnspython keeps the first one that it met in this process.
             backend = dns.asyncbackend.get_backend(dns.asyncbackend.sniff())
             answer = await resolver.resolve(name, "TXT", lifetime=_DNS_SECONDS, search=False, backend=backend)
@@ -55,7 +56,7 @@ class DnsTxt:
         return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
 
     def resolver(self) -> dns.asyncresolver.Resolver:
-        """Whom to ask now. A machine changes networks; dnspython would ask the first one's servers for ever.
+        """Whom to ask now; blocks. A machine changes networks; dnspython would ask the first one's servers for ever.
 
         Raises:
             dns.exception.DNSException: the system does not say, and never did.

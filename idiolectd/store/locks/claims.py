@@ -67,7 +67,7 @@ class Locks:
             LockBusy: the lock file was removed, and another process has taken the claim on the new one.
         """
         locks = self._claims.get(did)
-        if locks and not locks[-1].is_current():
+        if locks and not await in_thread(locks[-1].is_current):
             # The old one is kept beside it: somebody may still have that file open.
             await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), locks)
 

@@ -115,7 +115,7 @@ PLANTS = (
         "reload swaps before it has read the keys",
         7,
         "a key file with a wrong mode ends the daemon at SIGHUP, and every session with it",
-        (Edit("daemon/daemon", "            self._parts.apply(reloaded.config)\n", ""),),
+        (Edit("daemon/daemon", "            parts.apply(reloaded.config, clients)\n", ""),),
         ("tests/daemon/test_daemon.py::test_client_keys_at_start_and_reload",),
     ),
     Plant(

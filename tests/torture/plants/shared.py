@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _LINEAR = "tests/core/test_linear.py::test_four_times_the_text_takes_four_times_the_work"
+_LOOP = "tests/daemon/test_loop.py::test_nothing_blocks_the_loop[files]"
 _NAMES = "tests/http/test_names.py::"
 
 PLANTS = (
@@ -76,5 +77,42 @@ PLANTS = (
         "a stop takes as long as the mute name server",
         (Edit("threads", "name=name, daemon=True)", "name=name)"),),
         (_NAMES + "test_the_end_waits_for_no_look_up[trio]",),
+    ),
+    Plant(
+        "daemon's note written in the loop",
+        7,
+        "a slow disk stops everything every ten seconds",
+        (
+            Edit(
+                "daemon/daemon",
+                "            await in_thread(daemonship.note, presence)\n            try:\n",
+                "            daemonship.note(presence)\n            try:\n",
+            ),
+        ),
+        (_LOOP,),
+    ),
+    Plant(
+        "locks taken in the loop",
+        7,
+        "a slow disk stops everything with each claim",
+        (
+            Edit(
+                "store/locks/line", "        return await in_thread(try_now)\n", "        return try_now()\n"
+            ),
+        ),
+        (_LOOP,),
+    ),
+    Plant(
+        "configuration read in the loop",
+        7,
+        "a key on a dead network file system stops everything, SIGTERM unheard",
+        (
+            Edit(
+                "daemon/daemon",
+                'await Errand(self._read_again, "idiolectd-reload").wait()',
+                "self._read_again()",
+            ),
+        ),
+        (_LOOP,),
     ),
 )
