@@ -7,8 +7,10 @@ clock as far as it is known.
 """
 
 import hashlib
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from idiolectd.errors import SessionError
 from idiolectd.http import CutOff, HttpClient, Refusal, Response, challenge_error, origin
@@ -17,8 +19,9 @@ from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.oauth.repeats import Repeats
 from idiolectd.url import Url
 
-# Parsing a key takes twice the time of signing with it, and one refresh needs it several times.
-_KEYS_KEPT = 256
+# Parsing a key takes twice the time of signing with it, and whoever needs one needs it again soon. Kept no
+# longer than that: of a session that ended, nothing stays in memory.
+_KEYS_KEPT, _KEPT_SECONDS = 256, 60.0
 
 
 class DpopKey(SigningKey):
@@ -32,7 +35,7 @@ class DpopKey(SigningKey):
             SessionError: it can't be used. The message shows nothing of it.
         """
         try:
-            return _parsed(text or "")
+            return _RECENT.get(text or "")
         except ValueError as error:
             raise SessionError(f"field dpopPrivateKeyJwk: {error}") from None
 
@@ -71,9 +74,36 @@ class DpopKey(SigningKey):
         return self.sign({"typ": "dpop+jwt", "jwk": self.public_jwk}, claims)
 
 
-@lru_cache(maxsize=_KEYS_KEPT)
-def _parsed(text: str) -> DpopKey:
-    return DpopKey.parse(text)
+class RecentKeys:
+    """Parsed keys, each until a minute after its last use. May be shared by threads.
+
+    Args:
+        now: monotonic time.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._changing = threading.Lock()
+        self._keys: OrderedDict[str, tuple[DpopKey, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def get(self, text: str) -> DpopKey:
+        """The key of a private JWK. Raises as `DpopKey.parse`."""
+        with self._changing:
+            now = self._now()
+            known = self._keys.pop(text, None)
+            while self._keys and now > next(iter(self._keys.values()))[1]:
+                self._keys.popitem(last=False)
+            key = known[0] if known is not None else DpopKey.parse(text)
+            self._keys[text] = key, now + _KEPT_SECONDS
+            if len(self._keys) > _KEYS_KEPT:
+                self._keys.popitem(last=False)
+            return key
+
+
+_RECENT = RecentKeys()
 
 
 async def request(

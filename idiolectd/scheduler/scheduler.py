@@ -16,21 +16,20 @@ from dataclasses import dataclass, replace
 import anyio
 from anyio.abc import TaskStatus
 
-from idiolectd import events, policy
+from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
-from idiolectd.log import redacted_traceback
-from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry, Suspended, Unpersisted
+from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import FULL_BATCH, NOWHERE, Due, SharedStore
-from idiolectd.refresh import Attempt, RefreshEngine
+from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.board import Board
 from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.scheduler.lessons import Lessons
 from idiolectd.scheduler.memory import Memory
 from idiolectd.scheduler.plan import Plan
 from idiolectd.scheduler.set_back import SetBack
 from idiolectd.scheduler.troubles import Troubles
-from idiolectd.state import shown
 
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
 _JUMP = 5.0
@@ -111,10 +110,10 @@ class Scheduler:
         self._engine = engine
         self._clock = clock
         self._emit = emit
-        self._luck = luck
         self._plan = Plan(store, clock)
         self._memory = Memory()
         self._board = Board(limits, lambda did: self._memory.of(did).strikes, self._work)
+        self._lessons = Lessons(self._memory, self._board, clock, emit, luck)
         self._troubles = Troubles(emit)
         self._set_back = SetBack(store, engine, self._plan, self._troubles)
         self._changed_in_flight: set[str] = set()
@@ -321,8 +320,8 @@ class Scheduler:
             await self._crashed(did, error)
         else:
             self._held.pop(did, None)
-            self._learn_of_session(did, attempt)
-            self._learn_of_server(did, attempt, lane)
+            self._lessons.of_session(did, attempt)
+            self._lessons.of_server(did, attempt, lane)
             if isinstance(attempt.outcome, Unpersisted):
                 self._plan.put_off(did, _STORE_PAUSE)
             else:
@@ -331,18 +330,7 @@ class Scheduler:
                 self._ask_where(did)
 
     async def _crashed(self, did: str, error: Exception) -> None:
-        known = self._memory.about(did, await self._stored_token(did))
-        known.crashes += 1
-        pause = policy.retry_delay(attempts=known.crashes + 2, left=0.0, luck=self._luck())
-        known.not_before = anyio.current_time() + pause
-        self._emit(
-            events.SessionCrashed(
-                did=did,
-                error=type(error).__name__,
-                traceback=redacted_traceback(error),
-                next_attempt_at=shown(self._clock.now() + pause),
-            )
-        )
+        pause = self._lessons.of_crash(did, await self._stored_token(did), error)
         self._plan.put_off(did, pause)
 
     async def _stored_token(self, did: str) -> str:
@@ -351,57 +339,6 @@ class Scheduler:
         except Exception:  # noqa: BLE001 - whatever it crashed on may be in the way here too
             return ""
         return session.refresh_token_hash if session is not None else ""
-
-    # What an attempt teaches -----------------------------------------------------------------
-
-    def _learn_of_session(self, did: str, attempt: Attempt) -> None:
-        outcome = attempt.outcome
-        if attempt.token is None or attempt.due is None or isinstance(outcome, Refreshed | Current):
-            self._memory.forget(did)
-            return
-        known = self._memory.about(did, attempt.token)
-        known.crashes, known.not_before = 0, -math.inf
-        known.suspended = isinstance(outcome, Suspended)
-        known.forced = known.forced and attempt.asked is None and isinstance(outcome, Retry)
-        if isinstance(outcome, Ambiguous):
-            # By a clock that nobody sets: until then the lost request may be in flight.
-            known.not_before = anyio.current_time() + attempt.due.at - self._clock.now()
-
-    def _learn_of_server(self, did: str, attempt: Attempt, lane: Lane) -> None:
-        """What an outcome says of the server that was asked; what stands in a state says nothing."""
-        if attempt.asked is None:
-            return
-        if attempt.asked != lane.name:
-            self._is_well(lane)  # it was asked first, and let the session through to its issuer
-        asked = self._board.lane(attempt.asked)
-        match attempt.outcome:
-            case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
-                self._is_troubled(did, attempt, asked, code, retry_after)
-            case Ambiguous(code):
-                self._is_troubled(did, attempt, asked, code, None)
-            case _:
-                self._memory.calm(did)
-                self._is_well(asked)
-
-    def _is_well(self, lane: Lane) -> None:
-        if lane.succeeded():
-            self._emit(events.IssuerResumed(issuer=lane.name))
-
-    def _is_troubled(
-        self, did: str, attempt: Attempt, lane: Lane, code: str, retry_after: float | None
-    ) -> None:
-        if attempt.token is not None:
-            self._memory.about(did, attempt.token).strikes += 1
-        now = anyio.current_time()
-        if lane.failed(did, now, luck=self._luck(), retry_after=retry_after):
-            self._emit(
-                events.IssuerPaused(
-                    issuer=lane.name,
-                    code=code,
-                    until=shown(self._clock.now() + lane.paused_until - now) or "",
-                    waiting=len(lane),
-                )
-            )
 
     # Where accounts live ---------------------------------------------------------------------
 
@@ -422,5 +359,5 @@ class Scheduler:
         finally:
             self._questions -= 1
         if attempt is not None:
-            self._learn_of_session(did, attempt)
+            self._lessons.of_session(did, attempt)
             self._plan.put(did, attempt.due)
