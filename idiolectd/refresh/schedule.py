@@ -156,13 +156,14 @@ def line(session: OAuthSession, state: RefreshState, now: float) -> Due | None:
 def lane(session: OAuthSession, state: RefreshState) -> str:
     """The server that is asked first, so that nobody waits behind those whom it does not answer.
 
-    Mostly the issuer. But who was refused asks first where the account lives now, and who has an
-    answer missing, or one that does not say whose it is, asks the PDS.
+    Mostly the issuer. But who was refused asks first where the account lives now, and who does not know
+    whether its tokens are the newest, or whose they are, asks the PDS.
     """
     if is_identity_urgent(state):
         return directory(session.did)
     note = state.note_on(session)
-    if state.unconfirmed is not None or (note is not None and note.unclear > 0):
+    is_open = note is not None and note.unclear > 0
+    if is_open or state.unconfirmed is not None or state.displaced is not None:
         return _server(session.pds_url)
     return issuer_lane(session)
 

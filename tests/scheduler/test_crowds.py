@@ -86,6 +86,26 @@ def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
         assert not board.take_wants_more(), "it is asked for once"
 
 
+def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
+    """Some minutes after its last pause, and not while anybody waits or is a guest."""
+
+    async def work(_due: Due, _lane: Lane) -> None:
+        raise AssertionError
+
+    board = Board(LaneLimits(), lambda _did: 0, work)
+    with no_workers(board):
+        for name in ("idle", "guest"):
+            for number in range(3):
+                board.lane(name).failed(did(number), 0.0, luck=1.0)
+        board.add(Due(0.0, did(1), 0.0, "queued"))
+        board.lane("guest").guests = 1
+        board.sweep(100.0)
+        assert len(board) == 3
+        board.sweep(700.0)
+        assert board.troubled == ["guest"]
+        assert len(board) == 2
+
+
 @contextmanager
 def no_workers(board: Board) -> Iterator[None]:
     class Nobody:

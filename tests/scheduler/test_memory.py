@@ -48,6 +48,7 @@ async def test_a_new_login_inherits_no_crash() -> None:
     world = World()
     server = world.server("works", life=100)
     await world.store.save(server.login(DID))
+    server.probe_answer = Probe(Taken.YES)
 
     async def bug(_session: OAuthSession) -> None:
         raise ZeroDivisionError

@@ -309,7 +309,7 @@ PLANTS = (
                 "        for lane in [lane for lane in self._lanes.values() if now < 0]:\n",
             ),
         ),
-        (_MEMORY + "test_a_thousand_logins_and_logouts_leave_nothing_behind",),
+        (_CROWDS + "test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it",),
     ),
     Plant(
         "where an account lives is asked before its refresh",
