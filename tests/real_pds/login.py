@@ -179,8 +179,9 @@ def _consent(issuer: str, page: str, handle: str, password: str, scope: str) -> 
 
         who = {"locale": "en", "username": handle, "password": password, "remember": False}
         signed_in = api("/sign-in", who)
-        did = signed_in["account"]["did"]
-        consented = api("/consent", {"did": did, "scope": scope}, signed_in.get("ephemeralToken"))
+        key = "did" if "did" in signed_in["account"] else "sub"  # as releases before 0.5 call it
+        who_consents = {key: signed_in["account"][key], "scope": scope}
+        consented = api("/consent", who_consents, signed_in.get("ephemeralToken"))
     return parse_qs(urlsplit(consented["url"]).query)
 
 

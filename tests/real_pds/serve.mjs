@@ -23,9 +23,11 @@
 //   RATE_LIMITS              1 = on
 //   CLIENT_DOCS              a JSON file {url: client metadata}, read anew at each fetch
 //   LOG_FILE                 the PDS's own log, as JSON lines
+//   PDS_PACKAGE              which release runs: its package's name (@atproto/pds: the newest)
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import http from 'node:http'
+import { createRequire } from 'node:module'
 import net from 'node:net'
 import path from 'node:path'
 
@@ -74,14 +76,15 @@ const freePort = () =>
 
 const plcServer = await import('@did-plc/server')
 const { Database, PlcServer } = plcServer.default?.Database ? plcServer.default : plcServer
-const { PDS, envToCfg, envToSecrets } = await import('@atproto/pds')
-const { SignJWT } = await import('jose')
+const { PDS, envToCfg, envToSecrets } = await import(env.PDS_PACKAGE ?? '@atproto/pds')
 
-// The lives of legacy tokens are constants in the PDS.
-const setExpirationTime = SignJWT.prototype.setExpirationTime
-SignJWT.prototype.setExpirationTime = function (value) {
-  const own = { '120mins': env.LEGACY_ACCESS_EXP, '90days': env.LEGACY_REFRESH_EXP }
-  return setExpirationTime.call(this, own[value] || value)
+// The lives of legacy tokens are constants in the PDS. Older releases load the library as CommonJS.
+for (const { SignJWT } of [await import('jose'), createRequire(import.meta.url)('jose')]) {
+  const setExpirationTime = SignJWT.prototype.setExpirationTime
+  SignJWT.prototype.setExpirationTime = function (value) {
+    const own = { '120mins': env.LEGACY_ACCESS_EXP, '90days': env.LEGACY_REFRESH_EXP }
+    return setExpirationTime.call(this, own[value] || value)
+  }
 }
 
 // The PLC directory keeps its operations in memory only: note them, and replay them.
