@@ -134,7 +134,7 @@ def test_an_admin_takes_down_reinstates_and_deletes(pds: RealPds) -> None:
 def test_a_failed_start_says_why(pds: RealPds, tmp_path: Path) -> None:
     """When the port is taken, the exception carries what the server wrote."""
     second = RealPds(tmp_path)
-    second._ports = dict(pds._options)
+    second._options |= {name: pds._options[name] for name in ("PORT", "PLC_PORT")}
     with pytest.raises(PdsFailedError, match="EADDRINUSE"):
         second.start()
 
