@@ -23,7 +23,7 @@ demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 
 test:           ## everything, the real PDS included
 	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
-	@echo "(120 MB) and, once, the real PDS from npm (560 MB unpacked). Servers listen on loopback only."
+	@echo "(120 MB) and, once, the real PDS from npm (670 MB unpacked). Servers listen on loopback only."
 	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
@@ -36,7 +36,7 @@ torture: $(STAMP) ## everything that tries to lose a session, long version; FULL
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
 	$(BIN)/python -m tests.torture $(FULL)
 
-real-pds: $(PDS) ## install the real PDS (npm, 560 MB) for `make test`
+real-pds: $(PDS) ## install the real PDS (npm, 670 MB) for `make test`
 
 $(PDS): tests/real_pds/package-lock.json
 	cd tests/real_pds && npm ci --ignore-scripts --no-audit --no-fund

@@ -35,15 +35,14 @@ ROTATIONS = 2
 class Store:
     """A database of sessions and the environment in which a daemon keeps them alive."""
 
-    def __init__(self, folder: Path, plc_url: str, **more: str) -> None:
+    def __init__(self, folder: Path, plc_url: str, *, confirm: str = "4s") -> None:
         self.url = f"sqlite://{folder}/sessions.sqlite"
         self.log = folder / "daemon.log"
         self.env = environment(
             self.url,
             IDIOLECTD_IDENTITY__PLC_DIRECTORY_URL=plc_url,
             IDIOLECTD_REFRESH__SETTLE="2s",
-            IDIOLECTD_REFRESH__CONFIRM="4s",
-            **more,
+            IDIOLECTD_REFRESH__CONFIRM=confirm,
         )
 
     def save(self, record: Record) -> str:
@@ -146,7 +145,7 @@ def test_an_authorization_server_of_others(rotates: bool, tmp_path: Path) -> Non
             assert (store.load(records[0]["did"])["refreshJwt"] != records[0]["refreshJwt"]) is rotates
             server.revoke(store.load(records[1]["did"])["refreshJwt"])
             named = daemon.wait_event("session.relogin_required", did=records[1]["did"], timeout=60)
-            assert (named["code"], named["error"]) == ("invalid_grant", "grant request is invalid")
+            assert named["error"].endswith("grant request is invalid")
             wait_rotated(store, daemon, [store.load(records[0]["did"])], 1)
             assert daemon.events("session.suspended") == []
             assert daemon.stop() == 0
@@ -155,7 +154,7 @@ def test_an_authorization_server_of_others(rotates: bool, tmp_path: Path) -> Non
 def test_a_locked_database_is_no_verdict(tmp_path: Path) -> None:
     """The PDS calls a living token invalid while it can't read its database: both kinds of session outlive that."""
     with RealPds(tmp_path / "pds", accounts=2, access_life=24, legacy_access_exp="24s") as pds:
-        store = Store(tmp_path, pds.plc_url, IDIOLECTD_REFRESH__CONFIRM="60s")
+        store = Store(tmp_path, pds.plc_url, confirm="60s")
         first, second = pds.accounts
         records = [
             oauth_login(pds.url, first.handle, first.password),
@@ -167,7 +166,7 @@ def test_a_locked_database_is_no_verdict(tmp_path: Path) -> None:
             daemon.wait_event("daemon.ready")
             with pds.database_locked():
                 refused = daemon.wait_event("session.retrying", did=first.did, timeout=60)
-                assert (refused["code"], refused["error"]) == ("invalid_grant", "Invalid refresh token")
+                assert refused["error"].endswith("Invalid refresh token")
             wait_rotated(store, daemon, records, 1)
             assert daemon.events("session.relogin_required") == []
             assert daemon.stop() == 0

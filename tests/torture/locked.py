@@ -7,14 +7,11 @@ Shown: the server does refuse in words that elsewhere mean a dead session, and n
 each is refreshed after the fault and works. Not shown: faults that last longer than `refresh.confirm`.
 """
 
-import fcntl
 import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +22,6 @@ from tests.real_pds.login import legacy_login, oauth_login
 from tests.torture.common import Promises, options
 from tests.torture.stores import StorePlace
 
-# The locks of a WAL database are bytes of its shared memory (https://www.sqlite.org/walformat.html, 2.3).
-_FIRST_LOCK, _LOCKS = 120, 8
-
 _LOCKED = 20.0
 _LIFE = 120
 _ROUNDS = {False: 2, True: 10}
@@ -35,16 +29,6 @@ _WELL_AGAIN = 180.0
 
 # Each session is due within half a minute: the daemon meets the fault too.
 _WINDOW = "[0.1, 0.25]"
-
-
-@contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    with database.with_name(f"{database.name}-shm").open("r+b") as memory:
-        fcntl.lockf(memory, fcntl.LOCK_EX, _LOCKS, _FIRST_LOCK)
-        try:
-            yield
-        finally:
-            fcntl.lockf(memory, fcntl.LOCK_UN, _LOCKS, _FIRST_LOCK)
 
 
 class Trial:
@@ -70,7 +54,7 @@ class Trial:
         with DaemonProcess(self._env, self._place.folder / "daemon.log") as daemon:
             daemon.wait_event("daemon.ready", timeout=60)
             for _ in range(rounds):
-                with _locked(self._pds.folder / "account.sqlite"):
+                with self._pds.database_locked():
                     until = time.monotonic() + _LOCKED
                     # The server waits 10 s for its database, one request at a time: this is the first.
                     said += self._force(oauth)
