@@ -51,5 +51,5 @@ async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
 async def _interrupt(signals: AsyncIterator[signal.Signals], running: anyio.CancelScope) -> None:
     async for _ in signals:
         if running.cancel_called:
-            say("what was sent is being finished; that takes two minutes at most")
+            say("what was sent is being finished; that may take two minutes")
         running.cancel()

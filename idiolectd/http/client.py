@@ -31,7 +31,7 @@ MAX_BODY = 256 * 1024
 # What is kept of an answer as it came: such a body, a head, and what cuts a body into chunks.
 _MAX_KEPT = MAX_BODY + 128 * 1024
 
-# Seconds for everything together; then there is one last look (`Exchange`), for a second at most.
+# Seconds for everything together; then there is one last look (`Exchange`), five at most.
 DEADLINE = 30.0
 
 # Seconds. Each bounds one wait of the transport; a server that drips bytes is stopped by the deadline.

@@ -17,9 +17,9 @@ from typing import Any
 import anyio
 import httpcore
 
-# Seconds. What has arrived is read in no time, unless TLS and 64 KiB at a time need several looks; a
-# server that goes on sending must not hold us for ever.
-_LAST_LOOK = 1.0
+# Seconds without anything new, and in all. What has arrived is read in no time, unless the machine is
+# as busy as one is that has just woken; a server that goes on sending must not hold us for ever.
+_QUIET, _LAST_LOOK = 1.0, 5.0
 
 _READ_BYTES = 65536
 
@@ -85,12 +85,12 @@ class Exchange:
             self._stream = None
 
     async def last_look(self) -> None:
-        """Takes what has arrived on a connection that is given up, for a second at most."""
+        """Takes what has arrived on a connection that is given up, until nothing more comes."""
         if not (self._looks and self.possible):
             return
         with suppress(*_BROKEN), anyio.move_on_after(_LAST_LOOK, shield=True):
             while self._stream is not None and len(self.arrived) < self._keep:
-                self.take(await self._stream.read(_READ_BYTES))
+                self.take(await self._stream.read(_READ_BYTES, _QUIET))
 
 
 class ExchangeStream(httpcore.AsyncNetworkStream):
