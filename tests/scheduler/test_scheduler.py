@@ -378,14 +378,15 @@ async def test_a_cancelled_scheduler_finishes_what_was_sent() -> None:
 
 
 async def test_a_store_that_fails_for_a_while_delays_only() -> None:
-    """An unreadable store is reported once, and work goes on when it answers again."""
+    """An unreadable store is reported, again at growing distance, and work goes on when it answers again."""
     world = World()
     server = world.server("works", life=100)
     await world.store.save(server.login(did(1)))
     async with world.running():
         world.store.is_down = True
         await anyio.sleep(300)
-        assert len(world.events.of("store.unavailable")) == 1
+        told = world.events.of("store.unavailable")
+        assert [round(event.lasting, -1) for event in told] == [0, 60, 180]  # type: ignore[attr-defined]
         assert server.sent == []
         world.store.is_down = False
         await anyio.sleep(30)

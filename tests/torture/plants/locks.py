@@ -85,8 +85,8 @@ PLANTS = (
         (
             Edit(
                 "store/locks/claims",
-                "                    await in_thread(self._restore_folder)\n",
-                "                    raise\n",
+                "                await in_thread(self._restore_folder)\n",
+                "                raise\n",
             ),
         ),
         (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-sqlite]",),
@@ -99,7 +99,7 @@ PLANTS = (
             Edit(
                 "store/files/store",
                 "            except FileNotFoundError:  # somebody removed a folder of ours\n"
-                "                await self._in_thread(self._folder.prepare)\n",
+                "                await in_thread(self._folder.prepare)\n",
                 "            except FileNotFoundError:\n                raise\n",
             ),
         ),
