@@ -538,6 +538,7 @@ def test_help_and_version(run: Run) -> None:
         "check",
         "headers",
         "client",
+        "oauth",
     ]
     assert "75" in text
     assert re.fullmatch(r"idiolectd \d+\.\d+\S*\n", run("--version").out)

@@ -11,7 +11,7 @@ PLANTS = (
         "login of somebody else's PDS stored",
         10,
         "any PDS replaces anybody's session",
-        (Edit("hosting", "        if account.pds_url == server:\n", "        if account.pds_url:\n"),),
+        (Edit("hosting", "        if present.pds_url == server:\n", "        if present.pds_url:\n"),),
         (_FOREIGN + "test_a_session_that_another_pds_gave_is_not_stored[trio]",),
         short=True,
     ),

@@ -15,8 +15,8 @@ PLANTS = (
         (
             Edit(
                 "state",
-                "            if f.name not in _NOT_COMPARED and pinned and found and pinned != found:\n",
-                '            if f.name == "" and pinned and found and pinned != found:\n',
+                "            if f.name in _NOT_COMPARED or not pinned or not found or pinned == found:\n",
+                "            if f.name != '':\n",
             ),
         ),
         (_ENGINE + "test_a_record_that_contradicts_its_pins_is_not_sent",),
@@ -29,8 +29,8 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "        if session.issuer is not None and found != session.issuer:\n",
-                "        if session.issuer == found == '':\n",
+                "        if pinned not in (None, found):\n",
+                "        if pinned == found == '':\n",
             ),
         ),
         (_PREPARE + "test_identity_does_not_follow_to_another_issuer[trio]",),
@@ -42,7 +42,7 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "        if isinstance(found, str) and hint not in (None, found):\n",
+                "        if isinstance(found, str) and hint is not None and self._discovery.issuer_of(hint) != found:\n",
                 "        if isinstance(found, str) and hint == '':\n",
             ),
         ),
