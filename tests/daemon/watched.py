@@ -18,7 +18,7 @@ _BLOCKING = {
         "open fsync fdatasync stat lstat statvfs listdir scandir readlink access rename replace unlink remove mkdir"
         " rmdir chmod chown truncate link symlink utime sync fchmod fchown ftruncate waitpid system"
     ),
-    "_io": "open",
+    "io": "open",
     "fcntl": "flock lockf",
     "time": "sleep",
     "_sqlite3": "connect",
