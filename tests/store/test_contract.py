@@ -1,6 +1,7 @@
 """What every store does: `idiolectd.ports.SharedStore`, on both event loops."""
 
 import math
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,22 @@ async def test_a_save_leaves_a_line_where_there_was_none(store: SharedStore) -> 
         await store.commit(entry.session, replace(state, next_attempt_at=5.0, **changes))  # type: ignore[arg-type]
         await store.save(replace(saved, handle="new.example"))
     assert [line.did for line in await store.due(math.inf, limit=9)] == ["did:plc:" + "0" * 24]
+
+
+async def test_a_session_without_a_line_is_found(store: SharedStore, tmp_path: Path) -> None:
+    """Whoever wiped it; one that has a line is not named, nor is a record that is gone."""
+    for did in (ALICE, BOB):
+        await store.save(session(did))
+    assert await store.unplanned() == []
+    if store.url.startswith("sqlite:"):
+        connection = sqlite3.connect(tmp_path / "db" / "sessions.sqlite")
+        with connection:
+            connection.execute("UPDATE idiolectd_state SET due_at = NULL WHERE did = ?", (BOB,))
+        connection.close()
+    else:
+        store.schedule(BOB, None)
+    assert await store.unplanned() == [BOB]
+    assert await store.unplanned() == [BOB]
 
 
 async def test_a_record_that_is_gone_is_forgotten_only_when_asked(store: SharedStore, tmp_path: Path) -> None:

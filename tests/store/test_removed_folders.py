@@ -74,6 +74,8 @@ async def test_nothing_is_made_where_the_store_itself_is_gone(tmp_path: Path, an
         with pytest.raises(StoreError):
             await store.save(session(generation=2))
         assert not (tmp_path / "files").exists()
+        with pytest.raises(StoreError):  # which the daemon's watchdog asks for
+            await store.due(9.0, limit=1)
         (tmp_path / "away").rename(tmp_path / "files")
         await store.save(session(generation=2))
 

@@ -207,8 +207,9 @@ class FilesystemOAuthTokenStore:
         return await self._write(f"can't forget {did}", self._forget, did)
 
     async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
-        """See `SharedStore.due`."""
-        await anyio.lowlevel.checkpoint()
+        """See `SharedStore.due`; of a folder that is not there any more it is no answer."""
+        with translated(f"can't read the schedule of {self.url}"):
+            await in_thread(self._folder.check_identity)
         return self._schedule.before(before, limit, after)
 
     def schedule(self, did: str, due: Due | None) -> None:
