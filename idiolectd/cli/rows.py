@@ -42,7 +42,10 @@ class ErrorRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of ``status --json``. Times are RFC 3339; None is JSON's null."""
+    """One line of ``status --json``. Times are RFC 3339; None is JSON's null.
+
+    `held_by` is looked up for sessions that should be refreshed by now: who has their claim.
+    """
 
     did: str | None
     handle: str | None
@@ -57,6 +60,7 @@ class Row:
     action: str | None
     ending: bool
     overdue: bool
+    held_by: str | None = None
     expires_at: str | None
     refresh_expires_at: str | None
     session_deadline: str | None

@@ -32,6 +32,7 @@ from idiolectd.store import open_configured_store, parse_store_url, read_presenc
         "States": (
             ("fresh, due", "all is well"),
             ("..., overdue", "the access token has ended; the log names what holds its refresh"),
+            ("..., held by", "that process has the session's claim; if it hangs, end it"),
             ("retrying", "the last attempt failed in a way that passes"),
             ("ambiguous", "an answer was lost; the daemon finds out"),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),
@@ -135,7 +136,10 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
     async def read(did: str) -> Row | None:
         try:
             entry = await store.read(did)
-            return session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
+            row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
+            if row is not None and (row.overdue or row.state is State.DUE):
+                row = replace(row, held_by=await store.claim_holder(did))
+            return row
         except RecordError as error:
             return unreadable_row(error)
 

@@ -58,6 +58,8 @@ def _status_line(row: Row, now: float) -> list[str | Text]:
         state += f", account {row.account_status}"
     if row.overdue:
         state += ", overdue"
+    if row.held_by:
+        state += f", held by {row.held_by}"
     style = (
         "yellow"
         if (row.ending or row.overdue) and row.state in (State.FRESH, State.DUE)

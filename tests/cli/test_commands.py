@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_rows import FIELDS
+from tests.store.support import Child
 
 
 def only(result: Result) -> Any:
@@ -192,6 +193,18 @@ def test_status_for_people(run: Run, pds: Pds, store: Path) -> None:
     assert lines[4].split()[:3] == ["ACCOUNT", "STATE", "EXPIRES"]
     assert lines[5].split()[:5] == ["people.test", "(unconfirmed)", "fresh", "in", "59m"]
     assert "\x1b" not in done.out
+
+
+def test_status_names_who_holds_a_session(run: Run, pds: Pds, store: Path) -> None:
+    """A session that is due and held by a process that hangs is shown with that process."""
+    record = pds.account("held.test", oauth=1)["oauth"][0]
+    put_record(store, record | {"issuedAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-01T01:00:00Z"})
+    assert only(run("status", "--json"))["held_by"] is None
+    with Child("trio", "claim", f"file://{store}", record["did"]) as child:
+        assert child.line() == "ready"
+        held_by = only(run("status", "--json"))["held_by"]
+        assert held_by.startswith(f"process {child.process.pid} (python")
+        assert f"held by process {child.process.pid}" in " ".join(run("status").out.split())
 
 
 def test_status_sends_and_writes_nothing(run: Run, pds: Pds, store: Path) -> None:

@@ -42,6 +42,7 @@ FIELDS = [
     "action",
     "ending",
     "overdue",
+    "held_by",
     "expires_at",
     "refresh_expires_at",
     "session_deadline",

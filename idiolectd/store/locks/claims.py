@@ -22,6 +22,7 @@ from idiolectd.store.durable import make_private_folder
 from idiolectd.store.locks.holders import holder_of, signed_holder_of
 from idiolectd.store.locks.line import Line, Taken
 from idiolectd.store.locks.mounts import refuse_network_file_system
+from idiolectd.store.locks.ofd import is_held
 from idiolectd.store.locks.queues import Queues
 from idiolectd.store.trouble import translated
 
@@ -73,11 +74,17 @@ class Locks:
 
     async def claim_holder(self, did: str) -> str | None:
         """See `idiolectd.ports.SharedStore.claim_holder`."""
-        return await in_thread(holder_of, self._file, _claim_byte(did))
+        return await self._holder(_claim_byte(did))
 
     async def writing_holder(self) -> str | None:
         """The other process that holds the write lock, as `claim_holder`."""
-        return await in_thread(holder_of, self._file, _WRITE_LOCK)
+        return await self._holder(_WRITE_LOCK)
+
+    async def _holder(self, byte: int) -> str | None:
+        def find() -> str | None:
+            return holder_of(self._file, byte) if is_held(self._file, byte) else None
+
+        return await in_thread(find)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
