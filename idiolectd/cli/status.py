@@ -136,12 +136,12 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
     async def read(did: str) -> Row | None:
         try:
             entry = await store.read(did)
-            row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
-            if row is not None and (row.overdue or row.state is State.DUE):
-                row = replace(row, held_by=await store.claim_holder(did))
-            return row
         except RecordError as error:
             return unreadable_row(error)
+        row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
+        if row is not None and (row.overdue or row.state is State.DUE):
+            row = replace(row, held_by=await store.claim_holder(did))
+        return row
 
     for did in dids:
         row = await kept_apart(did, partial(read, did), partial(bug_row, did))
