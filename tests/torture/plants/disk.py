@@ -79,7 +79,7 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "    if stored.refresh_jwt not in ours and stored.refresh_token_hash not in state.spent:\n"
+                "    if stored.refresh_jwt not in ours and not _is_older(stored, read, state):\n"
                 "        return Committed.SUPERSEDED\n",
                 "",
             ),
@@ -112,7 +112,7 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "restored_to(stored.with_tokens(tokens))",
+                "restored_to(base.with_tokens(tokens))",
                 "restored_to(read.with_tokens(tokens))",
             ),
         ),
@@ -125,8 +125,8 @@ PLANTS = (
         (
             Edit(
                 "state",
-                "    if good is not None and is_spent and good.refresh_token_hash not in state.spent:\n",
-                "    if good is not None and is_spent and good.refresh_jwt == '':\n",
+                "    if good is not None and good.refresh_token_hash not in state.spent:\n",
+                "    if good is not None and good.refresh_jwt == '':\n",
             ),
         ),
         (_CONTRACT + "test_a_spent_token_never_replaces_a_newer_one",),

@@ -89,8 +89,8 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "self._settled_at.pop(due.did, -math.inf) - anyio.current_time()",
-                "self._settled_at.pop(due.did, -math.inf) - math.inf",
+                "        left = self._memory.of(did).not_before - anyio.current_time()\n",
+                "        left = 0.0\n",
             ),
         ),
         ("tests/scheduler/test_corners.py::test_a_clock_set_forward_shortens_no_settling",),
