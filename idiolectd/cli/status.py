@@ -33,7 +33,10 @@ from idiolectd.store import open_configured_store, parse_store_url, read_presenc
             ("fresh, due", "all is well"),
             ("..., overdue", "the access token has ended; the log names what holds its refresh"),
             ("..., held by", "that process has the session's claim; if it hangs, end it"),
-            ("retrying", "the last attempt failed in a way that passes"),
+            (
+                "retrying",
+                "the last attempt failed: it passes, or the server refuses the session and is asked again",
+            ),
             ("ambiguous", "an answer was lost; the daemon finds out"),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),
             ("suspended", "a person must change something; nothing is sent meanwhile"),

@@ -195,10 +195,13 @@ class Ledger:
                 outcome = Suspended(cause, refused.code, refused.message)
                 return outcome, self.planner.slow(session, state, now, asked=True)
             case _:
-                again = Retry(refused.code, refused.message, refused.retry_after)
-                is_useless = work.taken is Taken.NO
-                return again, self.planner.refused(
-                    session, state, now, is_useless=is_useless, retry_after=refused.retry_after
+                # How long the server wants this session to wait is nothing to its others.
+                return Retry(refused.code, refused.message), self.planner.refused(
+                    session,
+                    state,
+                    now,
+                    is_useless=work.taken is Taken.NO,
+                    retry_after=refused.retry_after,
                 )
 
     def _still_dead(

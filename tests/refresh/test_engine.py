@@ -440,6 +440,12 @@ class TestRefusals:
         state = await house.state()
         assert (state.refusals, state.refused_since, state.cause) == (0, None, None)
 
+    async def test_a_wait_that_is_asked_for_is_the_sessions_own(self, house: House) -> None:
+        """It is kept, and the issuer's other sessions are not told to wait."""
+        made = await self.attempts(house, replace(REFUSED, retry_after=400.0), until=house.clock.time)
+        assert made[0][1] == Retry("invalid_grant", "Invalid refresh token")
+        assert ((await house.state()).next_attempt_at or 0) >= made[0][0] + 400
+
     async def test_force_does_not_hurry_the_verdict(self, house: House) -> None:
         """However often somebody insists within two minutes."""
         await house.make_due()
