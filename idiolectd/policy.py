@@ -44,6 +44,9 @@ _ENDING_MARGIN = 60.0
 _NEEDED_MARGIN = 60.0
 _NEEDED_SHARE = 0.15
 
+# What a command or a client waits for another holder of a claim: longer than one refresh may take, so
+# whoever holds it now is through by then, and its result is everybody's.
+CLAIM_PATIENCE = 60.0
 
 # When people are told that a session ends: in time to plan a login, and when it has to happen.
 _END_WARNINGS = (72 * 3600.0, 24 * 3600.0)

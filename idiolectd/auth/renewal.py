@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from idiolectd.errors import RefreshFailed
 from idiolectd.events import Event
 from idiolectd.outcome import Retry, Suspended
+from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.state import State, adopt
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
-
-# Longer than one refresh may take: if another process is at it, its result is ours too.
-_PATIENCE = 60.0
 
 
 async def renew(url: str, did: str, refused: str | None) -> None:
@@ -41,10 +39,10 @@ async def renew(url: str, did: str, refused: str | None) -> None:
     config = load_config(None, os.environ, store_url=url)
     async with open_parts(config, _nobody_listens) as parts:
         await _check_able(parts, did)
-        attempt = await parts.engine.refresh(did, needed=True, patience=_PATIENCE)
+        attempt = await parts.engine.refresh(did, needed=True, patience=CLAIM_PATIENCE)
         if session_or_error(did, attempt.outcome).access_jwt == refused:
             # The server has ended a token that should live: only a new one helps.
-            attempt = await parts.engine.refresh(did, force=True, patience=_PATIENCE)
+            attempt = await parts.engine.refresh(did, force=True, patience=CLAIM_PATIENCE)
             session_or_error(did, attempt.outcome)
 
 

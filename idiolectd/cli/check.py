@@ -8,7 +8,7 @@ import os
 import resource
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -72,7 +72,12 @@ def check_command(options: Options) -> int:
     findings += _authorities(config)
     findings += _host(config)
     findings += run_async(partial(_store, config))
-    if options.json:
+    return told(findings, json=options.json)
+
+
+def told(findings: Sequence[Finding], *, json: bool) -> ExitCode:
+    """Writes what the checks found; returns the exit code that stands for all of it."""
+    if json:
         put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
     else:
         for finding in findings:

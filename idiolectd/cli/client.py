@@ -8,10 +8,10 @@ from functools import partial
 
 import click
 
-from idiolectd.cli.check import Finding
-from idiolectd.cli.exits import CommandFailed, ExitCode, worst
+from idiolectd.cli.check import Finding, told
+from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
-from idiolectd.cli.output import joined, put, put_document, put_json, say
+from idiolectd.cli.output import joined, put_document, put_json, say
 from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand, TeachingGroup
 from idiolectd.clock import SystemClock
@@ -79,12 +79,7 @@ def check_command(options: Options, client_id: str | None) -> int:
     config = options.load_as_owner()
     metadata = _metadata(config, _chosen(config, client_id))
     findings = [finding_of(looked) for looked in run_async(partial(_look, config, metadata))]
-    if options.json:
-        put_json([{"check": f.check, "verdict": f.verdict, "message": f.message} for f in findings])
-    else:
-        for finding in findings:
-            put(f"{finding.verdict:8} {finding.check}: {finding.message}")
-    code = worst(finding.code for finding in findings)
+    code = told(findings, json=options.json)
     if code is ExitCode.FAILED:
         say("host what this prints: idiolectd client metadata")
     return code

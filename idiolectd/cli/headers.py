@@ -168,5 +168,5 @@ async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandF
     return CommandFailed(
         ExitCode.TRY_LATER,
         f"{session.pds_url} refused the access token of {session.did} ({code}); a running idiolectd brings"
-        f" the next one, or: idiolectd refresh {session.did}",
+        f" the next one, or: idiolectd refresh --force {session.did}",
     )

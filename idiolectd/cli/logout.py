@@ -19,14 +19,12 @@ from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError
+from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.ports import NotRevoked
 from idiolectd.state import adopt
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
-
-# Longer than one refresh may take: whoever holds the claim now is through by then.
-CLAIM_PATIENCE = 60.0
 
 
 @click.command(

@@ -30,14 +30,12 @@ from idiolectd.outcome import (
     Suspended,
     Unpersisted,
 )
+from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.refresh import report
 from idiolectd.state import State, adopt
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
-
-# Longer than one refresh may take: if the daemon is at it, its result is ours too.
-_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ async def refresh_one(
             unusable = await _unusable_key(parts, did)
             if unusable is not None:
                 return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
-            attempt = await parts.engine.refresh(did, force=force, revive=revive, patience=_PATIENCE)
+            attempt = await parts.engine.refresh(did, force=force, revive=revive, patience=CLAIM_PATIENCE)
         except IdiolectError as error:
             code = code_of(error)
             result = "try_later" if code is ExitCode.TRY_LATER else "failed"

@@ -17,17 +17,13 @@ from idiolectd.outcome import (
     Suspended,
     Unpersisted,
 )
-from idiolectd.policy import Policy
+from idiolectd.policy import CLAIM_PATIENCE, Policy
 from idiolectd.ports import Arrived, Located, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
 from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.schedule import Planner
 from idiolectd.refresh.sending import Patience
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State, tokens_of
-
-# What a client waits for another process that is refreshing the same session: longer than that
-# process' own deadline for its request.
-_PATIENCE = 60.0
 
 
 async def refresh_if_needed(
@@ -36,7 +32,7 @@ async def refresh_if_needed(
     did: str,
     *,
     clock: Clock | None = None,
-    patience: float = _PATIENCE,
+    patience: float = CLAIM_PATIENCE,
 ) -> OAuthSession:
     """Returns a session whose access token can be used, refreshing it if it is about to end.
 

@@ -7,6 +7,8 @@ The clock is given, so that a session can be due a hundred times in a minute; ev
 import argparse
 import random
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.to_thread
@@ -17,6 +19,7 @@ from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.policy import Policy
+from idiolectd.ports import SharedStore
 from idiolectd.refresh import Planner, RefreshEngine
 from idiolectd.store import open_store
 from idiolectd.xrpc import LegacyRefresher
@@ -27,9 +30,10 @@ def _silent(_event: Event) -> None:
     """The answer is all that counts."""
 
 
-async def main(store_url: str) -> None:
-    """Works until standard input closes."""
-    clock, real = SetClock(), SystemClock()
+@asynccontextmanager
+async def working(store_url: str, clock: SetClock) -> AsyncIterator[tuple[SharedStore, RefreshEngine]]:
+    """A store, and an engine on it for both kinds of session, by a clock that is set."""
+    real = SystemClock()
     network = NetworkPolicy(allow_loopback_http=True)
     async with (
         open_store(store_url) as store,
@@ -44,6 +48,13 @@ async def main(store_url: str) -> None:
             clock=clock,
             events=_silent,
         )
+        yield store, engine
+
+
+async def main(store_url: str) -> None:
+    """Works until standard input closes."""
+    clock = SetClock()
+    async with working(store_url, clock) as (_, engine):
         print("ready", flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             now, did = line.split()

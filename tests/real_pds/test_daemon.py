@@ -12,17 +12,12 @@ import pytest
 from idiolectd import OAuthSession, open_store
 from tests.daemon_process import DaemonProcess, environment, idiolectd
 from tests.real_pds.client import Record, create_record, refresh_raw
-from tests.real_pds.harness import RealPds, why_not
+from tests.real_pds.harness import RealPds
 from tests.real_pds.jose import ConfidentialClient
 from tests.real_pds.login import oauth_login
+from tests.real_pds.marks import needs_pds
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300)
 
 LIFE = 20
 ROTATIONS = 4

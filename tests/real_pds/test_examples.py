@@ -14,16 +14,11 @@ import pytest
 from idiolectd import OAuthSession, open_store
 from tests.daemon_process import environment, idiolectd
 from tests.real_pds.client import Record, loopback
-from tests.real_pds.harness import RealPds, why_not
+from tests.real_pds.harness import RealPds
 from tests.real_pds.login import legacy_login, oauth_login
+from tests.real_pds.marks import needs_pds
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))

@@ -15,22 +15,16 @@ import pytest
 
 from tests.daemon_process import environment
 from tests.real_pds.browser import Browser, recording_browser, why_no_browser
-from tests.real_pds.harness import RealPds, why_not
+from tests.real_pds.harness import RealPds
+from tests.real_pds.marks import needs_pds
 
 ROOT = Path(__file__).parents[2]
 FIVE_MINUTES = 300.0
 
-REASON = (
-    why_not()
-    or why_no_browser()
-    or (None if shutil.which("git") and (ROOT / ".git").exists() else "this is no clone: no git repository")
+IS_CLONE = shutil.which("git") is not None and (ROOT / ".git").exists()
+pytestmark = needs_pds(
+    seconds=400, besides=why_no_browser() or (None if IS_CLONE else "this is no clone: no git repository")
 )
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
 
 
 def commands() -> list[str]:

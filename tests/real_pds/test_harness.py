@@ -19,16 +19,12 @@ from tests.real_pds.client import (
     refreshed,
     revoke,
 )
-from tests.real_pds.harness import Account, PdsFailedError, RealPds, why_not
+from tests.real_pds.harness import Account, PdsFailedError, RealPds
 from tests.real_pds.jose import ConfidentialClient
 from tests.real_pds.login import create_app_password, legacy_login, oauth_login
+from tests.real_pds.marks import needs_pds
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=400)
 
 CLIENT = ConfidentialClient()
 KINDS = ["public", "secp256k1", "confidential", "legacy", "app password"]

@@ -18,16 +18,11 @@ import pytest
 from tests.daemon_process import environment, idiolectd
 from tests.real_pds.browser import Browser, recording_browser, why_no_browser
 from tests.real_pds.client import Record, create_record
-from tests.real_pds.harness import Account, RealPds, why_not
+from tests.real_pds.harness import Account, RealPds
 from tests.real_pds.jose import new_jwk
+from tests.real_pds.marks import needs_pds
 
-REASON = why_not() or why_no_browser()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300, besides=why_no_browser())
 
 # In .internal, a private name that the server accepts and that nobody can own.
 CLIENT_ID = "https://client.idiolectd.internal/client-metadata.json"

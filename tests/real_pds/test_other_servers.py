@@ -16,17 +16,12 @@ import pytest
 from idiolectd import OAuthSession, open_store
 from tests.daemon_process import DaemonProcess, environment
 from tests.real_pds.client import Record, get_session, revoke, stamp
-from tests.real_pds.harness import OLDER_RELEASE, OidcProvider, RealPds, why_not
+from tests.real_pds.harness import OLDER_RELEASE, OidcProvider, RealPds
 from tests.real_pds.jose import b64u, new_jwk, public_jwk
 from tests.real_pds.login import create_app_password, legacy_login, loopback_client_id, oauth_login
+from tests.real_pds.marks import needs_pds
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300)
 
 LIFE = 8
 ROTATIONS = 2

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_pds.harness import RealPds, why_not
+from tests.real_pds.harness import RealPds
+from tests.real_pds.marks import needs_pds
 from tests.torture.clients import SHORT, Plan, pds_for_clients, run
 from tests.torture.common import Promises
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300)
 
 
 @pytest.fixture(scope="module")

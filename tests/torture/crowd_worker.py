@@ -13,16 +13,9 @@ from collections import Counter
 import anyio
 import anyio.to_thread
 
-from idiolectd.clock import SystemClock
 from idiolectd.errors import LockBusy, StoreError
-from idiolectd.events import Event
-from idiolectd.http import HttpClient, NetworkPolicy
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
-from idiolectd.policy import Policy
-from idiolectd.refresh import Planner, RefreshEngine
-from idiolectd.store import open_store
-from idiolectd.xrpc import LegacyRefresher
+from idiolectd.refresh import RefreshEngine
+from tests.processes.worker import working
 from tests.support import SetClock
 
 # Longer than a whole generation takes: nobody may come away without an answer.
@@ -34,21 +27,8 @@ _AT_ONCE = 8
 
 async def main(store_url: str, seed: int) -> None:
     """Works until standard input closes."""
-    clock, real, chance = SetClock(), SystemClock(), random.Random(seed)
-    network = NetworkPolicy(allow_loopback_http=True)
-    async with (
-        open_store(store_url) as store,
-        HttpClient(policy=network, clock=real, events=_silent) as http,
-    ):
-        identity = Identity(http, plc_directory_url="http://127.0.0.1:9", handle_resolver_url=None)
-        oauth = OAuthRefresher(http, clock, ClientRegistry(), Discovery(http, real), identity)
-        engine = RefreshEngine(
-            store,
-            {"dpop": oauth, "bearer": LegacyRefresher(http, clock)},
-            planner=Planner(Policy(), session_life=lambda _: 1e12, luck=random.random),
-            clock=clock,
-            events=_silent,
-        )
+    clock, chance = SetClock(), random.Random(seed)
+    async with working(store_url, clock) as (store, engine):
         print("ready", flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             clock.time = float(line)
@@ -77,10 +57,6 @@ async def _refresh_all(engine: RefreshEngine, dids: list[str]) -> Counter[str]:
         for did in dids:
             tg.start_soon(refresh, did)
     return outcomes
-
-
-def _silent(_event: Event) -> None:
-    """The answer is all that counts."""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # <linux/wait.h>: children that are threads, too.
 WALL = 0x40000000
@@ -27,21 +31,42 @@ def in_fork(work: Callable[[], None], *, timeout: float, log: Path | None = None
     Raises:
         TimeoutError: the child was killed because it took longer.
     """
+    return forked(partial(leave, work), _wait, timeout=timeout, log=log)
+
+
+def _wait(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forked(
+    be_child: Callable[[], None], follow: Callable[[int], T], *, timeout: float, log: Path | None
+) -> T:
+    """Forks; returns what `follow` makes of the child.
+
+    Args:
+        be_child: the child's whole life; must not return.
+        follow: waits for the child with this process id.
+        timeout: seconds for `follow`.
+        log: gets the child's standard error.
+
+    Raises:
+        TimeoutError: the child was killed because it took longer.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        redirect(log)
-        leave(work)
+        _redirect(log)
+        be_child()
     try:
-        with alarm(timeout):
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with _alarm(timeout):
+            return follow(pid)
     except BaseException:
-        bury(pid)
+        _bury(pid)
         raise
 
 
-def bury(pid: int) -> None:
+def _bury(pid: int) -> None:
     """Kills a child; each of its threads is reported to whoever traced it, the first one last."""
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
@@ -50,7 +75,7 @@ def bury(pid: int) -> None:
             found, status = os.waitpid(-1, WALL)
 
 
-def redirect(log: Path | None) -> None:
+def _redirect(log: Path | None) -> None:
     """In the child: standard error goes to a file."""
     if log is not None:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -73,7 +98,7 @@ def leave(work: Callable[[], None]) -> None:
 
 
 @contextmanager
-def alarm(seconds: float) -> Iterator[None]:
+def _alarm(seconds: float) -> Iterator[None]:
     """Raises `TimeoutError` inside the block after so many seconds; for the main thread."""
 
     def ring(_number: int, _frame: object) -> None:

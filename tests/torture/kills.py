@@ -21,9 +21,9 @@ Not shown: power cuts (`powercut`), each single system call (`boundaries`).
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,21 +57,10 @@ def run(plan: Plan, folder: Path) -> int:
     """Both stores side by side; returns the exit code."""
     end = time.monotonic() + plan.minutes * 60
     reports: dict[StoreKind, Findings] = {kind: Findings() for kind in STORE_KINDS}
-    errors: list[BaseException] = []
-
-    def work(kind: StoreKind) -> None:
-        try:
-            _one_store(kind, plan, folder, end, reports[kind])
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(kind,)) for kind in STORE_KINDS]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(len(STORE_KINDS)) as pool:
+        running = [pool.submit(_one_store, kind, plan, folder, end, reports[kind]) for kind in STORE_KINDS]
+    for store in running:
+        store.result()
     return _conclude(reports, plan)
 
 

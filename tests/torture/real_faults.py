@@ -18,7 +18,7 @@ Not shown: an authorization server on another host than the PDS.
 import json
 import sys
 import tempfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,28 +69,13 @@ def _pds(folder: Path, wire: Wire) -> RealPds:
 def _side_by_side(
     pds: RealPds, wire: Wire, folder: Path, plan: list[tuple[StoreKind, When, Kind, Kind]]
 ) -> list[Result]:
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def work(scenario: Scenario) -> None:
-        try:
-            results.append(scenario.run())
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
-            errors.append(error)
-
-    threads = []
+    scenarios = []
     for number, (store, when, answer, request) in enumerate(plan):
         accounts = pds.accounts[number * SESSIONS : (number + 1) * SESSIONS]
         place = StorePlace(store, folder / when)
-        scenario = Scenario(pds, wire, place, when, accounts, answer=answer, request=request)
-        threads.append(threading.Thread(target=work, args=(scenario,)))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
+        scenarios.append(Scenario(pds, wire, place, when, accounts, answer=answer, request=request))
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        return list(pool.map(Scenario.run, scenarios))
 
 
 def _conclude(results: list[Result]) -> int:

@@ -2,18 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.real_pds.harness import why_not
+from tests.real_pds.marks import needs_pds
 from tests.torture.real_faults import run
 
-REASON = why_not()
-pytestmark = [
-    pytest.mark.real_pds,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-]
+pytestmark = needs_pds(seconds=300)
 
 
 def test_lost_answers_of_the_real_pds_are_recovered_or_named(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tests.torture.forks import WALL, alarm, bury, leave, redirect
+from tests.torture.forks import WALL, forked, leave
 from tests.torture.syscalls import Call, call_name
 
 # <sys/ptrace.h>
@@ -127,18 +128,12 @@ def run(
     Raises:
         TimeoutError: the child was killed because it took longer.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        redirect(log)
-        _be_child(work)
-    try:
-        with alarm(timeout):
-            return _Run(pid, on_call, on_done).follow()
-    except BaseException:
-        bury(pid)
-        raise
+    return forked(
+        partial(_be_child, work),
+        lambda pid: _Run(pid, on_call, on_done).follow(),
+        timeout=timeout,
+        log=log,
+    )
 
 
 def _be_child(work: Callable[[], None]) -> None:

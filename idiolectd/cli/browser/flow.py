@@ -25,6 +25,7 @@ from idiolectd.finish import finish
 from idiolectd.hosting import found_or_error
 from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.oauth import Authorization, AuthorizationServer, LoginClient, loopback_client
+from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 # A person may have to find a password and a second factor. The server's own patience is usually less.
 _PATIENCE = 600.0
-
-# Longer than one refresh may take: whoever holds the claim now is through by then.
-_CLAIM_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ async def _complete(
     try:
         code = authorization.read_redirect(arrival.query)
         say("the browser is back; fetching the session")
-        async with parts.store.claim(account.did, patience=_CLAIM_PATIENCE):
+        async with parts.store.claim(account.did, patience=CLAIM_PATIENCE):
             before = await stored(parts, account.did)
             await parts.store.ensure_room()
             # From here on the only copy of the tokens may be on its way.
