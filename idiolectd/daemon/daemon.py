@@ -7,6 +7,7 @@ parts ends it in the same order with exit 1, so that the service manager starts 
 
 import contextlib
 import random
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -36,6 +37,9 @@ STOP_PATIENCE = 60.0
 # How often the status line and the note are renewed, and a slow start is excused.
 _STATUS_INTERVAL = 10.0
 
+# Of the open files that are allowed. Above it nothing is won.
+_MOST_FILES = 65536
+
 # The sleeper turns at least every LONGEST_SLEEP; later than this it is stuck.
 _STUCK = LONGEST_SLEEP + 15.0
 
@@ -58,11 +62,21 @@ def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier:
             is not there.
     """
     require_readable_keys(config)
+    _raise_limit_of_files()
     daemon = anyio.run(_run, config, reload, log, notifier, backend="trio")
     if daemon.refused is not None:
         raise daemon.refused
     log(events.DaemonStopped(exit_code=daemon.exit_code))
     return daemon.exit_code
+
+
+def _raise_limit_of_files() -> None:
+    """As many open files as may be: each issuer may have some connections, and the usual limit is for select(2)."""
+    with contextlib.suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _run(config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier) -> "_Daemon":

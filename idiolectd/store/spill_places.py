@@ -28,7 +28,7 @@ from idiolectd.finish import in_thread
 from idiolectd.ports import Spilled, SpillSurvey
 from idiolectd.store import durable
 from idiolectd.store.spill import SpillFolder
-from idiolectd.store.trouble import translated
+from idiolectd.store.trouble import described, translated
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ class StoreSpill:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            broken.append(f"can't read {self._registry}: {error.strerror}; run this as the store's owner")
+            broken.append(described(f"can't read {self._registry}", error))
             return []
         found: list[Path] = []
         for line, text in texts:

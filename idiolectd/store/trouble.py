@@ -63,9 +63,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            _sentence(what, error.strerror or str(error), _BY_ERRNO.get(error.errno or 0))
-        ) from error
+        raise StoreError(described(what, error)) from error
     except sqlite3.Error as error:
         # An error of Python's own module (a wrong thread, say) has no code.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -74,6 +72,11 @@ def translated(what: str) -> Iterator[None]:
                 _sentence(what, str(error), "another program keeps it locked; try again")
             ) from error
         raise StoreError(_sentence(what, str(error), _BY_SQLITE_CODE.get(code))) from error
+
+
+def described(what: str, error: OSError) -> str:
+    """What was tried, what the operating system said, and what to do."""
+    return _sentence(what, error.strerror or str(error), _BY_ERRNO.get(error.errno or 0))
 
 
 def _sentence(what: str, found: str, advice: str | None) -> str:

@@ -115,4 +115,11 @@ PLANTS = (
         ),
         (_LOOP,),
     ),
+    Plant(
+        "tokens sent without a descriptor left",
+        5,
+        "what arrives can be saved nowhere, and dies with the process",
+        (Edit("store/room", "    _ensure_descriptors()\n    with", "    with"),),
+        ("tests/daemon/test_descriptors.py::test_no_descriptor_left",),
+    ),
 )
