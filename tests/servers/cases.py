@@ -45,7 +45,7 @@ class Case:
         lasts: seconds.
         sessions: how many of them.
         recovery: seconds after which all must be well again.
-        pause: nothing is sent for so long after the first refusal.
+        pause: a session that was refused is not sent again for so long.
         factor: how many requests one attempt may make with a refresh token.
         life: what the server makes us believe of its tokens' life: that often they may be refreshed.
         deaf: the server lies about its tokens' life, so they may have ended unnoticed.
@@ -226,7 +226,7 @@ def _refusals() -> list[Case]:
         return m.says(status, {"error": error, "error_description": text, "message": text})
 
     return [
-        Case("a nonce that is never accepted", m.wants_nonces(), kinds=OAUTH, states=RETRYING, factor=2),
+        Case("a nonce that is never accepted", m.wants_nonces(), kinds=OAUTH, states=RETRYING, factor=4),
         Case("use_dpop_nonce without a nonce", oauth(400, "use_dpop_nonce", "nonce"), states=RETRYING),
         *(
             Case(f"{status} to another host", m.redirects(status), states=RETRYING)

@@ -111,8 +111,9 @@ async def _meanwhile(row: Row, h: House, sessions: list[OAuthSession]) -> None:
     if not (h.traffic.sent if row.case.where is not at_refresh else sent):
         row.problems.append("nothing was sent at all: the case shows nothing")
     if row.case.pause:
-        times = [one.at for one in sent]
-        gaps = [later - earlier for earlier, later in pairwise(times)]
+        # Each session obeys for itself: what the server asks of one it need not mean for the others.
+        times = [[one.at for one in sent if one.token == token] for token in {one.token for one in sent}]
+        gaps = [later - earlier for ones in times for earlier, later in pairwise(ones)]
         # Those that were on their way when the first refusal came are not held against it.
         if any(1.0 < gap < row.case.pause - 1.0 for gap in gaps):
             row.problems.append(f"asked again after {min(g for g in gaps if g > 1.0):.0f} s")
