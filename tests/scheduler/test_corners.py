@@ -192,6 +192,31 @@ def test_sessions_without_answers_go_behind_the_others() -> None:
     in_virtual_time(run)
 
 
+def test_sessions_that_are_always_refused_service_go_behind_the_others() -> None:
+    """Ten sessions for which the server never has time, and which are always the most urgent, starve nobody."""
+
+    async def run(world: World) -> None:
+        server = world.server("shared", life=400)
+        for number in range(10):
+            await world.store.save(server.login(did(number)))
+        server.life = 500
+        for number in range(10, 17):
+            await world.store.save(server.login(did(number)))
+
+        async def poison(session: OAuthSession) -> Answer | None:
+            return Retry("http_503", "unavailable", issuer_wide=True) if session.did < did(10) else None
+
+        server.before = poison
+        async with world.running():
+            await anyio.sleep(3000)
+        granted = refreshed(world, server)
+        assert len(granted) >= 7 * 6
+        # At first nobody can know which they are.
+        assert max(event.lateness or 0.0 for event in granted[7:]) < 120
+
+    in_virtual_time(run)
+
+
 def test_one_sessions_exception_ends_nobody_elses_work() -> None:
     """Our own bug on one session: the other goes on, and the bug is met seldom."""
 

@@ -106,7 +106,7 @@ PLANTS = (
         7,
         "sessions that always trip the breaker starve the others of their issuer",
         (Edit("scheduler", ".strikes += 1\n", ".strikes += 0\n"),),
-        (_GAPS + "test_sessions_without_answers_go_behind_the_others",),
+        (_GAPS + "test_sessions_that_are_always_refused_service_go_behind_the_others",),
     ),
     Plant(
         "one lane for all issuers",
@@ -118,6 +118,7 @@ PLANTS = (
                 "        lane = self.lane(due.lane)\n",
                 '        lane = self.lane(due.lane and "all")\n',
             ),
+            Edit("scheduler/board", "            if server == home.name:\n", "            if server:\n"),
         ),
         (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
     ),
