@@ -87,18 +87,16 @@ class Plan:
         """Waits until a line may be due; never long."""
         self._bell = anyio.Event()
         next_at = self._agenda.next_at or math.inf
-        with anyio.move_on_after(self._sleep_until(next_at)):
+        sleep = min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))
+        with anyio.move_on_after(sleep):
             await self._bell.wait()
 
     async def wait_refill(self) -> None:
-        """Waits until the horizon has to be moved on."""
-        while self._clock.now() < self._refill_at:
+        """Waits until the horizon has to be moved on. A clock that jumps has to ring: `refill_in`."""
+        while (left := self._refill_at - self._clock.now()) > 0:
             self._refill_bell = anyio.Event()
-            with anyio.move_on_after(self._sleep_until(self._refill_at)):
+            with anyio.move_on_after(max(_SHORTEST_SLEEP, left)):
                 await self._refill_bell.wait()
-
-    def _sleep_until(self, at: float) -> float:
-        return min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, at - self._clock.now()))
 
     def refill_in(self, seconds: float) -> None:
         """Moves the horizon no later than that: the clock was set, or the store did not answer."""
