@@ -21,6 +21,7 @@ from idiolectd.foreign import JSON, storable_value
 _LONGEST_HEAD = 1024 * 1024
 
 _STATUS_LINE = re.compile(rb"\S{1,16}[ \t]+([1-5]\d\d)(?!\d)")
+_BEGIN = re.compile(rb"[\r\n]*")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNPRINTABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -103,16 +104,18 @@ def _mended(raw: bytes, *, framing: bool) -> bytes | None:
         raw: the message.
         framing: keep what the head says of the body's length.
     """
-    while True:
-        raw = raw.lstrip(b"\r\n")
-        status, end = _STATUS_LINE.match(raw), _END_OF_HEAD.search(raw)
+    at = 0
+    while True:  # nothing is cut off before the end: there may be thousands of interim answers
+        begin = _BEGIN.match(raw, at)
+        at = begin.end() if begin else at
+        status, end = _STATUS_LINE.match(raw, at), _END_OF_HEAD.search(raw, at)
         if status is None or end is None:
             return None
         if not status.group(1).startswith(b"1"):
             break
-        raw = raw[end.end() :]  # an interim answer
+        at = end.end()  # behind an interim answer
     lines = [b"HTTP/1.1 " + status.group(1) + b" -"]
-    for line in raw[: end.start()].split(b"\n")[1:]:
+    for line in raw[at : end.start()].split(b"\n")[1:]:
         name, colon, value = (part.strip() for part in line.partition(b":"))
         if not (colon and _FIELD_NAME.fullmatch(name)) or _UNPRINTABLE.search(value):
             continue

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import httpx
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.events import EventSink
-from idiolectd.http.arrived import read_message, unpacked
+from idiolectd.finish import in_thread
+from idiolectd.http.arrived import Message, read_message, unpacked
 from idiolectd.http.exchange import Exchange
 from idiolectd.http.guard import NetworkPolicy, check_url, origin
 from idiolectd.http.lanes import EXCHANGE, LaneTransport
@@ -36,6 +38,11 @@ DEADLINE = 30.0
 
 # Seconds. Each bounds one wait of the transport; a server that drips bytes is stopped by the deadline.
 _PHASES = {"connect": 10.0, "write": 10.0, "read": 20.0, "pool": 10.0}
+
+# A server may cut its answer into parts of one byte, of which thousands arrive at once; and reading such an
+# answer a second time may take a second. Nobody else waits for either.
+_PARTS_IN_A_ROW = 64
+_READ_IN_PLACE = 16 * 1024
 
 _HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "idiolectd"}
 
@@ -141,7 +148,7 @@ class HttpClient:
         with exchange.under_way():
             answered = await self._exchange(request, exchange, server, deadline)
         if isinstance(answered, Unclear):
-            return _recovered(exchange, answered)
+            return await _recovered(exchange, answered)
         if isinstance(answered, NotSent):
             raise answered
         return answered
@@ -263,8 +270,12 @@ async def _read(answer: httpx.Response, exchange: Exchange, server: str) -> Resp
         raise TypeError("the transport is not asynchronous")
     body = bytearray()
     with anyio.CancelScope() as reading:
+        parts = 0
         async for part in answer.stream:
             body += part
+            parts += 1
+            if not parts % _PARTS_IN_A_ROW:  # of what has arrived already, none needs a wait
+                await anyio.lowlevel.checkpoint()
             if len(body) > MAX_BODY:
                 # Not `break`: a generator left in the middle is closed when it is collected,
                 # and its connection then. A cancelled one closes on its way out.
@@ -276,18 +287,18 @@ async def _read(answer: httpx.Response, exchange: Exchange, server: str) -> Resp
         response = _response(answer.status_code, answer.headers, bytes(body))
     if response is None:
         raise _too_large(server)
-    message = read_message(bytes(exchange.arrived))
+    message = await _message(exchange)
     if message is not None and not message.is_whole:
         exchange.overrun = True
         if response.json_object() is None:  # its length may be less than what was sent
             await exchange.last_look()
-            response = _arrived(exchange)[1] or response
+            response = (await _arrived(exchange))[1] or response
     return response
 
 
-def _recovered(exchange: Exchange, why: Unclear) -> Response:
+async def _recovered(exchange: Exchange, why: Unclear) -> Response:
     """The answer, if it had arrived whole when we looked away; else raises why there is none."""
-    is_whole, response = _arrived(exchange)
+    is_whole, response = await _arrived(exchange)
     if response is None:
         raise why
     if not is_whole:
@@ -295,9 +306,16 @@ def _recovered(exchange: Exchange, why: Unclear) -> Response:
     return response
 
 
-def _arrived(exchange: Exchange) -> tuple[bool, Response | None]:
+async def _message(exchange: Exchange) -> Message | None:
+    raw = bytes(exchange.arrived)
+    if len(raw) <= _READ_IN_PLACE:
+        return read_message(raw)
+    return await in_thread(read_message, raw)
+
+
+async def _arrived(exchange: Exchange) -> tuple[bool, Response | None]:
     """What came of an answer, if there is something to read, and whether its frame is whole."""
-    message = read_message(bytes(exchange.arrived))
+    message = await _message(exchange)
     if message is None:
         return False, None
     return message.is_whole, _response(message.status, httpx.Headers(list(message.headers)), message.body)
@@ -310,10 +328,18 @@ def _response(status: int, headers: httpx.Headers, body: bytes) -> Response | No
         return None
     return Response(
         status=status,
-        headers={name.lower(): value for name, value in headers.items()},
+        headers=_joined(headers),
         body=body,
         date=http_date(headers.get("date", "")),
     )
+
+
+def _joined(headers: httpx.Headers) -> Mapping[str, str]:
+    """By name in lower case (RFC 9110, section 5.3); httpx's own takes the square of their number."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers.multi_items():
+        found.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(values) for name, values in found.items()}
 
 
 def _too_large(server: str) -> Unclear:

@@ -17,6 +17,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import IdiolectError
 from idiolectd.foreign import json_object, json_text, number, printable, storable, without
 from idiolectd.http import NetworkPolicy, Refusal, Response, judge_refusal, origin, retry_after, safe_text
+from idiolectd.http.arrived import members, read_message
 from idiolectd.http.guard import check_url
 from idiolectd.http.response import http_date
 from idiolectd.identity.resolve import parse_handle
@@ -40,6 +41,7 @@ _PIECES = (
     *("authorization", "authorization ", "authorization:", "bearer ", "dpop\t", "bearer dpop ", "://", "://a"),
     *('error="', "error=", "-----BEGIN", "-----END", "PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----"),
     *("a", "-", ".", " ", '"', "'", "\\", "@", "=", "%", "%3A", ",", ":", "(", "\n", "\x1b", "\u202e", "\u0300"),
+    *("HTTP/1.1 100 C\r\n\r\n", "a 100\n\n", "1\r\na\r\n", "a:b\r\n", " c\r\n", "\r\n", "a\r\n", '"a":1,', '"a":"', '{"a":{'),
     *("9", "9.", "1e", "0x", "[", "{", '{"a":', "\\ud800", "\ud800", "ü", "ü.", "a.", "xn--a.", "Mon, ", "did:web:"),
 )  # fmt: skip
 
@@ -58,6 +60,10 @@ def _judged(text: str) -> object:
     answer = _answer(text)
     refusal = Refusal.found(answer)
     return judge_refusal("dpop", answer, refusal, now=0.0, secrets=[text[:1000], "secret"])
+
+
+def _raw(before: str, text: str) -> bytes:
+    return (before + text).encode("utf-8", "surrogatepass")
 
 
 def _asked(text: str) -> object:
@@ -92,6 +98,11 @@ _READERS: tuple[Callable[[str], object], ...] = (
     parse_did,
     parse_rfc3339,
     lambda text: parse_rfc3339(f"2026-01-01T00:00:00.{text}Z"),
+    lambda text: read_message(_raw("", text)),
+    lambda text: read_message(_raw("x", text * 6)),  # as much as is kept of an answer; no head for h11
+    lambda text: read_message(_raw("HTTP/1.1 200 OK\r\n", text)),
+    lambda text: read_message(_raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", text)),
+    lambda text: members(_raw("{", text)),
     lambda text: claimed_life(f"a.{text}.b"),
     _key,
     lambda text: DpopKey.from_jwk_json("-----BEGIN" + text),

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from anyio.abc import SocketStream
@@ -132,6 +133,39 @@ async def test_one_byte_above_the_cap_is_too_large() -> None:
         with pytest.raises(Unclear) as caught:
             await w.client.request("GET", "https://pds.test/")
     assert caught.value.code == "too_large"
+
+
+class TinyParts(httpx.AsyncByteStream):
+    """A body in parts of one byte, all of which have arrived."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(20_000):
+            yield b"a"
+
+
+async def test_an_answer_in_tiny_parts_lets_others_work() -> None:
+    """The event loop turns while twenty thousand parts are read for which nobody has to wait."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=TinyParts()))
+    async with world(transport) as w, anyio.create_task_group() as tg:
+        tg.start_soon(turn)
+        assert len((await w.client.request("GET", "https://pds.test/")).body) == 20_000
+        assert turns > 200
+        tg.cancel_scope.cancel()
+
+
+async def test_a_header_that_comes_ten_thousand_times_is_one() -> None:
+    """Its values are joined, in time that grows with their number."""
+    answer = httpx.Response(200, headers=[("a", "b")] * 10_000, content=b"{}")
+    async with world(httpx.MockTransport(lambda _: answer)) as w:
+        assert (await w.client.request("GET", "https://pds.test/")).headers["a"] == ", ".join(["b"] * 10_000)
 
 
 async def test_a_packed_answer_is_unpacked() -> None:

@@ -122,4 +122,15 @@ PLANTS = (
         (Edit("store/room", "    _ensure_descriptors()\n    with", "    with"),),
         ("tests/daemon/test_descriptors.py::test_no_descriptor_left",),
     ),
+    Plant(
+        "tiny parts read in a row",
+        7,
+        "an answer in parts of one byte stops everybody for a second",
+        (
+            Edit(
+                "http/client", "                await anyio.lowlevel.checkpoint()\n", "                pass\n"
+            ),
+        ),
+        ("tests/http/test_client.py::test_an_answer_in_tiny_parts_lets_others_work[trio]",),
+    ),
 )
