@@ -32,7 +32,10 @@ _COMPARE = 60.0
 
 # How far ahead it looks, so that it knows what expires while the store can't answer.
 _AHEAD = 60.0
-_MOST = 10_000
+
+# Of a crowd of overdue sessions (a server that is down for days) a page a round is looked at, so that nobody
+# stands behind it for good.
+_PAGE = 10_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class OverdueWatch:
         scheduler: is asked what holds a session, and told what was mended.
         clock: wall-clock time.
         emit: who is told.
+        page: how many lines of the schedule a round looks at.
     """
 
     def __init__(
@@ -69,16 +73,20 @@ class OverdueWatch:
         *,
         clock: Clock,
         emit: EventSink,
+        page: int = _PAGE,
     ) -> None:
+        self._page = page
         self._store = store
         self._engine = engine
         self._scheduler = scheduler
         self._clock = clock
         self._emit = emit
-        # What is due soon or overdue, as of the store's last answer.
+        # A page of what is due soon or overdue, as of the store's last answer; where the next one begins.
         self._lines: list[Due] = []
-        # Seen past its end in the last round; which end was told, by DID.
+        self._after: Due | None = None
+        # Seen past its end in the last turn through all pages, and in this one; which end was told, by DID.
         self._suspected: set[str] = set()
+        self._seen: set[str] = set()
         self._told: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -98,7 +106,8 @@ class OverdueWatch:
     async def _look(self) -> None:
         now, trouble = self._clock.now(), None
         try:
-            self._lines = await self._store.due(now + _AHEAD, limit=_MOST)
+            self._lines = await self._store.due(now + _AHEAD, limit=self._page, after=self._after)
+            self._after = self._lines[-1] if len(self._lines) == self._page else None
         except StoreError as error:
             trouble = str(error)
         late = {line.did: line for line in self._lines if line.at <= now and line.expires_at <= now}
@@ -113,7 +122,9 @@ class OverdueWatch:
             if expired is not None and self._told.get(did) != expired.at:
                 self._told[did] = expired.at
                 await self._tell(expired, trouble)
-        self._suspected = set(late)
+        self._seen |= late.keys()
+        if self._after is None:  # all pages were turned
+            self._suspected, self._seen = self._seen, set()
 
     async def _expired(self, did: str, now: float) -> Expired | None:
         """Whether it is so by the record: a line may be older than the tokens, or one to look at only.

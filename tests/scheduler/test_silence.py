@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 
 from idiolectd.events import SessionOverdue
+from idiolectd.outcome import Retry
 from idiolectd.ports import Answer
 from idiolectd.scheduler import OverdueWatch
 from idiolectd.session import OAuthSession
@@ -85,13 +86,37 @@ def test_a_removed_record_that_comes_back_keeps_what_is_known() -> None:
 
 
 @asynccontextmanager
-async def watched(world: World) -> AsyncIterator[None]:
+async def watched(world: World, *, page: int = 100) -> AsyncIterator[None]:
     """The scheduler and the watch over it."""
-    watch = OverdueWatch(world.store, world.engine, world.scheduler, clock=world.clock, emit=world.events)
+    watch = OverdueWatch(
+        world.store, world.engine, world.scheduler, clock=world.clock, emit=world.events, page=page
+    )
     async with world.running(), anyio.create_task_group() as tg:
         tg.start_soon(watch.run)
         yield
         tg.cancel_scope.cancel()
+
+
+def test_a_crowd_of_overdue_sessions_hides_nobody() -> None:
+    """A page of them a round is looked at: the last of them is told too."""
+
+    async def run(world: World) -> None:
+        server = world.server("dead", life=3600)
+
+        async def refuse(_session: OAuthSession) -> Answer | None:
+            return Retry("http_503", "down", issuer_wide=True)
+
+        server.before = refuse
+        for number in range(35):
+            await world.store.save(server.login(did(number)))
+        async with watched(world, page=10):
+            await anyio.sleep(4000)
+        told = [
+            event.did for event in world.events.of("session.overdue") if isinstance(event, SessionOverdue)
+        ]
+        assert sorted(told) == sorted(did(number) for number in range(35))
+
+    in_virtual_time(run)
 
 
 def test_a_session_that_lost_its_line_is_planned_again() -> None:

@@ -218,4 +218,17 @@ PLANTS = (
         ),
         (_FOLDER + "test_a_record_that_is_closed_to_us_and_opened_again_is_named[trio-inotify]",),
     ),
+    Plant(
+        "watch looks at the first page only",
+        11,
+        "behind a crowd of overdue sessions others expire without a word",
+        (
+            Edit(
+                "scheduler/overdue",
+                "            self._after = self._lines[-1] if len(self._lines) == self._page else None\n",
+                "",
+            ),
+        ),
+        ("tests/scheduler/test_silence.py::test_a_crowd_of_overdue_sessions_hides_nobody",),
+    ),
 )
