@@ -19,6 +19,7 @@ PARTS = {
     "proxy": ["tests.torture.proxy"],
     "real_faults": ["tests.torture.real_faults"],
     "locked": ["tests.torture.locked"],
+    "soak": ["tests.torture.soak"],
     "clients": ["tests.torture.clients"],
     "machines": ["pytest", "-q", "tests/machines", "tests/servers", "tests/times"],
     "planted": ["tests.torture.planted"],

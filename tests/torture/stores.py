@@ -22,6 +22,10 @@ from typing import Literal
 from tests.torture.common import Record
 
 StoreKind = Literal["sqlite", "files"]
+# How a program replaces a file: as upstream's CLI does, as most do, as some do.
+Way = Literal["in place", "renamed", "removed first"]
+WAYS: tuple[Way, ...] = ("in place", "renamed", "removed first")
+
 STORE_KINDS: tuple[StoreKind, ...] = ("sqlite", "files")
 
 # What upstream's deserializer wants to find, all of them strings.
@@ -73,7 +77,7 @@ class StorePlace:
         text = json.dumps(record, separators=(",", ":"))
         if self.kind == "files":
             self.path.mkdir(parents=True, exist_ok=True)
-            self._record_file(record["did"]).write_text(text)
+            self.record_file(record["did"]).write_text(text)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path)) as database:
@@ -84,6 +88,29 @@ class StorePlace:
             )
             database.execute("INSERT INTO sessions VALUES (?, ?)", (record["did"], text))
             database.commit()
+
+    def put(self, record: Record, way: Way) -> None:
+        """Overwrites a record as a foreign program does, which takes no lock of ours.
+
+        Args:
+            record: what is there afterwards.
+            way: how a file is written; a row is written in one transaction.
+        """
+        text = json.dumps(record, separators=(",", ":"))
+        if self.kind == "sqlite":
+            with closing(sqlite3.connect(f"file:{self.path}?mode=rw", uri=True, timeout=2.0)) as database:
+                database.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (record["did"], text))
+                database.commit()
+            return
+        file = self.record_file(record["did"])
+        if way == "renamed":
+            beside = file.with_name(file.name + ".theirs")
+            beside.write_text(text)
+            beside.replace(file)
+            return
+        if way == "removed first":
+            file.unlink(missing_ok=True)
+        file.write_text(text)
 
     @contextmanager
     def copied(self) -> Iterator["StorePlace"]:
@@ -115,7 +142,7 @@ class StorePlace:
     def _texts(self, did: str) -> Iterator[bytes]:
         yield self._record_text(did)
         if self.kind == "files":
-            state = self.path / ".idiolectd" / "state" / self._record_file(did).name
+            state = self.path / ".idiolectd" / "state" / self.record_file(did).name
             if state.exists():
                 yield state.read_bytes()
         else:
@@ -127,7 +154,7 @@ class StorePlace:
     def _record_text(self, did: str) -> bytes:
         if self.kind == "files":
             try:
-                return self._record_file(did).read_bytes()
+                return self.record_file(did).read_bytes()
             except FileNotFoundError as error:
                 raise TornError("no file") from error
         found = self._rows("SELECT body_json FROM sessions WHERE did = ?", did)
@@ -135,7 +162,8 @@ class StorePlace:
             raise TornError("no row")
         return found[0]
 
-    def _record_file(self, did: str) -> Path:
+    def record_file(self, did: str) -> Path:
+        """Where a file store keeps a record."""
         return self.path / f"{did.replace(':', '_')}.json"
 
     def _rows(self, sql: str, did: str) -> list[bytes]:
