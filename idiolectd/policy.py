@@ -37,6 +37,9 @@ LOCAL_RETRY = 300.0
 # and a moment in which a crash can cost the session. Lives from about seven seconds on are not touched.
 ROTATION_FLOOR = 5.0
 
+# A log that is read later shows what lasts; what is told each second hides the rest.
+_FIRST_REMINDER, _LONGEST_REMINDER = 60.0, 3600.0
+
 # A refresh token's own end can't be extended once the access token would outlive it.
 _ENDING_MARGIN = 60.0
 
@@ -160,6 +163,11 @@ def slow_delay(*, pause: float, left: float) -> float:
         left: what is left of it.
     """
     return max(1.0, min(pause, left / 4)) if left > 0 else pause
+
+
+def reminder_gap(told: int) -> float:
+    """Seconds until what lasts is told or looked at again, after so many times: 60, 120, 240, ... an hour."""
+    return min(_LONGEST_REMINDER, _FIRST_REMINDER * 2.0 ** min(told - 1, 16))
 
 
 def is_ending(*, expires_at: float, deadline: float | None) -> bool:

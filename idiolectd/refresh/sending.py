@@ -22,6 +22,7 @@ from idiolectd.outcome import (
     Suspended,
     Unpersisted,
 )
+from idiolectd.policy import reminder_gap
 from idiolectd.ports import Answer, Arrived, Committed, Prepared, Spill, Spilled, SplitRefresher, Taken
 from idiolectd.refresh import report
 from idiolectd.refresh.ledger import MISFIT, UNCONFIRMED, Attempt, Ledger, Work
@@ -213,17 +214,25 @@ class Sending:
     async def _hold_until_saved(
         self, sent: Work, done: Work, spilled: Spilled, tokens: Tokens | None
     ) -> Committed | Unpersisted:
-        """Saves, and tries again while it fails: these tokens exist nowhere else (promise 5)."""
+        """Saves, and tries again while it fails: these tokens exist nowhere else (promise 5).
+
+        Each failure is the same trouble: it is told when it begins or the tokens find a second place, and
+        at growing distance.
+        """
         pause, longest = _SAVE_RETRY
         place: str | None = None
-        since = anyio.current_time()
+        since = say_at = anyio.current_time()
+        told = 0
         while True:
             try:
                 committed = await self._ledger.commit(sent.session, done, tokens=tokens)
             except StoreError as error:
                 self._patience.holding.add(sent.session.did)
-                place = place or await self._spill_over(spilled)
-                self._ledger.emit(report.unpersisted(sent.session, sent.state, error, place))
+                was, place = place, place or await self._spill_over(spilled)
+                if place != was or anyio.current_time() >= say_at:
+                    told += 1
+                    say_at = anyio.current_time() + reminder_gap(told)
+                    self._ledger.emit(report.unpersisted(sent.session, sent.state, error, place))
                 if not self._patience.lasts(since, pause):
                     return Unpersisted(str(error))
             else:

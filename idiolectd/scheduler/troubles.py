@@ -9,9 +9,7 @@ import anyio
 from idiolectd import events
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.events import EventSink
-
-# After which an outage is told again: 1, 2, 4 ... minutes, and every hour.
-_FIRST_GAP, _LONGEST_GAP = 60.0, 3600.0
+from idiolectd.policy import reminder_gap
 
 # So long nothing must have failed before an outage is over.
 _QUIET = 30.0
@@ -30,7 +28,7 @@ class Troubles:
         self._looks: dict[str, int] = {}
         self._down_since: float | None = None
         self._failed_at = self._say_at = 0.0
-        self._gap = _FIRST_GAP
+        self._told = 0
 
     @property
     def quarantined(self) -> int:
@@ -46,7 +44,7 @@ class Troubles:
         if self._quarantined.get(did) != error.reason:
             self._quarantined[did] = error.reason
             self._emit(events.SessionQuarantined(did=did, place=error.place, error=error.reason))
-        return min(_LONGEST_GAP, _FIRST_GAP * 2.0 ** min(looks, 16))
+        return reminder_gap(looks + 1)
 
     def record_is_readable(self, did: str) -> None:
         """A record could be read."""
@@ -57,9 +55,10 @@ class Troubles:
         """The store could not answer."""
         self._failed_at = now = anyio.current_time()
         if self._down_since is None:
-            self._down_since, self._say_at, self._gap = now, now, _FIRST_GAP
+            self._down_since, self._say_at, self._told = now, now, 0
         if now >= self._say_at:
-            self._say_at, self._gap = now + self._gap, min(_LONGEST_GAP, 2 * self._gap)
+            self._told += 1
+            self._say_at = now + reminder_gap(self._told)
             self._emit(events.StoreUnavailable(error=str(error), lasting=round(now - self._down_since, 3)))
 
     def settle(self) -> None:

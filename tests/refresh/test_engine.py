@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import anyio
 import pytest
+import trio
+import trio.testing
 
 from idiolectd.clock import rfc3339
 from idiolectd.errors import LockBusy, NoSessionError, StoreError
@@ -226,8 +228,23 @@ async def test_tokens_that_can_not_be_saved_are_held(house: House) -> None:
     attempt = await house.engine.refresh(DID)
     assert isinstance(attempt.outcome, Refreshed)
     assert (await house.load()).refresh_jwt == "refresh-1"
-    assert house.events.names.count("session.unpersisted") == 3
+    assert house.events.names.count("session.unpersisted") == 1
     assert house.server.sent == ["refresh-0"]
+
+
+def test_a_disk_that_stays_full_is_told_at_growing_distance() -> None:
+    """Nor at each try, nor only once: at its begin, and a minute after that."""
+
+    async def main() -> None:
+        async with a_house() as house:
+            await house.make_due()
+            house.store.broken = 30  # tried for about two minutes
+            began = anyio.current_time()
+            assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
+            assert 60 < anyio.current_time() - began < 180
+            assert house.events.names.count("session.unpersisted") == 2
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 async def test_a_stop_bounds_the_holding(house: House) -> None:

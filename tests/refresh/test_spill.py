@@ -143,8 +143,26 @@ async def test_a_save_that_works_after_all_leaves_nothing(tmp_path: Path) -> Non
     host.store.broken = 2
     assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
     assert await host.engine.spilled() == []
-    (first, _) = host.events.of("session.unpersisted")
+    (first,) = host.events.of("session.unpersisted")
     assert first.spilled is not None  # type: ignore[attr-defined]
+
+
+async def test_a_second_place_found_later_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line says that the tokens are in memory only; that they are in a file by now is news."""
+    host = Host(tmp_path / "spill")
+    await host.store.save(host.server.login(DID))
+    await host.house.make_due()
+
+    async def full(_: Spilled) -> str:
+        monkeypatch.undo()
+        raise StoreError("this disk is full too")
+
+    monkeypatch.setattr(host.spill, "put", full)
+    host.store.broken = 3
+    assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
+    memory_only, in_file = host.events.of("session.unpersisted")
+    assert memory_only.spilled is None  # type: ignore[attr-defined]
+    assert in_file.spilled is not None  # type: ignore[attr-defined]
 
 
 async def test_a_spill_stays_until_what_replaces_it_is_durable(tmp_path: Path) -> None:

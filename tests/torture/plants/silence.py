@@ -193,6 +193,19 @@ PLANTS = (
         (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
     ),
     Plant(
+        "unsaved tokens told at every try",
+        11,
+        "the log fills up with one trouble",
+        (
+            Edit(
+                "refresh/sending",
+                "if place != was or anyio.current_time() >= say_at:",
+                "if place != was or anyio.current_time() >= since:",
+            ),
+        ),
+        ("tests/refresh/test_engine.py::test_a_disk_that_stays_full_is_told_at_growing_distance",),
+    ),
+    Plant(
         "quarantined for good",
         11,
         "a record that became readable again is never looked at",
