@@ -27,7 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,9 @@ class Trial:
                     while time.monotonic() < end and daemon.process.poll() is None:
                         time.sleep(2.0)
                         self._log_in_again(daemon)
-                self.done = habits.done
+                self.done = Counter(done.what for done in habits.done)
+                journal = [f"{_stamp(done.began)} {_stamp(done.ended)} {done.what}" for done in habits.done]
+                log.with_suffix(".habits.log").write_text("\n".join(journal))
                 self._wait_well_again(daemon, observer)
             self.counts["exit code"] = daemon.stop()
             events = daemon.events()
@@ -330,6 +332,11 @@ class Trial:
         return "" if last.status_code == 200 else f"{last.status_code} {last.text[:200]}"
 
 
+def _stamp(moment: float) -> str:
+    """A moment as the daemon's log writes it."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
 def _time(event: Mapping[str, Any]) -> float:
     return datetime.fromisoformat(event["time"]).timestamp()
 
@@ -408,7 +415,7 @@ def main() -> int:
     """The command line; returns the exit code."""
     parser = options("every foreign habit at once, on both stores, beside the real PDS; --full: half an hour")
     parser.add_argument("--seconds", type=float, help="how long the habits go on")
-    parser.add_argument("--keep", type=Path, help="a folder for the daemons' logs")
+    parser.add_argument("--keep", type=Path, help="a folder for the logs of daemons and habits")
     given = parser.parse_args()
     reason = why_not()
     if reason is not None:

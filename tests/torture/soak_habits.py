@@ -12,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +30,9 @@ _OLDEST = 30
 _HELD = (1.0, 8.0)
 _HELD_LONG = 40.0
 _LONG = 0.15
+
+# Another habit is at work.
+_NOT_POSSIBLE = (OSError, TornError, sqlite3.Error, subprocess.SubprocessError)
 
 _FORGOTTEN = """
 import sqlite3, sys
@@ -60,6 +63,15 @@ class BackupJob:
                 kept.append(record)
 
 
+@dataclass(frozen=True, order=True)
+class Done:
+    """Something that was done, from when until when; seconds since the epoch."""
+
+    began: float
+    ended: float
+    what: str
+
+
 @dataclass
 class Habit:
     """Something that is done again and again until `stop` is set.
@@ -70,7 +82,7 @@ class Habit:
         backups: old copies of them.
         stop: set at the end; what is held is let go then.
         chance: what is drawn by lot is drawn from this.
-        done: how often each thing was done.
+        done: what was done.
     """
 
     name: ClassVar[str] = ""
@@ -82,15 +94,17 @@ class Habit:
     backups: BackupJob
     stop: threading.Event
     chance: random.Random
-    done: Counter[str] = field(default_factory=Counter)
+    done: list["Done"] = field(default_factory=list)
 
     def run(self) -> None:
         """The habit's thread."""
         while not self.stop.wait(self.chance.uniform(*self.every)):
+            began = time.time()
             try:
-                self.done[self.act()] += 1
-            except (OSError, TornError, sqlite3.Error, subprocess.SubprocessError):
-                self.done[f"{self.name}: not possible just then"] += 1
+                done = self.act()
+            except _NOT_POSSIBLE:
+                done = f"{self.name}: not possible just then"
+            self.done.append(Done(began, time.time(), done))
 
     def act(self) -> str:
         """Does it once; returns what was done."""
@@ -110,12 +124,15 @@ class Rewriter(Habit):
     every = (1.0, 1.0)
 
     def act(self) -> str:
+        done = 0
         for did in self.dids:
-            record = self.place.upstream_record(did)
-            # Something of its own was to be saved: that takes it a moment.
-            time.sleep(self.chance.uniform(0.0, 0.02))
-            self.place.put(record, self.chance.choice(WAYS))
-        return "every record rewritten"
+            with suppress(*_NOT_POSSIBLE):
+                record = self.place.upstream_record(did)
+                # Something of its own was to be saved: that takes it a moment.
+                time.sleep(self.chance.uniform(0.0, 0.02))
+                self.place.put(record, self.chance.choice(WAYS))
+                done += 1
+        return "every record rewritten" if done == len(self.dids) else "some records rewritten"
 
 
 class Restorer(Habit):
@@ -283,9 +300,9 @@ class Habits:
             thread.join()
 
     @property
-    def done(self) -> Counter[str]:
-        """How often each thing was done."""
-        return sum((habit.done for habit in self._habits), Counter())
+    def done(self) -> list[Done]:
+        """What was done, in order."""
+        return sorted(done for habit in self._habits for done in habit.done)
 
 
 def _each_second(stop: threading.Event, work: Callable[[], None]) -> None:
