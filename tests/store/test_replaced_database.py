@@ -14,6 +14,7 @@ import pytest
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.ports import Committed, SharedStore
 from idiolectd.store import open_reading, open_store
+from idiolectd.store.sqlite.writer import Writer
 from tests.store.support import ALICE, BOB, Child, rotated, session
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +104,64 @@ async def test_a_database_put_back_from_a_backup_gets_the_newer_tokens(
     assert on_disk(path) == {ALICE: "refresh-2"}
     await rotate(store, 3)
     assert on_disk(path) == {ALICE: "refresh-3"}
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_newer_tokens_win_after_a_failed_write_too(
+    store: SharedStore, path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """The writing connection is closed after a failure; the reading one still sees what it wrote."""
+    await store.save(session())
+    checkpoint(path)
+    shutil.copy(path, path.with_suffix(".backup"))
+    await rotate(store, 2)
+
+    async def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_ensure_schema", fail)
+        with pytest.raises(StoreError):
+            await store.save(session(BOB))
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    if is_replaced:
+        path.with_suffix(".backup").rename(path)
+    found = await store.read(ALICE)
+    assert found.session is not None
+    assert found.session.refresh_jwt == "refresh-2"
+    assert on_disk(path) == {ALICE: "refresh-2"}
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_newer_tokens_outlive_a_second_loss(
+    store: SharedStore, path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """What could not be carried over yet is not given up for what the present files hold."""
+    await store.save(session())
+    checkpoint(path)
+    shutil.copy(path, path.with_suffix(".backup"))
+    await rotate(store, 2)
+
+    async def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    Path(f"{path}-wal").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "_ensure_schema", fail)
+        with pytest.raises(StoreError):
+            await store.save(session(BOB))
+    with closing(sqlite3.connect(path)) as other:  # the next program, and what it leaves is removed too
+        other.execute("PRAGMA user_version = 1")
+    await store.load(ALICE)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    if is_replaced:
+        path.with_suffix(".backup").rename(path)
+    await store.save(session(BOB))
+    found = await store.read(ALICE)
+    assert found.session is not None
+    assert found.session.refresh_jwt == "refresh-2"
 
 
 async def test_tokens_for_a_session_that_another_database_lacks_are_kept(

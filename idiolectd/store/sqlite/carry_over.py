@@ -50,9 +50,14 @@ def places(path: Path) -> tuple[Path, Path]:
 async def keep(connection: aiosqlite.Connection, copy: Path) -> None:
     """Copies what a connection sees. What can't be read at all (a damaged database) is not kept.
 
+    A copy that waits since an earlier loss stays: whoever writes carries it over first, so nothing of
+    ours has been written since, and the connection may not see what it holds.
+
     Raises:
         OSError, sqlite3.Error: there is no room for it, say; the connection is as it was.
     """
+    if _waits(copy):
+        return
     part = copy.with_suffix(".part")
     make_private_folder(copy.parent)
     with suppress(FileNotFoundError):
@@ -77,6 +82,10 @@ async def keep(connection: aiosqlite.Connection, copy: Path) -> None:
         os.close(fd)
     part.rename(copy)
     sync_folder(copy.parent)
+
+
+def _waits(copy: Path) -> bool:
+    return copy.exists()
 
 
 async def bring(connection: aiosqlite.Connection, path: Path, copy: Path, now: float) -> int:

@@ -382,7 +382,7 @@ class SqliteOAuthTokenStore:
 
     async def _catch_up(self) -> None:
         """The files are others than those that are open: opens the present ones."""
-        if self._writer.is_open:
+        if self._writer.was_open:
             await self._see_to_tables()
         else:  # nothing of ours can be lost, and who only reads may not write
             await self._run(self._open_anew_to_read)

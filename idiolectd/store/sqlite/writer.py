@@ -53,6 +53,10 @@ class Writer:
         clock: where the time comes from.
         own_change: told the DID and sequence number of changes that no look-out need name.
         undone: told that such changes were taken back, and their numbers may be given to others.
+
+    Attributes:
+        was_open: whether it ever held the database's files: what it wrote may be known here only, also
+            when something failed since and its connection is closed.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Writer:
         self._clock = clock
         self._own_change = own_change
         self._undone = undone
+        self.was_open = False
         self._connection: aiosqlite.Connection | None = None
         self._schema_version: int | None = None
         # What was seen through files that are gone, attached until it is carried over.
@@ -131,6 +136,7 @@ class Writer:
 
     async def _connect(self) -> aiosqlite.Connection:
         self._connection = connection = await self._file.connect("rw")
+        self.was_open = True
         ((mode,),) = await rows(connection, "PRAGMA journal_mode = WAL")
         if mode != b"wal":
             raise StoreError(f"{self._file.path} can't be switched to WAL mode; put it on a local disk")

@@ -101,6 +101,26 @@ PLANTS = (
         (_REPLACED + "test_a_login_in_a_removed_log_is_not_lost[trio]",),
     ),
     Plant(
+        "nothing carried over after a failed write",
+        4,
+        "a backup that is put back after a failure wins over the newer tokens",
+        (
+            Edit(
+                "store/sqlite/store",
+                "        if self._writer.was_open:\n",
+                "        if self._writer.is_open:\n",
+            ),
+        ),
+        (_REPLACED + "test_newer_tokens_win_after_a_failed_write_too[trio-True]",),
+    ),
+    Plant(
+        "a second loss overwrites what the first has kept",
+        4,
+        "tokens that could not be carried over yet are given up for older ones",
+        (Edit("store/sqlite/carry_over", "    if _waits(copy):\n", "    if False:\n"),),
+        (_REPLACED + "test_newer_tokens_outlive_a_second_loss[trio-True]",),
+    ),
+    Plant(
         "spent tokens of a backup stay",
         4,
         "a database that was put back sends used-up tokens",
