@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,11 +290,11 @@ class Trial:
 
     def _look_for_floods(self, events: list[dict[str, Any]]) -> None:
         times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        overdue: Counter[tuple[str, str]] = Counter()
+        overdue: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for event in events:
             times[event["event"], event.get("did") or ""].append(_time(event))
             if event["event"] == "session.overdue":
-                overdue[event["did"], event["expires_at"]] += 1
+                overdue[event["did"], event["expires_at"]].append(_time(event))
         most: Counter[str] = Counter()
         for (name, did), moments in times.items():
             within = max(sum(first <= at < first + LIFE for at in moments) for first in moments)
@@ -301,10 +302,11 @@ class Trial:
             if within > _MOST_LINES:
                 self.counts["floods"] += 1
                 self.problems.append(f"{within} lines {name} about {did or 'all'} within {LIFE:.0f} s")
-        for (did, expires_at), number in overdue.items():
-            if number > 1:
+        for (did, expires_at), moments in overdue.items():
+            # The same token later may have been put back, when nobody knew any more that it is spent.
+            if any(second - first < LIFE for first, second in pairwise(moments)):
                 self.counts["floods"] += 1
-                self.problems.append(f"{number} lines session.overdue about {did}'s token until {expires_at}")
+                self.problems.append(f"session.overdue again about {did}'s token until {expires_at}")
         lines = Counter(event["event"] for event in events)
         self.lines = [[name, self.name, lines[name], most[name]] for name in sorted(lines)]
 
