@@ -56,6 +56,12 @@ class Errand(Generic[T]):
             else:
                 self._wakers.append(_waker(event))
         await event.wait()
+        return self.result()
+
+    def result(self) -> T:
+        """What the work returned, when it is done."""
+        if not self._is_done:
+            raise RuntimeError("it is not done")
         if self._error is not None:
             raise self._error
         return self._value

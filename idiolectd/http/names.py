@@ -141,8 +141,10 @@ class Names:
     def _has_room(self, kind: _Kind, now: float) -> bool:
         waiting: Counter[_Kind] = Counter()
         for host, look_up in list(self._under_way.items()):
-            if look_up.errand.is_done:  # after everybody had stopped waiting for it
-                self._learn(host, look_up, [])
+            if (
+                look_up.errand.is_done
+            ):  # whoever waits for it has not been resumed yet, or nobody does any more
+                self._learn(host, look_up, look_up.errand.result())
             else:
                 waiting[_Kind.SLOW if now - look_up.since > _QUICK else look_up.kind] += 1
         return waiting[kind] < _MOST and waiting.total() < _MOST_TOGETHER[kind]

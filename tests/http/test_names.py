@@ -188,3 +188,24 @@ async def test_the_systems_resolver_is_asked() -> None:
     """Without anything else, names are looked up as every program does."""
     assert set(await Names().addresses("localhost")) <= {"127.0.0.1", "::1"}
     assert await _fails(Names(), "a" * 64 + ".test") == "dns"
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_nobody_has_taken_yet_is_no_failure() -> None:
+    """Another name is asked for between the answer and the task that waits for it."""
+    told = threading.Event()
+
+    def resolve(_: str) -> list[str]:
+        told.wait(10)
+        return ["127.0.0.1"]
+
+    names = Names(resolve)
+    async with anyio.create_task_group() as group:
+        group.start_soon(names.addresses, "pds.example")
+        await anyio.wait_all_tasks_blocked()
+        told.set()
+        for thread in threading.enumerate():
+            if thread.name == "idiolectd-name":
+                thread.join(10)  # nobody is resumed meanwhile
+        assert await names.addresses("alice.example") == ["127.0.0.1"]
+    assert await names.addresses("pds.example") == ["127.0.0.1"]

@@ -133,4 +133,17 @@ PLANTS = (
         ),
         ("tests/http/test_client.py::test_an_answer_in_tiny_parts_lets_others_work[trio]",),
     ),
+    Plant(
+        "an answer that nobody has taken yet counts as none",
+        7,
+        "another name's look-up keeps a server's sessions from it for seconds",
+        (
+            Edit(
+                "http/names",
+                "self._learn(host, look_up, look_up.errand.result())",
+                "self._learn(host, look_up, [])",
+            ),
+        ),
+        (_NAMES + "test_an_answer_that_nobody_has_taken_yet_is_no_failure[trio]",),
+    ),
 )
