@@ -254,8 +254,12 @@ def _nearest(path: Path) -> Path:
     return next((above for above in (path, *path.parents) if above.exists()), Path("/"))
 
 
-def _device(path: Path) -> int:
-    return _nearest(path).stat().st_dev
+def _device(path: Path) -> int | None:
+    """Of which file system a path is; None: the disk does not even tell that, and it is the store's that fails."""
+    try:
+        return _nearest(path).stat().st_dev
+    except OSError:
+        return None
 
 
 def _could_write(folder: Path) -> bool:

@@ -36,6 +36,7 @@ async def test_an_example_outlives_a_rotation(name: str, sim: Simulator, tmp_pat
     """Its token is refused at first; it waits for the record, and writes once."""
     record = sim.seed_oauth(sim.add_account("alice.test"))
     path = tmp_path / file_name(record["did"])
+    record["confirmedHandle"] = record["handle"]  # as a login, or the daemon, has written it
     path.write_text(json.dumps(record))
     (session,) = sim.state.oauth_sessions
     rotate(sim.state, session)

@@ -128,7 +128,11 @@ def test_the_state_is_read(url: str) -> None:
 
 def test_accounts_by_handle(url: str, tmp_path: Path) -> None:
     """A handle with or without ``@``, in any case; damaged records are passed over; two are ambiguous."""
-    save(url, session(handle="Alice.example"), session(BOB, handle="bob.example"))
+    save(
+        url,
+        session(handle="Alice.example", confirmed_handle="alice.example"),
+        session(BOB, handle="bob.example", confirmed_handle="bob.example"),
+    )
     foreign(url, tmp_path, WEB_COLON, b"{")
     reading = open_reading(url)
     assert reading.dids() == [ALICE, BOB]
@@ -139,7 +143,7 @@ def test_accounts_by_handle(url: str, tmp_path: Path) -> None:
         load_session(url, "carol.example")
     with pytest.raises(NoSessionError):
         load_session(url, "did:plc:nobody")
-    save(url, session(BOB, handle="alice.example"))
+    save(url, session(BOB, handle="alice.example", confirmed_handle="alice.example"))
     with pytest.raises(SessionError, match=f"{ALICE}, {BOB}"):
         find_did(reading, "alice.example")
 

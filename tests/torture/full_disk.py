@@ -203,11 +203,18 @@ def _live_through(kind: StoreKind) -> House:
         life = str(_LIFE)
         simulator = stack.enter_context(server("--access-life", life, "--legacy-access-life", life))
         house = House(kind, folder, simulator)
+        troubles: list[tuple[str, Callable[[], AbstractContextManager[None]]]] = [
+            ("nearly full", partial(house.full, but=_NEARLY)),
+            ("full", house.full),
+            ("read-only", house.read_only),
+        ]
+        for name, trouble in troubles:  # a daemon each: one calls what follows soon the same outage
+            with house.daemon() as daemon:
+                daemon.wait_event("daemon.ready")
+                _refuse(house, daemon, name, trouble)
+                daemon.stop()
         with house.daemon() as daemon:
             daemon.wait_event("daemon.ready")
-            _refuse(house, daemon, "nearly full", partial(house.full, but=_NEARLY))
-            _refuse(house, daemon, "full", house.full)
-            _refuse(house, daemon, "read-only", house.read_only)
             _answers_meet_a_full_disk(house, daemon)
         with house.daemon() as daemon:
             seconds = house.wait_working()

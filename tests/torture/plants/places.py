@@ -320,4 +320,17 @@ PLANTS = (
         (Edit("store/access", "time.monotonic() - self._asked_at > _ASK_AGAIN", "not self._group"),),
         (_ACCESS + "test_a_group_that_is_made_anew_is_followed",),
     ),
+    Plant(
+        "spill asks the failing disk first",
+        5,
+        "tokens that arrive while the disk does not even answer stat are spilled nowhere",
+        (
+            Edit(
+                "store/spill_places",
+                "        return _nearest(path).stat().st_dev\n    except OSError:\n",
+                "        return _nearest(path).stat().st_dev\n    except KeyError:\n",
+            ),
+        ),
+        ("tests/torture/test_io_errors.py::test_no_failing_file_operation_loses_tokens",),
+    ),
 )

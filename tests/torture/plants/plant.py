@@ -31,7 +31,7 @@ class Plant:
 
     Attributes:
         name: for the table.
-        promise: which of the ten it breaks.
+        promise: which of the eleven it breaks.
         breaks: what is no longer true, in words.
         edits: how it gets into the code; all of them, or none.
         caught_by: the tests of which one must fail, by node id.
