@@ -23,16 +23,17 @@ def read_beginning(answer: httpx.Response) -> bytes:
     stream = answer.stream
     if not isinstance(stream, httpx.SyncByteStream):
         return b""  # a stream of the wrong kind is httpx's to complain of
-    parts, beginning = iter(stream), b""
+    parts, beginning, is_whole = iter(stream), b"", True
     try:
         for part in parts:
             beginning += part
             if len(beginning) > MOST:
+                is_whole = False
                 break
     except httpx.RequestError as error:
         error.request = answer.request
         raise
-    answer.stream = _SyncBody(beginning, parts, stream)
+    answer.stream = _SyncBody(beginning, parts, stream, is_whole=is_whole)
     return _unpacked(beginning, answer)
 
 
@@ -41,31 +42,35 @@ async def aread_beginning(answer: httpx.Response) -> bytes:
     stream = answer.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         return b""
-    parts, beginning = aiter(stream), b""
+    parts, beginning, is_whole = aiter(stream), b"", True
     try:
         async for part in parts:
             beginning += part
             if len(beginning) > MOST:
+                is_whole = False
                 break
     except httpx.RequestError as error:
         error.request = answer.request
         raise
-    answer.stream = _AsyncBody(beginning, parts, stream)
+    answer.stream = _AsyncBody(beginning, parts, stream, is_whole=is_whole)
     return _unpacked(beginning, answer)
 
 
 def let_go(answer: httpx.Response) -> None:
-    """Ends an answer that the caller never sees: httpx would read all of it before the next request."""
+    """Ends an answer that is only part of the next one's history: httpx would read all of it before that.
+
+    Its body stays there if it has come whole.
+    """
     if isinstance(answer.stream, _SyncBody):
         answer.stream.close()
-        answer.stream = httpx.ByteStream(b"")
+        answer.stream = httpx.ByteStream(answer.stream.whole)
 
 
 async def alet_go(answer: httpx.Response) -> None:
     """As `let_go`, without blocking."""
     if isinstance(answer.stream, _AsyncBody):
         await answer.stream.aclose()
-        answer.stream = httpx.ByteStream(b"")
+        answer.stream = httpx.ByteStream(answer.stream.whole)
 
 
 def _unpacked(beginning: bytes, answer: httpx.Response) -> bytes:
@@ -75,7 +80,10 @@ def _unpacked(beginning: bytes, answer: httpx.Response) -> bytes:
 class _SyncBody(httpx.SyncByteStream):
     """A body whose beginning has been read."""
 
-    def __init__(self, beginning: bytes, rest: Iterator[bytes], stream: httpx.SyncByteStream) -> None:
+    def __init__(
+        self, beginning: bytes, rest: Iterator[bytes], stream: httpx.SyncByteStream, *, is_whole: bool
+    ) -> None:
+        self.whole = beginning if is_whole else b""
         self._beginning, self._rest, self._stream = beginning, rest, stream
 
     def __iter__(self) -> Iterator[bytes]:
@@ -89,7 +97,10 @@ class _SyncBody(httpx.SyncByteStream):
 class _AsyncBody(httpx.AsyncByteStream):
     """The same for async clients."""
 
-    def __init__(self, beginning: bytes, rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream) -> None:
+    def __init__(
+        self, beginning: bytes, rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream, *, is_whole: bool
+    ) -> None:
+        self.whole = beginning if is_whole else b""
         self._beginning, self._rest, self._stream = beginning, rest, stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -196,7 +196,9 @@ def test_a_rotation_is_seen_in_any_words(way: Way, world: World, words: str) -> 
     world.wire.before = refuse
     world.rotate()
     saving = world.store_later(0.1)
-    assert world.fetch(way, world.auth(patience=LONG)).status_code == 200
+    answer = world.fetch(way, world.auth(patience=LONG))
+    assert answer.status_code == 200
+    assert [one.content for one in answer.history[-1:]] == [body]  # what was said stays to be seen
     saving.join()
 
 
