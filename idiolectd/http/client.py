@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import anyio
 import anyio.lowlevel
@@ -45,6 +45,13 @@ _PARTS_IN_A_ROW = 64
 _READ_IN_PLACE = 16 * 1024
 
 _HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "idiolectd"}
+
+
+@runtime_checkable
+class _LooksUp(Protocol):
+    """A transport that can tell beforehand whether there is such a host."""
+
+    async def look_up(self, host: str) -> None: ...
 
 
 class HttpClient:
@@ -96,6 +103,16 @@ class HttpClient:
         except NotSent:
             return False
         return True
+
+    async def look_up(self, url: str) -> None:
+        """Looks up the name of a URL's host. For whoever has something to write down before a request.
+
+        Raises:
+            NotSent: nothing can be sent there now.
+        """
+        target = check_url(url, self._policy)
+        if isinstance(self._transport, _LooksUp):
+            await self._transport.look_up(target.host)
 
     def skew(self, origin: str) -> float:
         """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""

@@ -101,6 +101,15 @@ class LaneTransport(httpx.AsyncBaseTransport):
             extensions=response.extensions,
         )
 
+    async def look_up(self, host: str) -> None:
+        """Looks up a host's name, if its requests will need that; a proxy looks up names itself.
+
+        Raises:
+            NotSent: as `Names.addresses`.
+        """
+        if self._policy.proxy is None or is_loopback_host(host):
+            await self._names.addresses(host)
+
     async def aclose(self) -> None:
         """Closes every lane, whatever is in flight on it."""
         lanes = [*self._lanes.values(), *self._retired]

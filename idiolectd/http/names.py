@@ -11,7 +11,8 @@ minute where a name server is mute, and can't be interrupted. So:
    many mute names somebody brings, they stand in each other's way only. Who finds no room is told so at
    once (`NotSent`), and tries again at his own pace.
 
-Answers are not kept: the system's resolver has its own cache, and knows how long it may.
+Answers are not kept for longer than one and the same attempt needs (2 s): the system's resolver has its own
+cache, and knows how long it may.
 """
 
 import math
@@ -50,6 +51,9 @@ _MOST = 64
 # kind's bound. A thread that waits costs some dozen KiB; the last ones are for names that are known to work.
 _MOST_TOGETHER = {_Kind.QUICK: 512, _Kind.NEW: 384, _Kind.SLOW: 384}
 
+# Seconds between the look before anything is written down and the connection, which needs it again.
+_KEPT = 2.0
+
 # Seconds; see the module, 3.
 _SHORTEST_MEMORY, _LONGEST_MEMORY, _MEMORY_FACTOR = 5.0, 30.0, 3.0
 
@@ -59,12 +63,14 @@ class _Known:
     """What is remembered of a name.
 
     Attributes:
-        quick: how soon the last look-up ended, whichever way.
-        until: it failed, and is not repeated before; of the event loop's clock.
+        quick: whether the last look-up ended soon, whichever way.
+        numbers: what it brought; none: it failed.
+        until: so long that counts, and nobody is asked; of the event loop's clock.
     """
 
     quick: bool
-    until: float = -math.inf
+    numbers: tuple[str, ...]
+    until: float
 
 
 @dataclass
@@ -109,19 +115,23 @@ class Names:
         if _is_number(host):
             await anyio.lowlevel.checkpoint()
             return [host]
-        look_up = self._under_way.get(host) or self._start(host)
+        now = anyio.current_time()
+        known = self._known.get(host)
+        if known is not None and known.until > now:
+            await anyio.lowlevel.checkpoint()
+            if known.numbers:
+                return list(known.numbers)
+            left = math.ceil(known.until - now)
+            raise NotSent("dns", f"{host}: the name did not resolve; it is looked up again in {left} s")
+        look_up = self._under_way.get(host) or self._start(host, known)
         numbers = await look_up.errand.wait()
         self._learn(host, look_up, numbers)
         if not numbers:
             raise NotSent("dns", f"{host}: the name does not resolve")
         return numbers
 
-    def _start(self, host: str) -> _LookUp:
+    def _start(self, host: str, known: _Known | None) -> _LookUp:
         now = anyio.current_time()
-        known = self._known.get(host)
-        if known is not None and known.until > now:
-            left = math.ceil(known.until - now)
-            raise NotSent("dns", f"{host}: the name did not resolve; it is looked up again in {left} s")
         kind = _Kind.NEW if known is None else _Kind.QUICK if known.quick else _Kind.SLOW
         if not self._has_room(kind, now):
             raise NotSent("dns_busy", f"{host}: too many name look-ups wait for an answer; is the DNS mute?")
@@ -156,7 +166,7 @@ class Names:
         now = anyio.current_time()
         took = now - look_up.since
         memory = min(max(_MEMORY_FACTOR * took, _SHORTEST_MEMORY), _LONGEST_MEMORY)
-        self._known.put(host, _Known(took <= _QUICK, -math.inf if numbers else now + memory))
+        self._known.put(host, _Known(took <= _QUICK, tuple(numbers), now + (_KEPT if numbers else memory)))
 
 
 def _is_number(host: str) -> bool:

@@ -170,9 +170,14 @@ def judge_failure(error: NotSent | Unclear) -> Retry | Ambiguous:
     """What an exchange without a whole answer means, if it carried a refresh token."""
     match error:
         case NotSent():
-            return Retry(error.code, str(error), issuer_wide=not is_our_refusal(error))
+            return judge_not_sent(error)
         case Unclear():
             return Ambiguous(error.code, str(error))
+
+
+def judge_not_sent(error: NotSent) -> Retry:
+    """What it means that nothing of a request left this machine."""
+    return Retry(error.code, str(error), issuer_wide=not is_our_refusal(error))
 
 
 def is_our_refusal(error: NotSent | Unclear) -> bool:

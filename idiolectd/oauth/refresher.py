@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, SessionError, Unclear
 from idiolectd.hosting import Hosting
-from idiolectd.http import GET_SESSION, HttpClient, Response, judge_probe, origin
+from idiolectd.http import GET_SESSION, HttpClient, Response, judge_not_sent, judge_probe, origin
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
 from idiolectd.oauth.client_auth import (
@@ -102,6 +102,10 @@ class OAuthRefresher:
         server = await self._discovery.server(issuer)
         if isinstance(server, Retry):
             return server
+        try:
+            await self._http.look_up(server.token_endpoint)
+        except NotSent as error:
+            return judge_not_sent(error)
         known = replace(known, issuer=known.issuer or issuer)
         return Prepared(OAuthRequest(server, client, key), known, origin(server.token_endpoint))
 

@@ -15,6 +15,7 @@ from idiolectd.http import (
     Refusal,
     Response,
     judge_failure,
+    judge_not_sent,
     judge_probe,
     judge_refusal,
     origin,
@@ -75,9 +76,13 @@ class LegacyRefresher:
         return Located(present.naming(session), present.handle is not None, moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
-        """Local checks. See `SplitRefresher.prepare`."""
+        """Local checks, and whether there is such a host. See `SplitRefresher.prepare`."""
         if not self._http.permits(session.pds_url):
             return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
+        try:
+            await self._http.look_up(session.pds_url)
+        except NotSent as error:
+            return judge_not_sent(error)
         return Prepared(None, session, origin(session.pds_url))
 
     async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Answer:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -71,6 +72,8 @@ async def test_mute_names_keep_nobody_from_working(tmp_path: Path) -> None:
     with dns() as resolver:
         names = Names(resolver)
         assert await names.addresses("healthy.test") == ["127.0.0.1"]
+        answered = names._known.get("healthy.test")
+        assert answered is not None
         async with anyio.create_task_group() as waiting, open_store(f"file://{tmp_path}/store") as store:
             codes: Counter[str] = Counter()
 
@@ -83,6 +86,7 @@ async def test_mute_names_keep_nobody_from_working(tmp_path: Path) -> None:
             for number in range(_MUTE):
                 waiting.start_soon(look_up, number)
             await anyio.wait_all_tasks_blocked()
+            names._known.put("healthy.test", replace(answered, until=0.0))  # later
             with anyio.fail_after(30):
                 await store.save(session())
                 assert await store.load(ALICE) is not None
@@ -129,6 +133,22 @@ async def test_who_asks_for_the_same_name_waits_for_the_same_answer() -> None:
             resolver.end()
     assert codes == ["dns"] * 100
     assert resolver.asked["mute.test"] == 1
+
+
+@pytest.mark.anyio
+async def test_an_answer_is_good_for_one_attempt() -> None:
+    """The look before a request and the request itself make one look-up; the next attempt makes another."""
+    with dns() as resolver:
+        names = Names(resolver)
+        for _ in range(2):
+            assert await names.addresses("pds.test") == ["127.0.0.1"]
+        assert resolver.asked["pds.test"] == 1
+        known = names._known.get("pds.test")
+        assert known is not None
+        assert known.until - anyio.current_time() <= 2
+        names._known.put("pds.test", replace(known, until=0.0))
+        await names.addresses("pds.test")
+        assert resolver.asked["pds.test"] == 2
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from idiolectd.errors import NotSent
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.ports import Located, Prepared
@@ -308,3 +309,17 @@ async def test_a_cancelled_lookup_does_not_take_the_others_along() -> None:
                 tasks.start_soon(second)
                 await b.refresher.prepare(session)
         assert isinstance(answers[0], Prepared)
+
+
+async def test_a_name_that_does_not_resolve_is_known_before_the_note() -> None:
+    """The token endpoint's host is looked up while nothing is written down yet."""
+
+    async def no_such_name(host: str) -> None:
+        raise NotSent("dns", f"{host}: the name does not resolve")
+
+    async with bench() as b:
+        b.transport.look_up = no_such_name  # type: ignore[attr-defined]
+        answer = await b.refresher.prepare(b.session())
+        assert isinstance(answer, Retry)
+        assert answer.code == "dns"
+        assert not [request for request in b.transport.requests if request.method == "POST"]

@@ -16,6 +16,8 @@ PARTS = {
     "full_disk": ["tests.torture.full_disk"],
     "kills": ["tests.torture.kills"],
     "crowd": ["tests.torture.crowd"],
+    "writers": ["tests.torture.writers"],
+    "mute_names": ["tests.torture.mute_names"],
     "proxy": ["tests.torture.proxy"],
     "real_faults": ["tests.torture.real_faults"],
     "locked": ["tests.torture.locked"],

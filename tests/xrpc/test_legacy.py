@@ -370,3 +370,17 @@ async def test_a_password_is_never_sent_in_the_clear() -> None:
         with pytest.raises(NotSent):
             await create_session(b.http, b.clock, "http://pds.test", "alice.test", "SECRET-password")
         assert b.transport.requests == []
+
+
+async def test_a_name_that_does_not_resolve_is_known_before_the_note() -> None:
+    """Nothing can be sent to a host without an address: that is found out while nothing is written down yet."""
+    async with bench() as b:
+        b.transport.look_up = no_such_name  # type: ignore[attr-defined]
+        answer = await b.refresher.prepare(b.session())
+        assert isinstance(answer, Retry)
+        assert (answer.code, answer.issuer_wide) == ("dns", True)
+        assert b.transport.requests == []
+
+
+async def no_such_name(host: str) -> None:
+    raise NotSent("dns", f"{host}: the name does not resolve")

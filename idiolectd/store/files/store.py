@@ -20,7 +20,7 @@ from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
 from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Survey
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState
+from idiolectd.state import RefreshState, State
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import make_private_folder
 from idiolectd.store.files.folder import Folder
@@ -186,7 +186,11 @@ class FilesystemOAuthTokenStore:
         did = parse_did(read.did)
         if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
             await self._locks.confirm_claim(did)
-        return await self._write(f"can't commit {did}", self._commit, did, read, state, tokens, due)
+        # What was sent, or is about to be, waits behind nobody's note that nothing could be sent.
+        first = tokens is not None or state.state is State.AMBIGUOUS
+        return await self._write(
+            f"can't commit {did}", self._commit, did, read, state, tokens, due, first=first
+        )
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""
@@ -237,15 +241,19 @@ class FilesystemOAuthTokenStore:
         ensure_room(self._folder.root)
         self.spill.make_known()
 
-    async def _write(self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+    async def _write(
+        self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, first: bool = True
+    ) -> T:
         """Runs work under the write lock, to its end."""
         if self._looking:
             raise StoreError(ONLY_LOOKING)
         with translated(f"{what} in {self.url}"):
-            return await finish(self._locked, work, args)
+            return await finish(self._locked, work, args, first)
 
-    async def _locked(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts]) -> T:
-        async with self._locks.writing():
+    async def _locked(
+        self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts], first: bool
+    ) -> T:
+        async with self._locks.writing(first=first):
             if not self._prepared:
                 await in_thread(self._folder.prepare)
                 self._prepared = True

@@ -87,22 +87,33 @@ class Locks:
         return await in_thread(find)
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
+    async def writing(self, *, first: bool = True) -> AsyncIterator[None]:
         """The write lock.
+
+        Args:
+            first: goes before those of this process that are not: what is lost if it waits for too long.
 
         Raises:
             LockBusy: another process kept it for 10 seconds.
         """
-        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN):
+        async with self._hold(
+            "write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True
+        ):
             yield
 
     @asynccontextmanager
     async def _hold(
-        self, what: str, byte: int, patience: float, *, turn: int | None = None
+        self,
+        what: str,
+        byte: int,
+        patience: float,
+        *,
+        turn: int | None = None,
+        first: bool = False,
+        restarts: bool = False,
     ) -> AsyncIterator[list[Taken]]:
-        deadline = anyio.current_time() + patience
         await self._prepare()
-        async with self._queues.hold(what, patience):
+        async with self._queues.hold(what, patience, first=first, restarts=restarts) as deadline:
             held: list[Taken] = []
             try:
                 await self._take(what, byte, deadline, held, turn=turn)

@@ -1,15 +1,15 @@
 """The queue of this process's tasks before a lock.
 
-The kernel arbitrates between processes by trying again and again; within a process tasks are served
-in the order in which they came, without polling.
+The kernel arbitrates between processes; within a process tasks are served in the order in which they
+came. Among those who wait for the write lock, who must not wait goes first.
 
 What waits in one event loop can't be woken from another: each loop has queues of its own, and the kernel
 decides between two loops of one process too.
 """
 
+import heapq
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
@@ -18,11 +18,53 @@ from idiolectd.errors import LockBusy
 from idiolectd.finish import running_loop
 
 
-@dataclass
 class _Queue:
-    # A semaphore, not a lock: a task that asks twice is told "busy" like everybody else.
-    turn: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(1))
-    users: int = 0
+    """One turn at a time; a task that asks twice waits for itself, and is told "busy" like everybody else."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        # When somebody last finished what he had the turn for.
+        self.moved_at = 0.0
+        self._is_taken = False
+        self._line: list[tuple[bool, int, anyio.Event]] = []
+        self._came = 0
+
+    async def take(self, patience: float, *, first: bool, restarts: bool) -> bool:
+        """Waits for the turn; returns whether it came in time."""
+        await anyio.lowlevel.checkpoint()
+        if not self._is_taken:
+            self._is_taken = True
+            return True
+        began, mine = anyio.current_time(), anyio.Event()
+        self._came += 1
+        place = (not first, self._came, mine)
+        heapq.heappush(self._line, place)
+        try:
+            while (left := self.deadline(began, patience, restarts=restarts) - anyio.current_time()) > 0:
+                with anyio.move_on_after(left):
+                    await mine.wait()
+                if mine.is_set():
+                    return True
+        except BaseException:
+            if mine.is_set():
+                self.pass_on()
+            raise
+        finally:
+            if not mine.is_set():
+                self._line.remove(place)
+                heapq.heapify(self._line)
+        return False
+
+    def deadline(self, began: float, patience: float, *, restarts: bool) -> float:
+        """Until when somebody waits who began then."""
+        return (max(began, self.moved_at) if restarts else began) + patience
+
+    def pass_on(self) -> None:
+        """Ends the turn: the next in line has it."""
+        if self._line:
+            heapq.heappop(self._line)[-1].set()
+        else:
+            self._is_taken = False
 
 
 class Queues:
@@ -40,39 +82,37 @@ class Queues:
         return len(self._queues)
 
     @asynccontextmanager
-    async def hold(self, key: str, patience: float) -> AsyncIterator[None]:
+    async def hold(
+        self, key: str, patience: float, *, first: bool = False, restarts: bool = False
+    ) -> AsyncIterator[float]:
         """Waits for this key's turn, for `patience` seconds at most, and keeps it for the block.
+
+        Yields until when whoever has the turn may wait for what comes next, of the event loop's clock.
+
+        Args:
+            key: which queue.
+            patience: seconds; 0: does not wait.
+            first: goes before those who are not.
+            restarts: patience begins anew whenever another has finished in his turn: a long line that moves
+                is no trouble. Whoever was told "busy" has not finished.
 
         Raises:
             LockBusy: another task kept it for longer.
         """
-        loop = running_loop()
+        loop, began = running_loop(), anyio.current_time()
         if self._alone and any(name == key and other is not loop for other, name in self._queues):
             raise LockBusy(f"{key} is being worked on in another event loop of this process; try again later")
         queue = self._queues.setdefault((loop, key), _Queue())
         queue.users += 1
         try:
-            if not await _acquired(queue.turn, patience):
+            if not await queue.take(patience, first=first, restarts=restarts):
                 raise LockBusy(f"{key} is being worked on by another task of this process; try again later")
             try:
-                yield
+                yield queue.deadline(began, patience, restarts=restarts)
+                queue.moved_at = anyio.current_time()
             finally:
-                queue.turn.release()
+                queue.pass_on()
         finally:
             queue.users -= 1
             if not queue.users:
                 del self._queues[loop, key]
-
-
-async def _acquired(turn: anyio.Semaphore, patience: float) -> bool:
-    if patience <= 0:
-        await anyio.lowlevel.checkpoint()
-        try:
-            turn.acquire_nowait()
-        except anyio.WouldBlock:
-            return False
-        return True
-    with anyio.move_on_after(patience):
-        await turn.acquire()
-        return True
-    return False

@@ -146,4 +146,43 @@ PLANTS = (
         ),
         (_NAMES + "test_an_answer_that_nobody_has_taken_yet_is_no_failure[trio]",),
     ),
+    Plant(
+        "tokens behind everybody's notes",
+        7,
+        "after a burst of failures a healthy session's tokens wait for all of them to be written",
+        (
+            Edit(
+                "store/locks/queues",
+                "place = (not first, self._came, mine)",
+                "place = (False, self._came, mine)",
+            ),
+        ),
+        ("tests/store/test_queues.py::test_what_must_not_wait_goes_first[trio]",),
+    ),
+    Plant(
+        "a long line is a trouble",
+        7,
+        "a store that works is called busy after ten seconds of work",
+        (
+            Edit(
+                "store/locks/queues",
+                "(max(began, self.moved_at) if restarts else began) + patience",
+                "began + patience",
+            ),
+        ),
+        ("tests/store/test_queues.py::test_a_line_that_moves_is_no_trouble",),
+    ),
+    Plant(
+        "note before the name is known",
+        7,
+        "each attempt at a mute name costs two durable writes",
+        (
+            Edit(
+                "xrpc/refresher",
+                "            await self._http.look_up(session.pds_url)\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/xrpc/test_legacy.py::test_a_name_that_does_not_resolve_is_known_before_the_note[trio]",),
+    ),
 )
