@@ -133,6 +133,47 @@ async def test_newer_tokens_win_after_a_failed_write_too(
     assert on_disk(path) == {ALICE: "refresh-2"}
 
 
+_STALE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("SELECT count(*) FROM sessions").fetchall()
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    database.execute("UPDATE sessions SET body_json = body_json")
+except sqlite3.Error:
+    pass
+print("wrote", flush=True)
+"""
+
+
+def stale_program(path: Path) -> subprocess.Popen[str]:
+    """Has the database open, and writes when it is told to."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _STALE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+async def test_a_program_with_the_removed_index_writes_over_nothing(store: SharedStore, path: Path) -> None:
+    """It would put its pages over ours in the log, and whoever comes after us would ignore our commits."""
+    await store.save(session())
+    with stale_program(path) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        Path(f"{path}-shm").unlink()
+        await rotate(store, 2)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "wrote\n"
+        await rotate(store, 3)
+    # As the next program finds it when this one is gone: it makes an index of its own.
+    copy = path.with_name("copy.sqlite")
+    shutil.copy(path, copy)
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    assert on_disk(copy) == {ALICE: "refresh-3"}
+
+
 @pytest.mark.parametrize("is_replaced", [True, False])
 async def test_newer_tokens_outlive_a_second_loss(
     store: SharedStore, path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool

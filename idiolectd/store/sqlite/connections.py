@@ -7,6 +7,7 @@ from typing import Any, Literal
 import aiosqlite
 
 from idiolectd.errors import StoreError
+from idiolectd.store.durable import remove
 from idiolectd.store.merge import too_large
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.database import (
@@ -82,11 +83,37 @@ class DatabaseFile:
         """
         if self.is_another():
             self.generation += 1
-        elif holds_removed_files(self.path):
+        else:
+            self._check_let_go()
+        self._files = Files.of(self.path)
+
+    async def begin_new_log(self) -> None:
+        """Moves the log into the database and leaves its file, when side files were removed.
+
+        A foreign program may still have the removed index of this log. It would write over what others
+        add: nobody sees that while they run, but whoever opens the database afterwards finds a broken log
+        and ignores the rest of it. What it writes from now on goes into a file that nobody reads, as with
+        a log that was removed. Under the write lock, when no connection of ours is open.
+
+        Raises:
+            OSError, sqlite3.Error: there is no database now, or it can't be written.
+            StoreError: this process still holds removed files.
+        """
+        self._check_let_go()
+        connection = await self.connect("rw")
+        try:
+            ((busy, *_),) = await rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+            if not busy:  # else somebody reads or writes here: he has the present index
+                for suffix in ("-wal", "-shm"):
+                    remove(self.path.with_name(self.path.name + suffix))
+        finally:
+            await connection.close()
+
+    def _check_let_go(self) -> None:
+        if holds_removed_files(self.path):
             raise StoreError(
                 f"{self.path}: another part of this program still uses side files that were removed; try again"
             )
-        self._files = Files.of(self.path)
 
     async def connect(self, mode: Literal["ro", "rw"], *, frozen: bool = False) -> aiosqlite.Connection:
         """Opens a connection. Whoever gets it closes it.

@@ -375,6 +375,8 @@ class SqliteOAuthTokenStore:
         is_another = self._file.is_another()
         copy = carry_over.places(self._path)[is_another]
         async with self._reader.away(copy, self._writer.leave if is_another else self._writer.close):
+            if not is_another:
+                await self._file.begin_new_log()
             self._file.renew()
         await self._apply_here(())
         self._reopened.append(f"{why}; opened anew, {self._writer.take_carried()} sessions carried over")

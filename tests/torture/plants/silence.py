@@ -121,6 +121,19 @@ PLANTS = (
         (_REPLACED + "test_newer_tokens_outlive_a_second_loss[trio-True]",),
     ),
     Plant(
+        "old log is written on without its index",
+        4,
+        "a program that holds the removed index writes over our commits",
+        (
+            Edit(
+                "store/sqlite/store",
+                "                await self._file.begin_new_log()\n",
+                "                pass\n",
+            ),
+        ),
+        (_REPLACED + "test_a_program_with_the_removed_index_writes_over_nothing[trio]",),
+    ),
+    Plant(
         "spent tokens of a backup stay",
         4,
         "a database that was put back sends used-up tokens",
