@@ -14,7 +14,9 @@ PLANTS = (
         (
             Edit(
                 "store",
-                '        async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN):\n            yield\n',
+                "        async with self._hold(\n"
+                '            "write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True\n'
+                "        ):\n            yield\n",
                 "        yield\n",
             ),
         ),
@@ -158,8 +160,8 @@ PLANTS = (
         (
             Edit(
                 "store/locks/queues",
-                "        loop = running_loop()\n",
-                "        loop = running_loop.__module__\n",
+                "        loop, began = running_loop(), anyio.current_time()\n",
+                "        loop, began = running_loop.__module__, anyio.current_time()\n",
             ),
         ),
         ("tests/store/test_loops.py::test_one_open_store_in_two_loops[files-asyncio-asyncio]",),

@@ -28,8 +28,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "                place = place or await self._spill_over(spilled)\n",
-                "",
+                "                was, place = place, place or await self._spill_over(spilled)\n",
+                "                was = place\n",
             ),
         ),
         (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
