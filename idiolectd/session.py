@@ -119,6 +119,8 @@ class OAuthSession:
         for name in ("did", "pds_url", "access_jwt", "refresh_jwt"):
             if not values[name]:
                 raise SessionError(f"field {_JSON_NAMES[name]} is missing")
+        if "pds_url" in record:  # as `to_json` writes it: one PDS under both names
+            record["pds_url"] = values["pds_url"]
         parse_did(values["did"])
         # Upstream's reader wants the field, so a legacy record holds it empty.
         values["dpop_private_key_jwk"] = values["dpop_private_key_jwk"] or None

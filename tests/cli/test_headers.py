@@ -86,7 +86,7 @@ def test_a_refused_token(run: Run, pds: Pds, store: Path) -> None:
     pds.call("revoke_sessions", {"did": record["did"]})
     done = run("headers", record["did"], "--url", pds.url + CALL)
     assert (done.code, done.out) == (75, "")
-    assert f"idiolectd refresh {record['did']}" in done.err
+    assert f"idiolectd refresh --force {record['did']}" in done.err
     assert run("refresh", "--force", record["did"]).code == 3
     done = run("headers", record["did"], "--url", pds.url + CALL)
     assert (done.code, done.out) == (3, "")

@@ -98,6 +98,7 @@ texts = st.one_of(
 @example(text="9" * 5000)
 @example(text=b'{"did":"\xff"}')
 @example(text=json.dumps(GOOD | {"expiresAt": None}) + "\0")
+@example(text=json.dumps(GOOD | {"pds_url": None}))
 @runs(400)
 def test_a_record_is_a_session_or_a_session_error(text: str | bytes) -> None:
     """Whatever is read is a session that survives writing, or a `SessionError` that shows no secret."""

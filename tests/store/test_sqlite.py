@@ -648,8 +648,15 @@ async def test_a_failed_opening_leaves_no_threads(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         async with opened(tmp_path / "bad.db"):
             pass
-    names = {thread.name for thread in threading.enumerate()} - before
-    assert not [name for name in names if "idiolectd" in name or "connection" in name]
+
+    def left() -> list[str]:
+        names = {thread.name for thread in threading.enumerate()} - before
+        return [name for name in names if "idiolectd" in name or "connection" in name]
+
+    with anyio.move_on_after(5):  # a thread that was told to end may do so a moment later
+        while left():
+            await anyio.sleep(0.01)
+    assert not left()
 
 
 async def test_fields_survive_unusual_text(path: Path) -> None:
