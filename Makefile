@@ -22,7 +22,7 @@ demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 	$(BIN)/python -m tests.demo
 
 test:           ## everything, the real PDS included
-	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
+	@echo "make test: about 14 minutes on two cores. It downloads the packages of requirements-dev.lock"
 	@echo "(120 MB) and, once, the real PDS from npm (670 MB unpacked). Servers listen on loopback only."
 	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
