@@ -84,8 +84,7 @@ PLANTS = (
                 "            if before is None and after != before:\n",
             ),
         ),
-        (_REPLACED + "test_removed_side_files_take_nothing_along[trio-suffixes0]",),
-        short=True,
+        (_REPLACED + "test_a_login_in_a_removed_log_is_not_lost[trio]",),
     ),
     Plant(
         "removed log not carried over",
