@@ -22,7 +22,7 @@ import anyio
 from idiolectd import OAuthSession, open_store
 from idiolectd.clock import rfc3339
 from idiolectd.ports import SharedStore
-from idiolectd.state import RefreshState, adopt, tokens_of
+from idiolectd.state import RefreshState, reconcile, tokens_of
 
 
 def a_session(number: int) -> OAuthSession:
@@ -89,7 +89,7 @@ async def ours(url: str, sessions: list[OAuthSession], at_once: int) -> float:
 async def rotate(store: SharedStore, session: OAuthSession) -> None:
     """The commit after a refresh."""
     after = replace(session, refresh_jwt=session.refresh_jwt[::-1] + "x")
-    state = adopt(session, RefreshState(), 0.0).state.rotated(session, after, time.time())
+    state = reconcile(session, RefreshState(), 0.0).state.rotated(session, after, time.time())
     await store.commit(session, state, tokens=tokens_of(after))
 
 

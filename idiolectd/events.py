@@ -347,7 +347,7 @@ class StoreReopened(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpillUnreadable(Event):
+class SpillFolderUnreadable(Event):
     """A folder can't be read where tokens may lie that could not be saved; their sessions wait for it."""
 
     name = "spill.unreadable"

@@ -15,8 +15,8 @@ What is not survived: a third Ctrl-C in `asyncio.run`, or one that strikes while
 code is running (some milliseconds of a refresh) and not while it waits; a loop that is closed by hand.
 
 How long that is: the work has a bound of its own. A refresh: two requests (the second if the server
-asks for another nonce) of `idiolectd.http.client.DEADLINE` and a last look each, 70 s, and as long as
-its `Patience` says while its tokens can't be saved, 60 s unless a daemon holds them.
+asks for another nonce) of `idiolectd.http.http_client.DEADLINE` and a last look each, 70 s, and as long as
+its `SaveDeadline` says while its tokens can't be saved, 60 s unless a daemon holds them.
 """
 
 import asyncio

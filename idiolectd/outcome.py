@@ -116,7 +116,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Row:
+class RefusalRule:
     """One line of the table; what is None matches everything.
 
     Attributes:
@@ -158,10 +158,10 @@ def _says(found: str, wanted: str) -> bool:
 # First match wins. Judged before the token is looked at, by any server and in either protocol; or
 # said by one in trouble, whatever the status.
 _OF_THE_REQUEST = (
-    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),
-    Row(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof"),
+    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),
+    RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof"),
     *(
-        Row(Verdict.RETRY, "server_trouble", error)
+        RefusalRule(Verdict.RETRY, "server_trouble", error)
         for error in (
             "server_error",  # RFC 6749, section 4.1.2.1
             "temporarily_unavailable",
@@ -173,65 +173,69 @@ _OF_THE_REQUEST = (
             "NotEnoughResources",
         )
     ),
-    Row(Verdict.RETRY, "malformed_request", text="Invalid request payload..."),
-    Row(Verdict.RETRY, "malformed_request", text="Client credentials missing..."),
-    Row(Verdict.RETRY, "malformed_request", text="A request body was provided..."),
+    RefusalRule(Verdict.RETRY, "malformed_request", text="Invalid request payload..."),
+    RefusalRule(Verdict.RETRY, "malformed_request", text="Client credentials missing..."),
+    RefusalRule(Verdict.RETRY, "malformed_request", text="A request body was provided..."),
 )
 
 # What servers say in other places than the reference's: cocoon puts its text where the code belongs,
 # tranquil its own text beside `invalid_grant`.
 _ELSEWHERE = (
-    Row(Verdict.REPLAYED, "replayed", text="...reuse detected..."),
-    Row(Verdict.EXPIRED, "refused", text="Session expired"),
-    Row(Verdict.EXPIRED, "refused", text="Refresh token expired"),
-    Row(Verdict.SESSION, "refused", text="dpop proof does not match..."),
-    Row(Verdict.RETRY, "invalid_dpop_proof", text="...dpop proof..."),
-    Row(Verdict.CLIENT, "client_refused", text="...client metadata..."),
-    Row(Verdict.CLIENT, "client_refused", text="...assertion..."),
-    Row(Verdict.CLIENT, "account_taken_down", "AccountTakedown"),
+    RefusalRule(Verdict.REPLAYED, "replayed", text="...reuse detected..."),
+    RefusalRule(Verdict.EXPIRED, "refused", text="Session expired"),
+    RefusalRule(Verdict.EXPIRED, "refused", text="Refresh token expired"),
+    RefusalRule(Verdict.SESSION, "refused", text="dpop proof does not match..."),
+    RefusalRule(Verdict.RETRY, "invalid_dpop_proof", text="...dpop proof..."),
+    RefusalRule(Verdict.CLIENT, "client_refused", text="...client metadata..."),
+    RefusalRule(Verdict.CLIENT, "client_refused", text="...assertion..."),
+    RefusalRule(Verdict.CLIENT, "account_taken_down", "AccountTakedown"),
 )
 
 # OAuth: error and error_description of RFC 6749, section 5.2, as measured on the reference server.
 _OAUTH = (
     *_OF_THE_REQUEST,
-    Row(Verdict.RETRY, "assertion_reused", "invalid_grant", "private_key_jwt jti reused"),
-    Row(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed"),
-    Row(Verdict.SESSION, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"),
-    Row(Verdict.SESSION, "wrong_client", "invalid_grant", "Token was not issued to this client"),
-    Row(
+    RefusalRule(Verdict.RETRY, "assertion_reused", "invalid_grant", "private_key_jwt jti reused"),
+    RefusalRule(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed"),
+    RefusalRule(
+        Verdict.SESSION, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"
+    ),
+    RefusalRule(Verdict.SESSION, "wrong_client", "invalid_grant", "Token was not issued to this client"),
+    RefusalRule(
         Verdict.SESSION,
         "wrong_client_key",
         "invalid_grant",
         "The session was initiated with a different key...",
     ),
-    Row(Verdict.EXPIRED, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
-    Row(Verdict.EXPIRED, "session_expired", "invalid_grant", "Session expired"),
+    RefusalRule(Verdict.EXPIRED, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
+    RefusalRule(Verdict.EXPIRED, "session_expired", "invalid_grant", "Session expired"),
     # Also said of a database that is locked for a moment.
-    Row(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
+    RefusalRule(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
     # Also said while the server can't fetch the client's document (rsky, tranquil, cirrus).
-    Row(Verdict.CLIENT, "client_refused", "invalid_client"),
-    Row(Verdict.CLIENT, "client_refused", "invalid_client_metadata"),
-    Row(Verdict.CLIENT, "client_refused", "unauthorized_client"),
-    Row(Verdict.CLIENT, "client_refused", "unsupported_grant_type"),
-    Row(Verdict.CLIENT, "scope_refused", "invalid_scope"),
+    RefusalRule(Verdict.CLIENT, "client_refused", "invalid_client"),
+    RefusalRule(Verdict.CLIENT, "client_refused", "invalid_client_metadata"),
+    RefusalRule(Verdict.CLIENT, "client_refused", "unauthorized_client"),
+    RefusalRule(Verdict.CLIENT, "client_refused", "unsupported_grant_type"),
+    RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),
     *_ELSEWHERE,
-    Row(Verdict.SESSION, "refused"),
+    RefusalRule(Verdict.SESSION, "refused"),
 )
 
 # Legacy: error and message of an XRPC answer (https://atproto.com/specs/xrpc#error-responses).
 _LEGACY = (
     *_OF_THE_REQUEST,
-    Row(Verdict.RETRY, "malformed_request", "AuthMissing"),
-    Row(Verdict.EXPIRED, "refresh_token_expired", "ExpiredToken", "Token has expired"),
-    Row(Verdict.SESSION, "revoked", "ExpiredToken", "Token has been revoked"),
-    Row(Verdict.EXPIRED, "refused", "ExpiredToken"),
-    Row(Verdict.SESSION, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
-    Row(Verdict.SESSION, "account_deleted", "InvalidRequest", "Could not find user info for account..."),
+    RefusalRule(Verdict.RETRY, "malformed_request", "AuthMissing"),
+    RefusalRule(Verdict.EXPIRED, "refresh_token_expired", "ExpiredToken", "Token has expired"),
+    RefusalRule(Verdict.SESSION, "revoked", "ExpiredToken", "Token has been revoked"),
+    RefusalRule(Verdict.EXPIRED, "refused", "ExpiredToken"),
+    RefusalRule(Verdict.SESSION, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
+    RefusalRule(
+        Verdict.SESSION, "account_deleted", "InvalidRequest", "Could not find user info for account..."
+    ),
     *_ELSEWHERE,
-    Row(Verdict.SESSION, "refused"),
+    RefusalRule(Verdict.SESSION, "refused"),
 )
 
-_TABLES: Mapping[Kind, tuple[Row, ...]] = {"dpop": _OAUTH, "bearer": _LEGACY}
+_TABLES: Mapping[Kind, tuple[RefusalRule, ...]] = {"dpop": _OAUTH, "bearer": _LEGACY}
 
 # What refuses a client or an account, and not the session.
 CLIENT_CAUSES = frozenset(
@@ -239,7 +243,7 @@ CLIENT_CAUSES = frozenset(
 )
 
 
-def judge(kind: Kind, error: str | None, description: str) -> Row:
+def judge(kind: Kind, error: str | None, description: str) -> RefusalRule:
     """The row that applies to a refusal which an application wrote.
 
     Args:

@@ -13,12 +13,12 @@ from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.hosting import Hosting
-from idiolectd.http import HttpClient, LaneTransport, NetworkPolicy, Trust
+from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, Trust
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
-from idiolectd.refresh import Patience, Planner, RefreshEngine
+from idiolectd.refresh import Planner, RefreshEngine, SaveDeadline
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import open_configured_store
 from idiolectd.xrpc import LegacyRefresher
@@ -79,7 +79,7 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    config: Config, events: EventSink, *, patience: Patience | None = None, looking: bool = False
+    config: Config, events: EventSink, *, patience: SaveDeadline | None = None, looking: bool = False
 ) -> AsyncIterator[Parts]:
     """Opens the store and builds everything that works on it.
 
@@ -106,7 +106,7 @@ async def open_parts(
             planner=_planner(config),
             clock=clock,
             events=events,
-            patience=patience or Patience(_COMMAND_PATIENCE),
+            patience=patience or SaveDeadline(_COMMAND_PATIENCE),
         )
         hosting = Hosting(identity, discovery)
         yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
@@ -123,7 +123,7 @@ def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
         allow_addresses=config.network.allow_addresses,
         proxy=config.network.proxy,
     )
-    transport = LaneTransport(network, trust=Trust(config.network.ca_file))
+    transport = OriginPools(network, trust=Trust(config.network.ca_file))
     return HttpClient(policy=network, clock=clock, events=events, transport=transport)
 
 

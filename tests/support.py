@@ -14,7 +14,7 @@ from idiolectd.clock import rfc3339
 from idiolectd.events import Event
 from idiolectd.outcome import Retry, Suspended, Verdict
 from idiolectd.policy import Policy
-from idiolectd.ports import Answer, Arrived, Located, Prepared, Probe, Refused, Taken
+from idiolectd.ports import AccessTokenStatus, AccountLocation, Answer, Arrived, Prepared, Probe, Refused
 from idiolectd.refresh import Planner
 from idiolectd.session import Kind, OAuthSession, Tokens
 
@@ -96,7 +96,7 @@ class FakeServer:
     replays: list[str] = field(default_factory=list)
     revoked: list[str] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
-    probe_answer: Probe = field(default_factory=lambda: Probe(Taken.UNKNOWN))
+    probe_answer: Probe = field(default_factory=lambda: Probe(AccessTokenStatus.UNKNOWN))
     before: Callable[[OAuthSession], Awaitable[Answer | None]] | None = None
     after: Callable[[Answer], Awaitable[Answer]] | None = None
     prepared: Callable[[OAuthSession], Retry | Suspended | None] | None = None
@@ -125,7 +125,7 @@ class FakeServer:
 
     async def locate(
         self, session: OAuthSession, *, with_handle: bool = False
-    ) -> Located | Suspended | Retry:
+    ) -> AccountLocation | Suspended | Retry:
         await anyio.lowlevel.checkpoint()
         self.identity_checks += 1
         found = await self.located(session) if self.located else session
@@ -134,7 +134,7 @@ class FakeServer:
         handle = self.handles.get(session.did, "")
         named = replace(found, handle=handle or found.handle, confirmed_handle=handle)
         moved_to = self.moved.get(session.did)
-        return Located(named if with_handle else found, is_handle_told=with_handle, moved_to=moved_to)
+        return AccountLocation(named if with_handle else found, is_handle_told=with_handle, moved_to=moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
         await anyio.lowlevel.checkpoint()

@@ -4,7 +4,7 @@ Nothing here writes a record, unless a client asks to refresh by itself.
 """
 
 from idiolectd.auth.destination import check_destination
-from idiolectd.auth.headers import auth_headers
 from idiolectd.auth.session_auth import SessionAuth
+from idiolectd.auth.signing import auth_headers
 
 __all__ = ["SessionAuth", "auth_headers", "check_destination"]

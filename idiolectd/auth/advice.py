@@ -1,9 +1,9 @@
 """Why a client gets no newer token, as well as can be told from the store, and what to do."""
 
-from idiolectd.auth.exchange import Explain
+from idiolectd.auth.auth_flow import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, State, adopt
+from idiolectd.state import RefreshState, State, reconcile
 from idiolectd.store import Reading, is_daemon_running
 
 
@@ -40,7 +40,7 @@ def _known(session: OAuthSession, reading: Reading | None, now: float) -> Refres
     if reading is None:
         return None
     try:
-        return adopt(session, reading.state(session.did, now), now).state
+        return reconcile(session, reading.state(session.did, now), now).state
     except IdiolectError:  # a reader of the records need not be one of the state
         return None
 

@@ -11,7 +11,7 @@ from idiolectd.errors import RefreshFailed
 from idiolectd.events import Event
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.policy import CLAIM_PATIENCE
-from idiolectd.state import State, adopt
+from idiolectd.state import State, reconcile
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -55,7 +55,7 @@ async def _check_able(parts: "Parts", did: str) -> None:
     entry = await parts.store.read(did)
     if entry.session is None:
         return
-    session = adopt(entry.session, entry.state, parts.clock.now()).session
+    session = reconcile(entry.session, entry.state, parts.clock.now()).session
     match await parts.refresher_for(session).prepare(session):
         case Suspended(_, code, message):
             raise RefreshFailed(did, state=State.SUSPENDED, code=code, message=message)

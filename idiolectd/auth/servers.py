@@ -3,7 +3,7 @@
 import httpx
 
 from idiolectd.events import Event
-from idiolectd.http.memory import Nonces, Skews
+from idiolectd.http.origin_state import Nonces, Skews
 from idiolectd.http.response import http_date
 
 

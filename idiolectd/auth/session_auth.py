@@ -1,6 +1,6 @@
 """`SessionAuth`: using a stored session with httpx, async and sync, without knowing what a refresh is.
 
-It does what `idiolectd.auth.exchange` decides. It never writes a record and takes no lock, unless
+It does what `idiolectd.auth.auth_flow` decides. It never writes a record and takes no lock, unless
 ``refresh=True`` makes it a refresher.
 """
 
@@ -14,10 +14,8 @@ import anyio
 import httpx
 
 from idiolectd.auth.advice import explained
-from idiolectd.auth.bodies import alet_go, aread_beginning, let_go, read_beginning
-from idiolectd.auth.destination import parse_origins
-from idiolectd.auth.exchange import (
-    Exchange,
+from idiolectd.auth.auth_flow import (
+    AuthFlow,
     Explain,
     Load,
     Pause,
@@ -28,8 +26,10 @@ from idiolectd.auth.exchange import (
     Terms,
     Work,
 )
+from idiolectd.auth.bodies import alet_go, aread_beginning, let_go, read_beginning
+from idiolectd.auth.destination import parse_origins
 from idiolectd.auth.servers import Servers
-from idiolectd.auth.source import Source, Store
+from idiolectd.auth.session_source import SessionSource, Store
 from idiolectd.clock import SystemClock
 from idiolectd.errors import ConfigError, IdiolectError, RefreshError, TokenRefused
 
@@ -57,7 +57,7 @@ class SessionAuth(httpx.Auth):
     A body given as bytes, JSON or form can be repeated, and so can one of known length up to 8 MiB,
     which is read into memory. For any other the PDS is first asked whether it takes the token.
 
-    With ``follow_redirects=True`` httpx drops ``Authorization`` on the way to another host, but not
+    With ``follow_redirects=True`` httpx drops ``AuthorizationRequest`` on the way to another host, but not
     ``DPoP``: that proof is for the first URL and this token, and worth nothing without the token.
 
     Args:
@@ -98,7 +98,7 @@ class SessionAuth(httpx.Auth):
         also: Collection[str] = (),
         servers: Servers | None = None,
     ) -> None:
-        self._source = Source(store, account)
+        self._source = SessionSource(store, account)
         self._terms = Terms(also=parse_origins(also), patience=patience, refresh=refresh)
         self._servers = _SERVERS if servers is None else servers
         self._clock = SystemClock()
@@ -153,8 +153,8 @@ class SessionAuth(httpx.Auth):
 
     # -----------------------------------------------------------------------------------------
 
-    def _exchange(self, request: httpx.Request) -> Exchange:
-        return Exchange(request, self._terms, self._servers, self._clock)
+    def _exchange(self, request: httpx.Request) -> AuthFlow:
+        return AuthFlow(request, self._terms, self._servers, self._clock)
 
     def _do(self, step: Work) -> Any:
         match step:

@@ -48,7 +48,7 @@ async def stored_did(parts: "Parts", account: str) -> str:
             f" {', '.join(claimants.dids)}, whose session only says so",
         )
     with contextlib.suppress(StoreError):  # what was found is true all the same
-        await parts.engine.name(found.did, found.handle, patience=_CONFIRMING)
+        await parts.engine.name_session(found.did, found.handle, patience=_CONFIRMING)
     return found.did
 
 

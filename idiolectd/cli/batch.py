@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from idiolectd.cli.apart import kept_apart
 from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.per_account import kept_apart
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError, LoginError, RecordError
 from idiolectd.http import origin
@@ -52,7 +52,7 @@ Result = Literal["logged_in", "skipped", "failed", "try_later"]
 
 
 @dataclass(frozen=True)
-class Line:
+class BatchEntry:
     """What became of one account; a line of the output."""
 
     account: str
@@ -101,7 +101,7 @@ async def login_many(config: Config, wanted: Sequence[Credentials], *, json: boo
     return worst(_CODES[line.result] for line in lines)
 
 
-async def login_all(parts: "Parts", wanted: Sequence[Credentials], *, show: bool) -> list[Line]:
+async def login_all(parts: "Parts", wanted: Sequence[Credentials], *, show: bool) -> list[BatchEntry]:
     """Logs all in that have no living session; `show`: each is put out when its turn is over."""
     return await _Batch(parts, show=show).run(wanted)
 
@@ -147,22 +147,22 @@ class _Batch:
     def __init__(self, parts: "Parts", *, show: bool) -> None:
         self._parts = parts
         self._show = show
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, BatchEntry] = {}
 
-    async def run(self, wanted: Sequence[Credentials]) -> list[Line]:
+    async def run(self, wanted: Sequence[Credentials]) -> list[BatchEntry]:
         alive = await _living(self._parts.store)
         by_pds: dict[str, list[_Turn]] = defaultdict(list)
         for number, credentials in enumerate(wanted):
             did = alive.get(_key(credentials.account))
             if did is not None:
-                self._report(number, Line(credentials.account, did, "skipped", "has a living session"))
+                self._report(number, BatchEntry(credentials.account, did, "skipped", "has a living session"))
                 continue
             found = await kept_apart(
                 credentials.account,
                 partial(self._turn, number, credentials, alive),
                 partial(_bug, credentials.account),
             )
-            if isinstance(found, Line):
+            if isinstance(found, BatchEntry):
                 self._report(number, found)
             else:
                 by_pds[found.server].append(found)  # what the limits count by
@@ -172,7 +172,7 @@ class _Batch:
                 tg.start_soon(self._one_pds, queue, limit)
         return [self._lines[number] for number in sorted(self._lines)]
 
-    async def _turn(self, number: int, credentials: Credentials, alive: dict[str, str]) -> _Turn | Line:
+    async def _turn(self, number: int, credentials: Credentials, alive: dict[str, str]) -> _Turn | BatchEntry:
         """What has to be done for an account, or that nothing can or need be."""
         try:
             located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
@@ -180,7 +180,7 @@ class _Batch:
         except IdiolectError as error:
             return _failure(credentials.account, error)
         if located is not None and located.did in alive:
-            return Line(credentials.account, located.did, "skipped", "has a living session")
+            return BatchEntry(credentials.account, located.did, "skipped", "has a living session")
         return _Turn(number, credentials, located, server)
 
     async def _one_pds(self, queue: list[_Turn], limit: anyio.CapacityLimiter) -> None:
@@ -193,10 +193,10 @@ class _Batch:
                 if line.result == "try_later" and line.message == _ASKED_TO_WAIT:
                     for left in queue[place + 1 :]:
                         account = left.credentials.account
-                        self._report(left.number, Line(account, None, "try_later", _ASKED_TO_WAIT))
+                        self._report(left.number, BatchEntry(account, None, "try_later", _ASKED_TO_WAIT))
                     return
 
-    async def _one(self, turn: _Turn, pace: Pace) -> Line:
+    async def _one(self, turn: _Turn, pace: Pace) -> BatchEntry:
         account = turn.credentials.account
         for _ in range(_TRIES):
             await pace.wait_turn()
@@ -212,10 +212,10 @@ class _Batch:
             except IdiolectError as error:
                 return _failure(account, error)
             else:
-                return Line(account, session.did, "logged_in")
-        return Line(account, None, "try_later", _ASKED_TO_WAIT)
+                return BatchEntry(account, session.did, "logged_in")
+        return BatchEntry(account, None, "try_later", _ASKED_TO_WAIT)
 
-    def _report(self, number: int, line: Line) -> None:
+    def _report(self, number: int, line: BatchEntry) -> None:
         self._lines[number] = line
         if self._show:
             put(f"{line.account}: {line.result}{f': {line.message}' if line.message else ''}")
@@ -244,13 +244,13 @@ def _key(account: str) -> str:
     return account if account.startswith("did:") else normal_handle(account)
 
 
-def _failure(account: str, error: IdiolectError) -> Line:
+def _failure(account: str, error: IdiolectError) -> BatchEntry:
     later = code_of(error) is ExitCode.TRY_LATER
-    return Line(account, None, "try_later" if later else "failed", redact(str(error)))
+    return BatchEntry(account, None, "try_later" if later else "failed", redact(str(error)))
 
 
-def _bug(account: str, message: str) -> Line:
-    return Line(account, None, "failed", message)
+def _bug(account: str, message: str) -> BatchEntry:
+    return BatchEntry(account, None, "failed", message)
 
 
 def _parsed(line: str) -> Credentials:

@@ -16,7 +16,7 @@ from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand, TeachingGroup
 from idiolectd.clock import SystemClock
 from idiolectd.config import ClientConfig, Config
-from idiolectd.oauth import ClientMetadata, Looked, look_at_hosted
+from idiolectd.oauth import ClientMetadata, FetchedMetadata, look_at_hosted
 
 
 @click.group(
@@ -138,14 +138,14 @@ def _metadata(config: Config, client: ClientConfig) -> ClientMetadata:
     return ClientMetadata(read_client(client), client.redirect_uri, config.oauth.scope, client.name)
 
 
-async def _look(config: Config, metadata: ClientMetadata) -> list[Looked]:
+async def _look(config: Config, metadata: ClientMetadata) -> list[FetchedMetadata]:
     from idiolectd.parts import make_http
 
     async with make_http(config, SystemClock(), command_events(config)) as http:
         return await look_at_hosted(http, metadata)
 
 
-def finding_of(looked: Looked) -> Finding:
+def finding_of(looked: FetchedMetadata) -> Finding:
     """What a part of the hosted document means for the command."""
     if looked.problem is None:
         return Finding(looked.part, "ok", "fits")

@@ -19,7 +19,7 @@ from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, TokenWithheld
 from idiolectd.session import OAuthSession
-from idiolectd.state import State, adopt
+from idiolectd.state import State, reconcile
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -153,7 +153,7 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
 
 async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandFailed:
     entry = await parts.store.read(session.did)
-    state = adopt(session, entry.state, parts.clock.now()).state
+    state = reconcile(session, entry.state, parts.clock.now()).state
     if state.state is State.RELOGIN_REQUIRED:
         return CommandFailed(
             ExitCode.LOGIN_REQUIRED,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
 
 
-class Way(Enum):
+class LoginMethod(Enum):
     """How to log in."""
 
     APP_PASSWORD = auto()
@@ -40,7 +40,7 @@ class Way(Enum):
     PASTE = auto()  # OAuth too, with the browser on another machine
 
 
-def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) -> Way:
+def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) -> LoginMethod:
     """How to log in: what was asked for, else with a password if there is one, else in the browser.
 
     Args:
@@ -50,10 +50,10 @@ def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) ->
         terminal: standard input is one; else an app password is expected on it.
     """
     if paste:
-        return Way.PASTE
+        return LoginMethod.PASTE
     if browser:
-        return Way.BROWSER
-    return Way.APP_PASSWORD if password or not terminal else Way.BROWSER
+        return LoginMethod.BROWSER
+    return LoginMethod.APP_PASSWORD if password or not terminal else LoginMethod.BROWSER
 
 
 @click.command(
@@ -146,14 +146,16 @@ def login_command(
         raise CommandFailed(ExitCode.USAGE, "--app-password needs no browser; leave one of them out")
     password = app_password or _password_of(os.environ)
     way = chosen_way(browser=browser, paste=paste, password=password is not None, terminal=sys.stdin.isatty())
-    if port is not None and way is not Way.BROWSER:
+    if port is not None and way is not LoginMethod.BROWSER:
         raise CommandFailed(ExitCode.USAGE, "--port is for the browser: add --browser, without --paste")
     config = options.load_as_owner()
-    if way is Way.APP_PASSWORD:
+    if way is LoginMethod.APP_PASSWORD:
         credentials = Credentials(name, password or _piped_password(), pds_url)
         session = run_async(partial(_log_in, config, credentials))
     else:
-        how = partial(_log_in_by_browser, config, name, pds_url, paste=way is Way.PASTE, port=port or 0)
+        how = partial(
+            _log_in_by_browser, config, name, pds_url, paste=way is LoginMethod.PASTE, port=port or 0
+        )
         session = run_async(how)
     if options.json:
         put_json(outcome_of(session, config))
@@ -178,11 +180,11 @@ async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
 async def _log_in_by_browser(
     config: Config, account: str, pds_url: str | None, *, paste: bool, port: int
 ) -> OAuthSession:
-    from idiolectd.cli.browser.flow import Wish, log_in_by_browser
+    from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
-        session = await log_in_by_browser(parts, config, Wish(account, pds_url, paste, port))
+        session = await log_in_by_browser(parts, config, BrowserLogin(account, pds_url, paste, port))
         await _mention_pause(parts, session.did)
         return session
 

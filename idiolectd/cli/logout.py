@@ -21,7 +21,7 @@ from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.ports import NotRevoked
-from idiolectd.state import adopt
+from idiolectd.state import reconcile
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -104,7 +104,7 @@ async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None
             ExitCode.FAILED, f"no session is stored for {did}; idiolectd list shows which are"
         )
     # As it should be: a token that somebody put back is spent, and sending it would revoke nothing.
-    adopted = adopt(entry.session, entry.state, parts.clock.now())
+    adopted = reconcile(entry.session, entry.state, parts.clock.now())
     session, refresher = adopted.session, parts.refresher_for(adopted.session)
     if adopted.state.predecessor is not None:
         not_revoked = await refresher.revoke(replace(session, refresh_jwt=adopted.state.predecessor))

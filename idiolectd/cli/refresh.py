@@ -8,10 +8,10 @@ import anyio
 import click
 
 from idiolectd.cli.accounts import stored_did
-from idiolectd.cli.apart import BUG, kept_apart
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
+from idiolectd.cli.per_account import BUG, kept_apart
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
@@ -32,7 +32,7 @@ from idiolectd.outcome import (
 )
 from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.refresh import report
-from idiolectd.state import State, adopt
+from idiolectd.state import State, reconcile
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -130,7 +130,7 @@ async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
     entry = await parts.store.read(did)
     if entry.session is None or entry.session.kind != "dpop":
         return None
-    session = adopt(entry.session, entry.state, parts.clock.now()).session
+    session = reconcile(entry.session, entry.state, parts.clock.now()).session
     found = parts.clients.client_of(session)
     return found if isinstance(found, Suspended) and found.cause == CLIENT_KEY_UNUSABLE else None
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from idiolectd.cli.apart import BUG
+from idiolectd.cli.per_account import BUG
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import RecordError
 from idiolectd.policy import Policy, due_at
-from idiolectd.ports import Entry
+from idiolectd.ports import StoredSession
 from idiolectd.refresh import report
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, adopt, session_deadline, shown
+from idiolectd.state import RefreshState, State, TokenTimes, reconcile, session_deadline, shown
 
 # What a person should look at first.
 _WORST_FIRST = (
@@ -41,7 +41,7 @@ class ErrorRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class StatusRow:
     """One line of ``status --json``. Times are RFC 3339; None is JSON's null.
 
     `held_by` is looked up for sessions that should be refreshed by now: who has their claim.
@@ -85,7 +85,9 @@ class Row:
         )
 
 
-def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = False) -> Row | None:
+def session_row(
+    entry: StoredSession, config: Config, now: float, *, spilled: bool = False
+) -> StatusRow | None:
     """The row of a session that can be read; None: nothing is stored.
 
     Args:
@@ -96,7 +98,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
     """
     if entry.session is None:
         return None
-    adopted = adopt(entry.session, entry.state, now)
+    adopted = reconcile(entry.session, entry.state, now)
     session, state = adopted.session, adopted.state
     next_at = state.next_attempt_at
     if next_at is None and state.state is State.FRESH:  # nobody has planned it yet: as it will be
@@ -109,7 +111,7 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
     todo = report.action(session.did, shown_state, cause)
     if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
-    return Row(
+    return StatusRow(
         did=session.did,
         handle=session.known_as,
         handle_confirmed=bool(session.confirmed_handle),
@@ -137,9 +139,9 @@ def session_row(entry: Entry, config: Config, now: float, *, spilled: bool = Fal
     )
 
 
-def unreadable_row(error: RecordError) -> Row:
+def unreadable_row(error: RecordError) -> StatusRow:
     """The row of a record that can't be read: what its error tells, and nothing else."""
-    return Row(
+    return StatusRow(
         did=error.did,
         handle=None,
         handle_confirmed=False,
@@ -164,13 +166,13 @@ def unreadable_row(error: RecordError) -> Row:
     )
 
 
-def bug_row(did: str, message: str) -> Row:
+def bug_row(did: str, message: str) -> StatusRow:
     """The row of a session that a bug keeps from being shown."""
     row = unreadable_row(RecordError(did, message, did=did))
     return replace(row, cause=BUG, action=None, last_error=ErrorRow(code=BUG, message=message, at=None))
 
 
-def totals(rows: list[Row]) -> Mapping[str, int]:
+def totals(rows: list[StatusRow]) -> Mapping[str, int]:
     """How many sessions are in which state, worst first; states without any are left out."""
     counts = {state.value: sum(row.state is state for row in rows) for state in _WORST_FIRST}
     return {name: count for name, count in counts.items() if count}

@@ -9,17 +9,17 @@ from functools import partial
 import click
 
 from idiolectd.cli.accounts import one_account, stored_dids
-from idiolectd.cli.apart import BUG, kept_apart
 from idiolectd.cli.exits import CommandFailed, ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
-from idiolectd.cli.rows import Row, bug_row, session_row, unreadable_row
+from idiolectd.cli.per_account import BUG, kept_apart
+from idiolectd.cli.rows import StatusRow, bug_row, session_row, unreadable_row
 from idiolectd.cli.running import run_async
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError, StoreError
-from idiolectd.ports import Entry, SharedStore
+from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from idiolectd.store import open_configured_store, parse_store_url, read_presence
@@ -122,7 +122,7 @@ def is_missing(url: str) -> bool:
     return False
 
 
-async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[Row]:
+async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[StatusRow]:
     """The rows of all records, worst first; broken ones are among them."""
     survey = await store.survey()
     rows = await read_rows(store, config, survey.dids, now)
@@ -131,12 +131,12 @@ async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[
     return sorted(rows, key=lambda row: row.rank)
 
 
-async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[Row]:
+async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
     """The rows of these DIDs, worst first; what is not stored has none."""
-    rows: list[Row] = []
+    rows: list[StatusRow] = []
     waiting = await _waiting(store)
 
-    async def read(did: str) -> Row | None:
+    async def read(did: str) -> StatusRow | None:
         try:
             entry = await store.read(did)
         except RecordError as error:
@@ -163,7 +163,7 @@ async def _waiting(store: SharedStore) -> set[str]:
     return set(found.dids)
 
 
-async def _is_spilled(store: SharedStore, entry: Entry) -> bool:
+async def _is_spilled(store: SharedStore, entry: StoredSession) -> bool:
     session = entry.session
     if session is None or store.spill is None:
         return False
@@ -172,7 +172,7 @@ async def _is_spilled(store: SharedStore, entry: Entry) -> bool:
     return False
 
 
-async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[Row]:
+async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[StatusRow]:
     now = time.time()
     async with open_to_read(config) as store:
         if account is None:

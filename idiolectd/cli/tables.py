@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from idiolectd.cli.output import ago, encoding, put_page
-from idiolectd.cli.rows import Row, totals
+from idiolectd.cli.rows import StatusRow, totals
 from idiolectd.clock import parse_rfc3339
 from idiolectd.foreign import printable
 from idiolectd.state import State
@@ -39,7 +39,7 @@ def print_table(headers: Sequence[str], lines: Sequence[Sequence[str | Text]]) -
     _print(table)
 
 
-def print_status(rows: Sequence[Row], now: float) -> None:
+def print_status(rows: Sequence[StatusRow], now: float) -> None:
     """The sessions, worst first, under a line of totals."""
     counts = ", ".join(f"{count} {state}" for state, count in totals(list(rows)).items())
     _print(Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}"))
@@ -48,7 +48,7 @@ def print_status(rows: Sequence[Row], now: float) -> None:
         print_table(headers, [_status_line(row, now) for row in rows])
 
 
-def _status_line(row: Row, now: float) -> list[str | Text]:
+def _status_line(row: StatusRow, now: float) -> list[str | Text]:
     state = f"{row.state.value} ({row.cause})" if row.cause else row.state.value
     if row.refused_since is not None:
         state += f", refused since {_when(row.refused_since, now)}"
@@ -83,14 +83,14 @@ def handle_text(handle: str | None, *, confirmed: bool) -> str:
     return handle if confirmed else f"{handle} (unconfirmed)"
 
 
-def _account(row: Row) -> str:
+def _account(row: StatusRow) -> str:
     if not row.handle:
         return row.did or "?"
     text = handle_text(row.handle, confirmed=row.handle_confirmed)
     return f"{text}, called {row.claimed_handle} by its server" if row.claimed_handle else text
 
 
-def _last_error(row: Row, now: float) -> str:
+def _last_error(row: StatusRow, now: float) -> str:
     error = row.last_error
     if error is None:
         return ""
@@ -104,7 +104,7 @@ def _when(text: str | None, now: float) -> str:
     return "-" if at is None else ago(at - now)
 
 
-class _Sheet(io.StringIO):
+class _Grid(io.StringIO):
     """What the terminal will show: its encoding tells whether lines can be drawn."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Sheet(io.StringIO):
 
 def _print(what: Table | Text) -> None:
     terminal = sys.stdout.isatty()
-    sheet = _Sheet()
+    sheet = _Grid()
     console = Console(
         file=sheet,
         width=None if terminal else _PIPE_WIDTH,

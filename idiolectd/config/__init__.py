@@ -7,7 +7,7 @@ secrets do not exist; a key names the place of a secret.
 from idiolectd.config.clients import ClientConfig, ClientKeyConfig
 from idiolectd.config.example import example
 from idiolectd.config.load import Reloaded, candidates, changed_keys, load_config, reload_config
-from idiolectd.config.schema import (
+from idiolectd.config.settings import (
     KEYS,
     Config,
     IdentityConfig,

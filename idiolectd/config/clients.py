@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from idiolectd.config import kinds, urls
-from idiolectd.config.kinds import Refused
+from idiolectd.config import url_values, value_kinds
+from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
 
 _MAX_KEY = 65_536  # bytes; an RSA key of 16,384 bits in PEM is an eighth of it
@@ -99,53 +99,53 @@ def _read(path: Path, what: str) -> str:
 def _make_key(values: dict[str, Any]) -> ClientKeyConfig:
     places = [place for place in _PLACES if place in values]
     if "kid" not in values or len(places) != 1:
-        raise Refused(("", "expected kid, and one of file, credential or env"))
+        raise InvalidValue(("", "expected kid, and one of file, credential or env"))
     return ClientKeyConfig(values["kid"], places[0], values[places[0]])
 
 
 def _make_client(values: dict[str, Any]) -> ClientConfig:
     if "client_id" not in values or not values.get("keys"):
-        raise Refused(("", "expected client_id and at least one key in keys"))
+        raise InvalidValue(("", "expected client_id and at least one key in keys"))
     seen: set[str] = set()
     for key in values["keys"]:
         if key.kid in seen:
-            raise Refused((".keys", f"two keys have the kid {kinds.shown(key.kid)}"))
+            raise InvalidValue((".keys", f"two keys have the kid {value_kinds.shown(key.kid)}"))
         seen.add(key.kid)
     return ClientConfig(**values)
 
 
 def _absolute(value: object) -> str:
-    path = kinds.string(value)
+    path = value_kinds.string(value)
     if not path.startswith("/"):
         raise ValueError
     return path
 
 
 def _credential(value: object) -> str:
-    name = kinds.string(value)
+    name = value_kinds.string(value)
     if "/" in name or name in (".", ".."):  # it is joined to the credentials' folder
         raise ValueError
     return name
 
 
-_KEYS = kinds.table_list(
+_KEYS = value_kinds.table_list(
     "a list of tables { kid, and one of file, credential or env }",
     {
-        "kid": kinds.text("a key ID"),
-        "file": kinds.made("an absolute path", _absolute),
-        "credential": kinds.made("the name of a systemd credential", _credential),
-        "env": kinds.text("the name of an environment variable"),
+        "kid": value_kinds.text("a key ID"),
+        "file": value_kinds.made("an absolute path", _absolute),
+        "credential": value_kinds.made("the name of a systemd credential", _credential),
+        "env": value_kinds.text("the name of an environment variable"),
     },
     _make_key,
 )
 
-CLIENTS = kinds.table_list(
+CLIENTS = value_kinds.table_list(
     "a list of tables { client_id, keys }, and redirect_uri and name if one logs in with it",
     {
-        "client_id": urls.client_id(),
+        "client_id": url_values.client_id(),
         "keys": _KEYS,
-        "redirect_uri": urls.redirect_uri(),
-        "name": kinds.text("a name for people"),
+        "redirect_uri": url_values.redirect_uri(),
+        "name": value_kinds.text("a name for people"),
     },
     _make_client,
 )

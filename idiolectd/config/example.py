@@ -6,7 +6,7 @@ its default or as something typical.
 
 import textwrap
 
-from idiolectd.config.schema import KEYS, SECTIONS
+from idiolectd.config.settings import KEYS, SECTIONS
 
 _HEAD = """\
 The configuration of idiolectd. Every key may be left out; those with a default show it.

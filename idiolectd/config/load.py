@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from idiolectd.config import kinds, urls
-from idiolectd.config.kinds import Refused
-from idiolectd.config.schema import KEYS, SECTIONS, Config, Key
+from idiolectd.config import url_values, value_kinds
+from idiolectd.config.settings import KEYS, SECTIONS, Config, Key
+from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
@@ -47,7 +47,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
     for name, (source, value) in settings.items():
         try:
             values[name] = KEYS[name].kind.check(value)
-        except Refused as refused:
+        except InvalidValue as refused:
             problems += [f"{source}: {name}{where}: {what}" for where, what in refused.problems]
     if not problems:
         problems = _contradictions(values, settings)
@@ -141,7 +141,9 @@ def _from_file(path: Path, problems: list[str]) -> _Settings:
             hint = _hint(section, SECTIONS) or _hint(section, KEYS)
             problems.append(f"{path}: [{section}]: unknown; expected one of {', '.join(SECTIONS)}{hint}")
         elif not isinstance(table, dict):
-            problems.append(f"{path}: {section}: found {kinds.shown(table)}; expected a table [{section}]")
+            problems.append(
+                f"{path}: {section}: found {value_kinds.shown(table)}; expected a table [{section}]"
+            )
         else:
             for name, value in table.items():
                 key = f"{section}.{name}"
@@ -186,22 +188,22 @@ def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]
     if not values.get("network.allow_loopback_http"):
         for name in ("identity.plc_directory_url", "identity.handle_resolver_url"):
             url = values.get(name)
-            if url and urls.is_plain_http(url):
+            if url and url_values.is_plain_http(url):
                 source = settings[name][0]
                 problems.append(
-                    f"{source}: {name}: found {kinds.shown(url)}; plain http needs network.allow_loopback_http = true"
+                    f"{source}: {name}: found {value_kinds.shown(url)}; plain http needs network.allow_loopback_http = true"
                 )
     clients = values.get("oauth.clients", ())
     login_client = values.get("oauth.login_client_id")
     if login_client and not any(c.client_id == login_client and c.redirect_uri for c in clients):
         problems.append(
             f"{settings['oauth.login_client_id'][0]}: oauth.login_client_id: found"
-            f" {kinds.shown(login_client)}; expected a client of oauth.clients that has a redirect_uri"
+            f" {value_kinds.shown(login_client)}; expected a client of oauth.clients that has a redirect_uri"
         )
     ids = [client.client_id for client in clients]
     source = settings["oauth.clients"][0] if ids else ""
     problems += [
-        f"{source}: oauth.clients: {kinds.shown(twice)} is there {ids.count(twice)} times; give it one table with all keys"
+        f"{source}: oauth.clients: {value_kinds.shown(twice)} is there {ids.count(twice)} times; give it one table with all keys"
         for twice in dict.fromkeys(ids)
         if ids.count(twice) > 1
     ]

@@ -18,14 +18,14 @@ from anyio.abc import TaskGroup
 
 from idiolectd import __version__, events
 from idiolectd.config import Config, Reloaded, reload_config
-from idiolectd.daemon.presence import Daemonship, clock_behind, hold_daemonship, own_presence
+from idiolectd.daemon.single_instance import SingleInstance, clock_behind, hold_single_instance, own_presence
 from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.finish import in_thread
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, open_parts, read_clients, require_readable_keys
-from idiolectd.refresh import Patience
-from idiolectd.scheduler import LONGEST_SLEEP, LaneLimits, OverdueWatch, Scheduler
+from idiolectd.refresh import SaveDeadline
+from idiolectd.scheduler import LONGEST_SLEEP, IssuerLimits, OverdueWatch, Scheduler
 from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
 from idiolectd.threads import Errand
@@ -112,8 +112,8 @@ class _Daemon:
 
     async def _work(self) -> None:
         try:
-            async with open_parts(self._config, self._log, patience=Patience()) as parts:
-                with hold_daemonship(parts.store.runtime_dir) as daemonship:
+            async with open_parts(self._config, self._log, patience=SaveDeadline()) as parts:
+                with hold_single_instance(parts.store.runtime_dir) as daemonship:
                     self._parts = parts
                     if self._reload_asked:
                         await self._take_over()
@@ -126,7 +126,7 @@ class _Daemon:
             self.exit_code = 1
             self._log(events.DaemonFailed(error=type(error).__name__, traceback=redacted_traceback(error)))
 
-    async def _supervise(self, parts: Parts, daemonship: Daemonship) -> None:
+    async def _supervise(self, parts: Parts, daemonship: SingleInstance) -> None:
         presence = own_presence(parts.clock.now(), self._config.path)
         behind = clock_behind(parts.store.runtime_dir, parts.clock.now())
         await in_thread(daemonship.note, presence)
@@ -229,7 +229,7 @@ class _Daemon:
             await anyio.sleep(_STATUS_INTERVAL)
 
     async def _report(
-        self, parts: Parts, scheduler: Scheduler, daemonship: Daemonship, presence: Presence
+        self, parts: Parts, scheduler: Scheduler, daemonship: SingleInstance, presence: Presence
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
@@ -242,7 +242,7 @@ class _Daemon:
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
 
-    async def _keep(self, daemonship: Daemonship) -> None:
+    async def _keep(self, daemonship: SingleInstance) -> None:
         try:
             await in_thread(daemonship.keep)
         except LockBusy as error:  # two would send one token each: whoever came second stays
@@ -266,8 +266,8 @@ class _Daemon:
             await anyio.sleep(interval)
 
 
-def _limits(config: Config) -> LaneLimits:
-    return LaneLimits(concurrency=config.refresh.concurrency, rate=config.refresh.rate)
+def _limits(config: Config) -> IssuerLimits:
+    return IssuerLimits(concurrency=config.refresh.concurrency, rate=config.refresh.rate)
 
 
 def _status(sessions: int, scheduler: Scheduler, unpersisted: int) -> str:

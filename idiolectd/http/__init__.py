@@ -9,12 +9,9 @@ table of errors.
 
 from idiolectd.http.arrived import unpacked
 from idiolectd.http.challenges import Challenge, parse_challenges
-from idiolectd.http.client import HttpClient
-from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
-from idiolectd.http.lanes import LaneTransport
-from idiolectd.http.refusals import (
+from idiolectd.http.error_response import (
     GET_SESSION,
-    Refusal,
+    ErrorResponse,
     challenge_error,
     is_our_refusal,
     judge_failure,
@@ -23,6 +20,9 @@ from idiolectd.http.refusals import (
     judge_refusal,
     safe_text,
 )
+from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
+from idiolectd.http.http_client import HttpClient
+from idiolectd.http.origin_pools import OriginPools
 from idiolectd.http.response import CutOff, Response, retry_after, text_member
 from idiolectd.http.trust import Trust, tls_context
 
@@ -30,10 +30,10 @@ __all__ = [
     "GET_SESSION",
     "Challenge",
     "CutOff",
+    "ErrorResponse",
     "HttpClient",
-    "LaneTransport",
     "NetworkPolicy",
-    "Refusal",
+    "OriginPools",
     "Response",
     "Trust",
     "challenge_error",

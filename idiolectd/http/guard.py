@@ -24,8 +24,8 @@ import anyio
 import httpcore
 
 from idiolectd.errors import ConfigError, NotSent, UrlError
-from idiolectd.http.exchange import ExchangeBackend
-from idiolectd.http.names import Names
+from idiolectd.http.name_lookup import NameLookups
+from idiolectd.http.request_progress import ProgressBackend
 from idiolectd.url import Url, is_loopback_host
 
 Address = IPv4Address | IPv6Address
@@ -148,10 +148,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ``dns_busy``) and passes through httpcore unchanged; failing connections are httpcore's own exceptions.
     """
 
-    def __init__(self, policy: NetworkPolicy | None, names: Names | None = None) -> None:
+    def __init__(self, policy: NetworkPolicy | None, names: NameLookups | None = None) -> None:
         self._policy = policy
-        self._names = names or Names()
-        self._dialler: httpcore.AsyncNetworkBackend = ExchangeBackend()
+        self._names = names or NameLookups()
+        self._dialler: httpcore.AsyncNetworkBackend = ProgressBackend()
 
     async def connect_tcp(
         self,

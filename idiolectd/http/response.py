@@ -21,7 +21,7 @@ class Response:
     Attributes:
         status: as sent; a 3xx is an answer like any other.
         headers: names in lower case; several of one name are joined with a comma.
-        body: decoded, at most `idiolectd.http.client.MAX_BODY` bytes.
+        body: decoded, at most `idiolectd.http.http_client.MAX_BODY` bytes.
         date: the server's clock (RFC 9110, section 6.6.1), seconds since the epoch; None: not said.
     """
 

@@ -19,8 +19,8 @@ import structlog
 from idiolectd.clock import rfc3339
 from idiolectd.events import Event, Level
 from idiolectd.foreign import json_text, printable
+from idiolectd.log.line_writer import LineWriter, is_journal
 from idiolectd.log.redact import redact, redacted_traceback
-from idiolectd.log.writer import Writer, is_journal
 
 __all__ = ["Format", "LogSink", "capture_logging", "log_sink", "redact", "redacted_traceback"]
 
@@ -39,7 +39,7 @@ class LogSink:
         level: the lowest level that is written; may be changed while running.
     """
 
-    def __init__(self, renderer: Any, level: Level, writer: Writer) -> None:
+    def __init__(self, renderer: Any, level: Level, writer: LineWriter) -> None:
         self.level: Level = level
         self._logger = structlog.wrap_logger(
             writer, processors=[_masked, renderer], wrapper_class=structlog.BoundLogger
@@ -67,7 +67,7 @@ def log_sink(format: Format, level: Level, stream: TextIO) -> LogSink:  # noqa: 
         level: the lowest level that is written.
         stream: usually standard error.
     """
-    writer = Writer(stream, prefixed=format == "json" and is_journal(stream))
+    writer = LineWriter(stream, prefixed=format == "json" and is_journal(stream))
     if format == "json":
         return LogSink(_json_line, level, writer)
     return LogSink(_console_renderer(stream), level, writer)

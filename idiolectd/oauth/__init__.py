@@ -1,24 +1,24 @@
 """OAuth sessions: discovery, DPoP, client authentication; the refresher and the login built of them."""
 
-from idiolectd.oauth.authorization import Authorization, Granted, LoginClient, loopback_client
+from idiolectd.oauth.authorization_request import AuthorizationRequest, Granted, LoginClient, loopback_client
 from idiolectd.oauth.client_auth import CLIENT_KEY_UNUSABLE, ClientRegistry, OAuthClient, UnusableKey
-from idiolectd.oauth.client_metadata import ClientMetadata, Looked, look_at_hosted
+from idiolectd.oauth.client_metadata import ClientMetadata, FetchedMetadata, look_at_hosted
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.keys import SigningKey
-from idiolectd.oauth.refresher import OAuthRefresher
+from idiolectd.oauth.oauth_refresher import OAuthRefresher
 
 __all__ = [
     "CLIENT_KEY_UNUSABLE",
-    "Authorization",
+    "AuthorizationRequest",
     "AuthorizationServer",
     "ClientMetadata",
     "ClientRegistry",
     "Discovery",
     "DpopKey",
+    "FetchedMetadata",
     "Granted",
     "LoginClient",
-    "Looked",
     "OAuthClient",
     "OAuthRefresher",
     "SigningKey",

@@ -62,7 +62,7 @@ class ClientMetadata:
 
 
 @dataclass(frozen=True)
-class Looked:
+class FetchedMetadata:
     """What came of looking at one part of the hosted document.
 
     Attributes:
@@ -76,7 +76,7 @@ class Looked:
     passing: bool = False
 
 
-async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[Looked]:
+async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[FetchedMetadata]:
     """Fetches what is hosted at the client_id and compares it.
 
     Raises:
@@ -85,13 +85,13 @@ async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[Loo
     client_id = expected.client.client_id
     unfit = _unfit_name(client_id)
     if unfit is not None:
-        return [Looked("client_id", unfit)]
+        return [FetchedMetadata("client_id", unfit)]
     hosted = await _fetched(http, client_id, "document")
-    if isinstance(hosted, Looked):
+    if isinstance(hosted, FetchedMetadata):
         return [hosted]
-    looked = [Looked("document", None), *_fields(expected.document(), hosted)]
+    looked = [FetchedMetadata("document", None), *_fields(expected.document(), hosted)]
     keys = await _hosted_keys(http, hosted)
-    if isinstance(keys, Looked):
+    if isinstance(keys, FetchedMetadata):
         return [*looked, keys]
     return [*looked, *(_key(kid, key, keys) for kid, key in expected.client.signing_keys.items())]
 
@@ -117,12 +117,12 @@ _CONSEQUENCES: Mapping[str, str] = {
 }
 
 
-def _fields(expected: Mapping[str, Any], hosted: Mapping[str, Any]) -> Iterator[Looked]:
+def _fields(expected: Mapping[str, Any], hosted: Mapping[str, Any]) -> Iterator[FetchedMetadata]:
     for name, consequence in _CONSEQUENCES.items():
         if name not in expected:
             continue
         problem = _difference(expected[name], hosted.get(name, _DEFAULTS.get(name)), words=name == "scope")
-        yield Looked(name, None if problem is None else f"{problem}: {consequence}")
+        yield FetchedMetadata(name, None if problem is None else f"{problem}: {consequence}")
 
 
 def _difference(expected: object, found: object, *, words: bool) -> str | None:
@@ -168,59 +168,63 @@ def _unfit_name(client_id: str) -> str | None:
 # Keys --------------------------------------------------------------------------------------------
 
 
-async def _hosted_keys(http: HttpClient, hosted: Mapping[str, Any]) -> list[Mapping[str, Any]] | Looked:
+async def _hosted_keys(
+    http: HttpClient, hosted: Mapping[str, Any]
+) -> list[Mapping[str, Any]] | FetchedMetadata:
     jwks, jwks_uri = hosted.get("jwks"), hosted.get("jwks_uri")
     if jwks is not None and jwks_uri is not None:
-        return Looked("jwks", "is there beside jwks_uri: servers refuse a document with both")
+        return FetchedMetadata("jwks", "is there beside jwks_uri: servers refuse a document with both")
     if isinstance(jwks_uri, str):
         if not http.permits(jwks_uri):
-            return Looked("jwks_uri", "is not an https URL: servers do not fetch it")
+            return FetchedMetadata("jwks_uri", "is not an https URL: servers do not fetch it")
         fetched = await _fetched(http, jwks_uri, "jwks_uri")
-        if isinstance(fetched, Looked):
+        if isinstance(fetched, FetchedMetadata):
             return fetched
         jwks = fetched
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list):
-        return Looked("jwks", "is missing, or not a JWKS: assertions are refused, and no session can refresh")
+        return FetchedMetadata(
+            "jwks", "is missing, or not a JWKS: assertions are refused, and no session can refresh"
+        )
     if any(isinstance(key, dict) and "d" in key for key in keys):
-        return Looked(
+        return FetchedMetadata(
             "jwks", "holds the private half of a key: anybody can act as this client; make another key"
         )
     return [key for key in keys if isinstance(key, dict)]
 
 
-def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> Looked:
+def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> FetchedMetadata:
     """Whether servers can verify what one of our keys signs."""
     part = f"key {kid}"
     if key.alg != _ALG:
-        return Looked(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
+        return FetchedMetadata(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
     same_kid = [jwk for jwk in hosted if jwk.get("kid") == kid]
     if not same_kid:
-        return Looked(part, "is not published: sessions that were started with it can't refresh")
+        return FetchedMetadata(part, "is not published: sessions that were started with it can't refresh")
     ours = [jwk for jwk in same_kid if all(jwk.get(name) == v for name, v in key.public_jwk.items())]
     if not ours:
-        return Looked(part, "is published with another key's value: what ours signs is refused")
+        return FetchedMetadata(part, "is published with another key's value: what ours signs is refused")
     if any(jwk.get("alg", _ALG) == _ALG and jwk.get("use", "sig") == "sig" for jwk in ours):
-        return Looked(part, None)
-    return Looked(part, f"is published for another use: alg must be {_ALG}, and use sig")
+        return FetchedMetadata(part, None)
+    return FetchedMetadata(part, f"is published for another use: alg must be {_ALG}, and use sig")
 
 
 # Fetching ----------------------------------------------------------------------------------------
 
 
-async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | Looked:
+async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | FetchedMetadata:
     """A JSON object, served as ATProto servers want it: status 200, no redirect, the right type."""
     response = await http.request("GET", url)
     if response.status != 200:
         passing = response.status == 429 or response.status >= 500
         where = "; servers follow no redirect" if 300 <= response.status < 400 else ""
-        return Looked(part, f"{url} answers {response.status}, not 200{where}", passing=passing)
+        return FetchedMetadata(part, f"{url} answers {response.status}, not 200{where}", passing=passing)
     media_type = _media_type(response)
     if media_type != "application/json":
         found = safe_text(media_type) or "no type"
-        return Looked(part, f"{url} is served as {found}, not application/json: servers refuse it")
+        return FetchedMetadata(part, f"{url} is served as {found}, not application/json: servers refuse it")
     document = response.json_object()
-    return Looked(part, f"{url} holds no JSON object") if document is None else document
+    return FetchedMetadata(part, f"{url} holds no JSON object") if document is None else document
 
 
 def _media_type(response: Response) -> str:

@@ -13,10 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from idiolectd.errors import SessionError
-from idiolectd.http import CutOff, HttpClient, Refusal, Response, challenge_error, origin
+from idiolectd.http import CutOff, ErrorResponse, HttpClient, Response, challenge_error, origin
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
-from idiolectd.oauth.repeats import Repeats
+from idiolectd.oauth.repeated_answers import RepeatedAnswers
 from idiolectd.url import Url
 
 # Parsing a key takes twice the time of signing with it, and whoever needs one needs it again soon. Kept no
@@ -115,7 +115,7 @@ async def request(
     access_token: str | None = None,
     form: Callable[[], Mapping[str, str]] | None = None,
 ) -> Response:
-    """Sends a request with a proof, and again if the server asks for another nonce or time (`Repeats`).
+    """Sends a request with a proof, and again if the server asks for another nonce or time (`RepeatedAnswers`).
 
     Args:
         http: sends it.
@@ -130,7 +130,7 @@ async def request(
         Unclear: as `HttpClient.request`.
     """
     server = nonce_key(url, access_token)
-    repeats = Repeats(http.nonces.get(server), http.skew(origin(url)))
+    repeats = RepeatedAnswers(http.nonces.get(server), http.skew(origin(url)))
     while True:
         response = await _send(http, key, method, url, access_token, form, repeats.nonce)
         newest, skew = http.nonces.get(server), http.skew(origin(url))
@@ -170,4 +170,4 @@ def error_of(response: Response) -> str | None:
     """The error code of a refusal: a PDS puts it into `WWW-Authenticate`, everybody into the body."""
     if not 400 <= response.status < 500:
         return None
-    return challenge_error(response) or Refusal.found(response).error
+    return challenge_error(response) or ErrorResponse.found(response).error

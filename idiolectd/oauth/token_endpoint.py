@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from idiolectd.clock import rfc3339
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.foreign import number
-from idiolectd.http import CutOff, Refusal, Response, judge_failure, judge_refusal, text_member
+from idiolectd.http import CutOff, ErrorResponse, Response, judge_failure, judge_refusal, text_member
 from idiolectd.jose import claimed_life
 from idiolectd.outcome import Ambiguous
 from idiolectd.ports import Answer, Arrived
@@ -42,7 +42,7 @@ def code_parameters(code: str, redirect_uri: str, code_verifier: str) -> dict[st
 
 
 @dataclass(frozen=True)
-class TokenAnswer:
+class TokenResponse:
     """A successful answer (RFC 6749, section 5.1) that holds a token, as far as it can be used.
 
     Attributes:
@@ -62,7 +62,7 @@ class TokenAnswer:
     sub: str | None
 
     @classmethod
-    def found(cls, response: Response) -> "TokenAnswer | None":
+    def found(cls, response: Response) -> "TokenResponse | None":
         """Reads an answer; None if there is no token in it.
 
         One that is no JSON object as a whole, or was cut off, counts if it holds the refresh token:
@@ -82,7 +82,7 @@ class TokenAnswer:
             text_member(body, "sub"),
         )
 
-    def misfit(self, did: str) -> str | None:
+    def mismatch(self, did: str) -> str | None:
         """Why these are not DPoP-bound tokens of an account; None: what the answer says fits."""
         if self.token_type is not None and self.token_type.lower() != "dpop":
             return "the answer's token_type is not DPoP"
@@ -91,7 +91,7 @@ class TokenAnswer:
         return None
 
     @property
-    def unsaid(self) -> str | None:
+    def unconfirmed(self) -> str | None:
         """What the answer does not say, although it must, of the tokens' type and account; None: it does."""
         said = {"token_type": self.token_type, "sub": self.sub}
         missing = [name for name, value in said.items() if value is None]
@@ -107,10 +107,10 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         sent_at: when the request left, by our clock: the new tokens are at most that old.
         now: our clock.
     """
-    found = TokenAnswer.found(response) if response.is_success else None
+    found = TokenResponse.found(response) if response.is_success else None
     if found is not None:
         return _arrived(found, session, sent_at)
-    refusal = Refusal.found(response)
+    refusal = ErrorResponse.found(response)
     if response.is_success and refusal.error is None:
         return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
     secrets = (session.access_jwt, session.refresh_jwt)
@@ -123,13 +123,13 @@ def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: fl
     Never a refusal: nobody knows what else the answer would have said.
     """
     if isinstance(error, CutOff) and error.response.is_success:
-        found = TokenAnswer.found(error.response)
+        found = TokenResponse.found(error.response)
         if found is not None:
             return _arrived(found, session, sent_at)
     return judge_failure(error)
 
 
-def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arrived:
+def _arrived(found: TokenResponse, session: OAuthSession, sent_at: float) -> Arrived:
     # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
     # within a minute, and not in a loop.
     life = found.life if found.access_token is not None else _HALF_AN_ANSWER
@@ -141,7 +141,7 @@ def _arrived(found: TokenAnswer, session: OAuthSession, sent_at: float) -> Arriv
         token_type="DPoP",  # noqa: S106 -- a type, not a password
         scope=found.scope,
     )
-    return Arrived(tokens, found.misfit(session.did), found.unsaid)
+    return Arrived(tokens, found.mismatch(session.did), found.unconfirmed)
 
 
 def _life(expires_in: object, access_token: str) -> float:

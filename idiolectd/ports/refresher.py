@@ -34,8 +34,8 @@ class Arrived:
     """
 
     tokens: Tokens
-    misfit: str | None = None
-    unsaid: str | None = None
+    mismatch: str | None = None
+    unconfirmed: str | None = None
     account_status: str | None = None
 
 
@@ -68,13 +68,13 @@ Answer = Arrived | Refused | Retry | Ambiguous
 RequestT = TypeVar("RequestT")
 
 
-class Taken(Enum):
+class AccessTokenStatus(Enum):
     """Whether a PDS takes an access token."""
 
-    YES = auto()
-    NO = auto()  # it says that the token has ended, or never was
+    ACCEPTED = auto()
+    REFUSED = auto()  # it says that the token has ended, or never was
     UNKNOWN = auto()  # anything else is no verdict
-    NOBODY_TO_ASK = auto()  # sending the refresh token again is the only way to know
+    NOT_CHECKABLE = auto()  # sending the refresh token again is the only way to know
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Probe:
         did: whose the PDS says that it is; None: it does not say.
     """
 
-    taken: Taken
+    taken: AccessTokenStatus
     server_time: float | None = None
     did: str | None = None
 
@@ -122,7 +122,7 @@ class Prepared(Generic[RequestT]):
 
 
 @dataclass(frozen=True)
-class Located:
+class AccountLocation:
     """Where an account is by its DID document, as far as one of its sessions is concerned.
 
     Attributes:
@@ -151,7 +151,7 @@ class SplitRefresher(Protocol[RequestT]):
 
     async def locate(
         self, session: OAuthSession, *, with_handle: bool = False
-    ) -> Located | Suspended | Retry:
+    ) -> AccountLocation | Suspended | Retry:
         """Asks where the account lives now (DID → PDS → issuer). May be cancelled; sends no token.
 
         Args:

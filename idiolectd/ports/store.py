@@ -40,7 +40,7 @@ class OAuthTokenStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredSession:
     """One session with its refresh state, read in one step.
 
     Attributes:
@@ -52,7 +52,7 @@ class Entry:
 
     session: OAuthSession | None
     state: RefreshState
-    cut_short: bool = False
+    interrupted_commit: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,24 @@ class Survey:
 
 # The lane of what is only to be looked at: unreadable, held by somebody else, put off, or not planned
 # yet. Nothing is sent from it, so that one issuer's trouble stays in that issuer's lane.
-NOWHERE = ""
+NO_SERVER = ""
 
 
 @dataclass(frozen=True, order=True)
-class Due:
+class ScheduleEntry:
     """A line of the schedule.
 
     Attributes:
         at: when to look at the session.
         did: whose it is.
         expires_at: when its access token ends: among overdue sessions the soonest goes first.
-        lane: whom the refresh will be sent to: the issuer, or the PDS's origin; or `NOWHERE`.
+        lane: whom the refresh will be sent to: the issuer, or the PDS's origin; or `NO_SERVER`.
     """
 
     at: float
     did: str
     expires_at: float
-    lane: str
+    server: str
 
 
 class Committed(Enum):
@@ -186,7 +186,7 @@ class SharedStore(OAuthTokenStore, Protocol):
         """Gives everything stored the permissions that the configuration says now."""
         ...
 
-    async def read(self, did: str) -> Entry:
+    async def read(self, did: str) -> StoredSession:
         """Record and state of one session.
 
         Raises:
@@ -200,7 +200,7 @@ class SharedStore(OAuthTokenStore, Protocol):
         state: RefreshState,
         *,
         tokens: Tokens | None = None,
-        due: Due | None = None,
+        due: ScheduleEntry | None = None,
     ) -> Committed:
         """Makes a new state durable, and with it new tokens, if the record still is what was read.
 
@@ -235,7 +235,9 @@ class SharedStore(OAuthTokenStore, Protocol):
         """Removes what is known of a session whose record is gone; returns whether it is (still) gone."""
         ...
 
-    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
+    async def due(
+        self, before: float, *, limit: int, after: ScheduleEntry | None = None
+    ) -> list[ScheduleEntry]:
         """The lines of the schedule with ``at < before``, by `at` and DID.
 
         Args:
@@ -245,7 +247,7 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
-    def schedule(self, did: str, due: Due | None) -> None:
+    def schedule(self, did: str, due: ScheduleEntry | None) -> None:
         """Tells of a line that another process made, or an earlier one: `due` names it from now on.
 
         Makes nothing durable: a store that keeps its schedule on disk has the line already.
@@ -270,8 +272,8 @@ class Spilled:
 
     predecessor: str
     session: OAuthSession
-    misfit: str | None = None
-    unsaid: str | None = None
+    mismatch: str | None = None
+    unconfirmed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,18 @@
 `RefreshEngine` is the daemon's and the command line's way in; `refresh_if_needed` a client's.
 """
 
+from idiolectd.refresh.attempt import SaveDeadline
 from idiolectd.refresh.engine import Admission, RefreshEngine
-from idiolectd.refresh.ledger import Attempt, Look
 from idiolectd.refresh.needed import refresh_if_needed
-from idiolectd.refresh.schedule import Planner
-from idiolectd.refresh.sending import Patience
+from idiolectd.refresh.planner import Planner
+from idiolectd.refresh.recorder import AttemptResult, Reconciled
 
-__all__ = ["Admission", "Attempt", "Look", "Patience", "Planner", "RefreshEngine", "refresh_if_needed"]
+__all__ = [
+    "Admission",
+    "AttemptResult",
+    "Planner",
+    "Reconciled",
+    "RefreshEngine",
+    "SaveDeadline",
+    "refresh_if_needed",
+]

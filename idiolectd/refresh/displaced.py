@@ -19,44 +19,46 @@ from typing import Any
 
 from idiolectd import events
 from idiolectd.outcome import Current, Retry
-from idiolectd.ports import Committed, SplitRefresher, Taken
+from idiolectd.ports import AccessTokenStatus, Committed, SplitRefresher
 from idiolectd.refresh import unclear
-from idiolectd.refresh.ledger import Attempt, Ledger, Work
+from idiolectd.refresh.recorder import AttemptResult, ClaimedSession, Recorder
 from idiolectd.session import OAuthSession
 from idiolectd.state import TokenTimes, displaced, tokens_of
 
 
-async def settle(work: Work, refresher: SplitRefresher[Any], ledger: Ledger) -> Work | Attempt:
+async def settle(
+    work: ClaimedSession, refresher: SplitRefresher[Any], recorder: Recorder
+) -> ClaimedSession | AttemptResult:
     """Finds out which of the two lives; returns what is to be worked on, or how that has ended already."""
-    session, state, now = work.session, work.state, ledger.clock.now()
+    session, state, now = work.session, work.state, recorder.clock.now()
     other = displaced(state)
     if other is None:
         return replace(work, state=state.proven())
     other = state.pins.restored_to(other) if other.dpop_thumbprint == session.dpop_thumbprint else other
     if refresher.has_grace:
-        return await _brought_back(work, other, ledger) if state.refusals else work
+        return await _brought_back(work, other, recorder) if state.refusals else work
     probe = await refresher.probe(session)
-    if probe.taken is Taken.YES:
+    if probe.taken is AccessTokenStatus.ACCEPTED:
         return replace(work, state=state.proven())
-    if probe.taken is Taken.NO and unclear.outlives(session, probe, now):
-        return await _brought_back(work, other, ledger)
-    if probe.taken is Taken.UNKNOWN and TokenTimes.of(session, state, now).expires_at > now:
+    if probe.taken is AccessTokenStatus.REFUSED and unclear.outlives(session, probe, now):
+        return await _brought_back(work, other, recorder)
+    if probe.taken is AccessTokenStatus.UNKNOWN and TokenTimes.of(session, state, now).expires_at > now:
         message = (
             "another program has replaced the record, and the PDS can't say whether its tokens are newer"
         )
-        return await ledger.conclude(work, Retry("unproven", message))
-    if (await refresher.probe(other)).taken is Taken.YES:
-        return await _brought_back(work, other, ledger)
+        return await recorder.conclude(work, Retry("unproven", message))
+    if (await refresher.probe(other)).taken is AccessTokenStatus.ACCEPTED:
+        return await _brought_back(work, other, recorder)
     return work
 
 
-async def _brought_back(work: Work, other: OAuthSession, ledger: Ledger) -> Attempt:
+async def _brought_back(work: ClaimedSession, other: OAuthSession, recorder: Recorder) -> AttemptResult:
     """Stores the record that had lost, and plans it."""
-    now = ledger.clock.now()
-    state = ledger.planner.fresh(other, work.state.brought_back(work.session, other, now), now)
+    now = recorder.clock.now()
+    state = recorder.planner.fresh(other, work.state.brought_back(work.session, other, now), now)
     done = replace(work, session=other, state=state)
     # The stored token counts as used up now, so the commit replaces it, the key included.
-    if await ledger.commit(other, done, tokens=tokens_of(other)) is not Committed.DONE:
-        return Attempt(Current(work.session), None)  # somebody was here: looked at anew
-    ledger.emit(events.SessionSpentTokenUndone(did=other.did))
-    return ledger.attempt(Current(other), done)
+    if await recorder.commit(other, done, tokens=tokens_of(other)) is not Committed.DONE:
+        return AttemptResult(Current(work.session), None)  # somebody was here: looked at anew
+    recorder.emit(events.SessionSpentTokenUndone(did=other.did))
+    return recorder.attempt(Current(other), done)

@@ -31,23 +31,23 @@ from idiolectd.outcome import (
     Suspended,
 )
 from idiolectd.ports import (
+    AccountLocation,
     Committed,
-    Due,
-    Entry,
-    Located,
     Prepared,
+    ScheduleEntry,
     SharedStore,
     SplitRefresher,
+    StoredSession,
 )
 from idiolectd.refresh import displaced, report, unclear, verdict
-from idiolectd.refresh.ledger import Attempt, Ledger, Look, Work
-from idiolectd.refresh.notice import Notice, is_known
-from idiolectd.refresh.schedule import Planner, is_identity_urgent
-from idiolectd.refresh.sending import Patience, Sending
-from idiolectd.refresh.spill_look import SpillLook
-from idiolectd.refresh.whereabouts import Whereabouts
+from idiolectd.refresh.account_locator import AccountLocator
+from idiolectd.refresh.attempt import Attempt, SaveDeadline
+from idiolectd.refresh.planner import Planner, is_identity_urgent
+from idiolectd.refresh.reconciler import Reconciler, is_known
+from idiolectd.refresh.recorder import AttemptResult, ClaimedSession, Reconciled, Recorder
+from idiolectd.refresh.spill_reader import SpillReader
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, adopt, tokens_of, withheld
+from idiolectd.state import RefreshState, State, reconcile, tokens_of, withheld
 
 # Told the origin that a refresh token is about to be sent to; says for how many seconds not (0: send it).
 Admission = Callable[[str], float]
@@ -73,23 +73,23 @@ class RefreshEngine:
         planner: Planner,
         clock: Clock,
         events: EventSink,
-        patience: Patience | None = None,
+        patience: SaveDeadline | None = None,
     ) -> None:
         self._store = store
         self._refreshers = refreshers
-        self._ledger = Ledger(store, planner, clock, events)
-        self._spill = SpillLook(store.spill, events)
-        self._notice = Notice(store, self._ledger, self._spill)
-        self._whereabouts = Whereabouts()
-        self.patience = patience or Patience()
+        self._recorder = Recorder(store, planner, clock, events)
+        self._spill = SpillReader(store.spill, events)
+        self._reconciler = Reconciler(store, self._recorder, self._spill)
+        self._whereabouts = AccountLocator()
+        self.patience = patience or SaveDeadline()
 
     def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
         """Takes over other refreshers and another timing; what is under way ends with its own."""
         self._refreshers = refreshers
-        self._ledger = self._ledger.with_planner(planner)
-        self._notice = Notice(self._store, self._ledger, self._spill)
+        self._recorder = self._recorder.with_planner(planner)
+        self._reconciler = Reconciler(self._store, self._recorder, self._spill)
 
-    async def look(self, did: str) -> Look:
+    async def reconcile(self, did: str) -> Reconciled:
         """Takes notice of a record as it is now; plans it if nobody has. Sends nothing.
 
         Raises:
@@ -99,17 +99,17 @@ class RefreshEngine:
         """
         entry = await self._store.read(did)
         if entry.session is None:
-            return Look(await self._notice.forget(did, entry.state), None)
-        self._notice.found(did)
-        now = self._ledger.clock.now()
-        adopted = adopt(entry.session, entry.state, now)
-        if is_known(adopted) and await self._notice.spilled(adopted) is None:
-            return self._ledger.look(Work(adopted.session, adopted.state, now))
+            return Reconciled(await self._reconciler.forget(did, entry.state), None)
+        self._reconciler.found(did)
+        now = self._recorder.clock.now()
+        reconciled = reconcile(entry.session, entry.state, now)
+        if is_known(reconciled) and await self._reconciler.spilled(reconciled) is None:
+            return self._recorder.look(ClaimedSession(reconciled.session, reconciled.state, now))
         async with self._store.claim(did, patience=0):
-            work = await self._notice.adopt(await self._store.read(did))
-            return Look(None, None) if work is None else self._ledger.look(work, is_new=True)
+            work = await self._reconciler.reconcile(await self._store.read(did))
+            return Reconciled(None, None) if work is None else self._recorder.look(work, is_new=True)
 
-    async def mend(self, did: str) -> Due | None:
+    async def restore_entry(self, did: str) -> ScheduleEntry | None:
         """Plans a session whose line of the schedule was lost; returns it, None if there was nothing to mend.
 
         Raises:
@@ -121,22 +121,26 @@ class RefreshEngine:
             entry = await self._store.read(did)
             if entry.session is None or not self._has_lost_line(entry):
                 return None
-            work = await self._notice.adopt(entry)
+            work = await self._reconciler.reconcile(entry)
             if work is None:
                 return None
-            await self._ledger.commit(entry.session, work)
-            return self._ledger.line(work)
+            await self._recorder.commit(entry.session, work)
+            return self._recorder.schedule_entry(work)
 
-    def _has_lost_line(self, entry: Entry) -> bool:
+    def _has_lost_line(self, entry: StoredSession) -> bool:
         """Whether a session that the store has no line for should have one."""
         if entry.session is None:
             return False
-        now = self._ledger.clock.now()
-        adopted = adopt(entry.session, entry.state, now)
+        now = self._recorder.clock.now()
+        reconciled = reconcile(entry.session, entry.state, now)
         # What changed meanwhile is the look-out's business; a dead or paused session has no line rightly.
-        return is_known(adopted) and self._ledger.line(Work(adopted.session, adopted.state, now)) is not None
+        return (
+            is_known(reconciled)
+            and self._recorder.schedule_entry(ClaimedSession(reconciled.session, reconciled.state, now))
+            is not None
+        )
 
-    async def shift(self, did: str, by: float) -> Due | None:
+    async def advance_next_attempt(self, did: str, by: float) -> ScheduleEntry | None:
         """Brings a session's plan forward: the clock it was made by was set back by that much.
 
         Args:
@@ -148,14 +152,14 @@ class RefreshEngine:
         """
         async with self._store.claim(did, patience=0):
             entry = await self._store.read(did)
-            work = await self._notice.adopt(entry)
+            work = await self._reconciler.reconcile(entry)
             if work is None or work.state.next_attempt_at is None:
                 return None
             if work.state.next_attempt_at == entry.state.next_attempt_at:  # else it was planned just now
                 at = work.state.next_attempt_at - by
                 work = replace(work, state=replace(work.state, next_attempt_at=at))
-                await self._ledger.commit(work.session, work)
-            return self._ledger.line(work)
+                await self._recorder.commit(work.session, work)
+            return self._recorder.schedule_entry(work)
 
     async def refresh(
         self,
@@ -166,7 +170,7 @@ class RefreshEngine:
         revive: bool = False,
         patience: float = 0.0,
         admit: Admission | None = None,
-    ) -> Attempt:
+    ) -> AttemptResult:
         """Refreshes one session if it is due.
 
         Args:
@@ -184,23 +188,23 @@ class RefreshEngine:
         """
         seen = (await self._store.read(did)).session
         if seen is None:
-            return Attempt(Gone(), None)
+            return AttemptResult(Gone(), None)
         async with self._store.claim(did, patience=patience):
             entry = await self._store.read(did)
-            work = await self._notice.adopt(entry)
+            work = await self._reconciler.reconcile(entry)
             if work is None or entry.session is None:
-                return Attempt(Gone(), None)
+                return AttemptResult(Gone(), None)
             if entry.session.refresh_token_hash != seen.refresh_token_hash:
-                return self._ledger.attempt(Current(work.session), work)
+                return self._recorder.attempt(Current(work.session), work)
             standing = self._standing(work, force=force, needed=needed, revive=revive)
             if standing is not None:
-                return self._ledger.attempt(standing, work)
+                return self._recorder.attempt(standing, work)
             return await self._work(work, admit)
 
-    async def locate(self, did: str) -> Attempt | None:
+    async def locate(self, did: str) -> AttemptResult | None:
         """Asks where an account lives now, and takes over what is found; None: nothing was.
 
-        For what is due once a week (`Attempt.identity_due`): the claim is taken only after the answer,
+        For what is due once a week (`AttemptResult.identity_due`): the claim is taken only after the answer,
         for a moment, so that whoever has to refresh the session never waits for a directory.
 
         Raises:
@@ -210,27 +214,27 @@ class RefreshEngine:
         entry = await self._store.read(did)
         if entry.session is None:
             return None
-        asked = adopt(entry.session, entry.state, self._ledger.clock.now()).session
+        asked = reconcile(entry.session, entry.state, self._recorder.clock.now()).session
         refresher = self._refreshers[asked.kind]
         found = await self._whereabouts.ask(refresher, asked, with_handle=True)
         if found is None:
             return None
         async with self._store.claim(did, patience=0):
-            work = await self._notice.adopt(await self._store.read(did))
+            work = await self._reconciler.reconcile(await self._store.read(did))
             if work is None or not _is_same_session(work.session, asked):
                 return None  # a new login: it was asked about then
             if work.state.state not in (State.FRESH, State.RETRYING):
                 return None  # what is known of it is worse, and must not be written over
             if isinstance(found, Suspended):
-                return await self._ledger.conclude(work, found)
+                return await self._recorder.conclude(work, found)
             located = self._located(work, found)
             changed = tokens_of(located.session) if located.session != work.session else None
-            if await self._ledger.commit(work.session, located, tokens=changed) is not Committed.DONE:
+            if await self._recorder.commit(work.session, located, tokens=changed) is not Committed.DONE:
                 return None
-            self._ledger.tell_of_account(located, work.state)
-            return self._ledger.attempt(Current(located.session), located)
+            self._recorder.tell_of_account(located, work.state)
+            return self._recorder.attempt(Current(located.session), located)
 
-    async def pause(self, did: str, *, paused: bool, patience: float = 0.0) -> Due | None:
+    async def pause(self, did: str, *, paused: bool, patience: float = 0.0) -> ScheduleEntry | None:
         """Takes a session out of our hands, or back; nobody sends its refresh token in between.
 
         What is under way is finished first. Returns the session's next line in the schedule.
@@ -248,16 +252,16 @@ class RefreshEngine:
             entry = await self._store.read(did)
             if entry.session is None:
                 raise NoSessionError(did)
-            work = await self._notice.adopt(entry)
+            work = await self._reconciler.reconcile(entry)
             if work is not None:
                 work = replace(work, state=replace(work.state, paused=paused))
                 # With the record, unchanged as it is: what a running daemon looks out for is records.
                 same = tokens_of(work.session)
-                if await self._ledger.commit(work.session, work, tokens=same) is Committed.DONE:
-                    return self._ledger.line(work)
+                if await self._recorder.commit(work.session, work, tokens=same) is Committed.DONE:
+                    return self._recorder.schedule_entry(work)
         raise LockBusy(f"somebody logged {did} in or out at this very moment; try again")
 
-    async def name(self, did: str, handle: str, *, patience: float = 0.0) -> None:
+    async def name_session(self, did: str, handle: str, *, patience: float = 0.0) -> None:
         """Writes down that a handle was confirmed in both directions; its session is found by it.
 
         Args:
@@ -269,11 +273,11 @@ class RefreshEngine:
             LockBusy, RecordError, StoreError: as `refresh`. Nothing was written.
         """
         async with self._store.claim(did, patience=patience):
-            work = await self._notice.adopt(await self._store.read(did))
+            work = await self._reconciler.reconcile(await self._store.read(did))
             if work is not None:
                 named = replace(work.session, handle=handle, confirmed_handle=handle)
                 done = replace(work, session=named, state=work.state.named(named))
-                await self._ledger.commit(work.session, done, tokens=tokens_of(named))
+                await self._recorder.commit(work.session, done, tokens=tokens_of(named))
 
     async def spilled(self) -> list[str]:
         """The sessions for which an earlier process has left tokens that it could not save."""
@@ -281,7 +285,9 @@ class RefreshEngine:
 
     # Deciding --------------------------------------------------------------------------------
 
-    def _standing(self, work: Work, *, force: bool, needed: bool, revive: bool) -> RefreshOutcome | None:
+    def _standing(
+        self, work: ClaimedSession, *, force: bool, needed: bool, revive: bool
+    ) -> RefreshOutcome | None:
         """The outcome that stands without doing anything; None: there is something to do."""
         session, state, now = work.session, work.state, work.started
         is_dead = state.state is State.RELOGIN_REQUIRED
@@ -302,58 +308,58 @@ class RefreshEngine:
             return Suspended(state.cause or "", *_last_words(state))
         if state.state is State.RETRYING:  # however many clients ask, the backoff is the session's
             return Retry(*_last_words(state))
-        if needed and self._ledger.planner.is_needed(session, state, now):
+        if needed and self._recorder.planner.is_needed(session, state, now):
             return None
         return Current(session)
 
-    async def _work(self, work: Work, admit: Admission | None) -> Attempt:
+    async def _work(self, work: ClaimedSession, admit: Admission | None) -> AttemptResult:
         session, state = work.session, work.state
         refresher = self._refreshers[session.kind]
-        sending = Sending(refresher, self._ledger, self.patience, self._store.spill)
+        sending = Attempt(refresher, self._recorder, self.patience, self._store.spill)
         if state.unconfirmed is not None and withheld(state) is not None:
             attempt = await finish(sending.confirm, work)
             return replace(attempt, asked=None)  # it was the PDS
         contradiction = _contradiction(session, state)
         if contradiction is not None:
-            return await self._ledger.conclude(work, contradiction)
+            return await self._recorder.conclude(work, contradiction)
         if state.displaced is not None:
-            settled = await displaced.settle(work, refresher, self._ledger)
-            if isinstance(settled, Attempt):
+            settled = await displaced.settle(work, refresher, self._recorder)
+            if isinstance(settled, AttemptResult):
                 return settled
             work, session, state = settled, settled.session, settled.state
         if state.state is not State.RELOGIN_REQUIRED:
             is_open = unclear.is_open(session, state) and not refresher.has_grace
-            if is_open or verdict.decides(self._ledger.planner.policy, state, work.started):
+            if is_open or verdict.decides(self._recorder.planner.policy, state, work.started):
                 probe = await refresher.probe(session)
                 work = replace(work, taken=probe.taken)
-                found = unclear.resolved(probe, session, self._ledger.clock.now()) if is_open else None
+                found = unclear.resolved(probe, session, self._recorder.clock.now()) if is_open else None
                 if found is not None:
-                    return await self._ledger.conclude(work, found)
+                    return await self._recorder.conclude(work, found)
         if is_identity_urgent(state):
             lives = await self._whereabouts.ask(refresher, session)
             if isinstance(lives, Suspended):
-                return await self._ledger.conclude(work, lives)
+                return await self._recorder.conclude(work, lives)
             if lives is not None and lives.moved_to is not None:
                 message = f"the account has moved to {lives.moved_to}, and {session.pds_url} refuses it"
                 moved = replace(work, state=replace(state, moved_to=lives.moved_to))
-                return await self._ledger.conclude(moved, Suspended(report.MOVED, report.MOVED, message))
+                return await self._recorder.conclude(moved, Suspended(report.MOVED, report.MOVED, message))
             work = work if lives is None else replace(work, session=lives.session)
         prepared = await refresher.prepare(work.session)
         if not isinstance(prepared, Prepared):
-            attempt = await self._ledger.conclude(work, prepared)
+            attempt = await self._recorder.conclude(work, prepared)
             return replace(attempt, asked=prepared.server if isinstance(prepared, Retry) else None)
         wait = admit(prepared.server) if admit and prepared.server else 0.0
         if wait > 0:
-            return self._ledger.not_yet(work, wait)
+            return self._recorder.not_yet(work, wait)
         return await finish(sending.send, work, prepared)
 
-    def _located(self, work: Work, found: Located) -> Work:
+    def _located(self, work: ClaimedSession, found: AccountLocation) -> ClaimedSession:
         """What was found, beside the tokens as they are stored now."""
         session = replace(work.session, pds_url=found.session.pds_url)
         if found.is_handle_told:
             handle, confirmed = found.session.handle, found.session.confirmed_handle
             session = replace(session, handle=handle, confirmed_handle=confirmed)
-        now = self._ledger.clock.now()
+        now = self._recorder.clock.now()
         state = work.state.identified(
             session, now, is_handle_told=found.is_handle_told, moved_to=found.moved_to
         )

@@ -18,10 +18,19 @@ from idiolectd.outcome import (
     Unpersisted,
 )
 from idiolectd.policy import CLAIM_PATIENCE, Policy
-from idiolectd.ports import Arrived, Located, NotRevoked, Prepared, Probe, Refresher, SharedStore, Taken
+from idiolectd.ports import (
+    AccessTokenStatus,
+    AccountLocation,
+    Arrived,
+    NotRevoked,
+    Prepared,
+    Probe,
+    Refresher,
+    SharedStore,
+)
+from idiolectd.refresh.attempt import SaveDeadline
 from idiolectd.refresh.engine import RefreshEngine
-from idiolectd.refresh.schedule import Planner
-from idiolectd.refresh.sending import Patience
+from idiolectd.refresh.planner import Planner
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State, tokens_of
 
@@ -70,7 +79,7 @@ async def refresh_if_needed(
         planner=planner,
         clock=clock,
         events=_nobody_listens,
-        patience=Patience(patience),
+        patience=SaveDeadline(patience),
     )
     attempt = await engine.refresh(did, needed=True, patience=patience)
     return session_or_error(did, attempt.outcome)
@@ -108,8 +117,8 @@ class _Callback:
         self.kind = kind
         self.has_grace = False
 
-    async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> Located:
-        return Located(session)
+    async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> AccountLocation:
+        return AccountLocation(session)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None]:
         return Prepared(None, session)
@@ -122,11 +131,11 @@ class _Callback:
         except Exception as error:  # noqa: BLE001 - whatever a callback raises, the token may be rotated
             # Its text may quote tokens; its type can't.
             return Ambiguous("callback_failed", f"the refresher raised {type(error).__name__}")
-        misfit = None if fresh.did == session.did else f"the refresher returned the session of {fresh.did}"
-        return Arrived(tokens_of(fresh), misfit)
+        mismatch = None if fresh.did == session.did else f"the refresher returned the session of {fresh.did}"
+        return Arrived(tokens_of(fresh), mismatch)
 
     async def probe(self, session: OAuthSession) -> Probe:
-        return Probe(Taken.NOBODY_TO_ASK)
+        return Probe(AccessTokenStatus.NOT_CHECKABLE)
 
     async def revoke(self, session: OAuthSession) -> NotRevoked:
         return NotRevoked("the refresher can't revoke", passing=False)

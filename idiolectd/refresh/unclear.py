@@ -6,7 +6,7 @@ Asked no sooner than the settling time after the note, because the request may s
 from idiolectd.clock import parse_rfc3339
 from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.outcome import Ambiguous, Verdict
-from idiolectd.ports import Probe, Refused, Taken
+from idiolectd.ports import AccessTokenStatus, Probe, Refused
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 
@@ -28,18 +28,18 @@ def resolved(probe: Probe, session: OAuthSession, now: float) -> Ambiguous | Ref
     is a refusal like any other: a server also says so of a database that is locked.
     """
     match probe.taken:
-        case Taken.NOBODY_TO_ASK | Taken.YES:
+        case AccessTokenStatus.NOT_CHECKABLE | AccessTokenStatus.ACCEPTED:
             return None
-        case Taken.NO if outlives(session, probe, now):
+        case AccessTokenStatus.REFUSED if outlives(session, probe, now):
             return Refused(
                 Verdict.SESSION,
                 "response_lost",
                 "response_lost",
                 "the PDS refuses the access token: the server has rotated it, and its answer was lost",
             )
-        case Taken.NO:
+        case AccessTokenStatus.REFUSED:
             return None
-        case Taken.UNKNOWN:
+        case AccessTokenStatus.UNKNOWN:
             return Ambiguous("no_verdict", "the PDS can't say whether the old access token still works")
 
 

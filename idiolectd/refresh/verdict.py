@@ -17,7 +17,7 @@ a request; and servers say "Invalid refresh token" of a database that is locked 
 from idiolectd import policy
 from idiolectd.outcome import CLIENT_CAUSES, Verdict
 from idiolectd.policy import Policy
-from idiolectd.ports import Refused, Taken
+from idiolectd.ports import AccessTokenStatus, Refused
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, session_end
 
@@ -44,7 +44,7 @@ def decided(
     rules: Policy,
     session: OAuthSession,
     session_life: float,
-    taken: Taken | None,
+    taken: AccessTokenStatus | None,
     now: float,
 ) -> State:
     """What a session is after a refusal: `RETRYING`, `SUSPENDED` or `RELOGIN_REQUIRED`.
@@ -73,11 +73,11 @@ def decided(
         age = now - (now if state.refused_since is None else state.refused_since)
         return State.SUSPENDED if has_ended or age >= policy.CLIENT_PATIENCE else State.RETRYING
     match taken:
-        case Taken.NO:
+        case AccessTokenStatus.REFUSED:
             return State.RELOGIN_REQUIRED
-        case Taken.YES | None:
+        case AccessTokenStatus.ACCEPTED | None:
             return State.RETRYING
-        case Taken.UNKNOWN | Taken.NOBODY_TO_ASK:
+        case AccessTokenStatus.UNKNOWN | AccessTokenStatus.NOT_CHECKABLE:
             return State.RELOGIN_REQUIRED if has_ended else State.RETRYING
 
 

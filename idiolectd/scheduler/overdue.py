@@ -19,10 +19,10 @@ from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.events import EventSink
-from idiolectd.ports import NOWHERE, Due, SharedStore
+from idiolectd.ports import NO_SERVER, ScheduleEntry, SharedStore
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.scheduler import Scheduler
-from idiolectd.state import State, TokenTimes, adopt, shown
+from idiolectd.state import State, TokenTimes, reconcile, shown
 
 # Tokens may live half a minute, and what expires has to be told within that.
 _ROUND = 5.0
@@ -82,8 +82,8 @@ class OverdueWatch:
         self._clock = clock
         self._emit = emit
         # A page of what is due soon or overdue, as of the store's last answer; where the next one begins.
-        self._lines: list[Due] = []
-        self._after: Due | None = None
+        self._lines: list[ScheduleEntry] = []
+        self._after: ScheduleEntry | None = None
         # Seen past its end in the last turn through all pages, and in this one; which end was told, by DID.
         self._suspected: set[str] = set()
         self._seen: set[str] = set()
@@ -110,15 +110,15 @@ class OverdueWatch:
             self._after = self._lines[-1] if len(self._lines) == self._page else None
         except StoreError as error:
             trouble = str(error)
-        late = {line.did: line for line in self._lines if line.at <= now and line.expires_at <= now}
+        late = {entry.did: entry for entry in self._lines if entry.at <= now and entry.expires_at <= now}
         # Twice in a row: what was off while its token ended gets a moment to be refreshed.
         for did in self._suspected & late.keys():
-            line = late[did]
+            entry = late[did]
             try:
                 expired = await self._expired(did, now)
             except StoreError as error:  # the line has to do
                 trouble = str(error)
-                expired = Expired(did, line.lane, line.expires_at) if line.lane != NOWHERE else None
+                expired = Expired(did, entry.server, entry.expires_at) if entry.server != NO_SERVER else None
             if expired is not None and self._told.get(did) != expired.at:
                 self._told[did] = expired.at
                 await self._tell(expired, trouble)
@@ -138,7 +138,7 @@ class OverdueWatch:
             return None  # told as quarantined
         if entry.session is None:
             return None
-        adopted = adopt(entry.session, entry.state, now)
+        adopted = reconcile(entry.session, entry.state, now)
         if adopted.state.paused or adopted.state.state in (State.RELOGIN_REQUIRED, State.SUSPENDED):
             return None  # told as such
         times = TokenTimes.of(adopted.session, adopted.state, now)
@@ -176,7 +176,7 @@ class OverdueWatch:
                     await self._mend(did)
 
     async def _mend(self, did: str) -> None:
-        due = await self._engine.mend(did)
+        due = await self._engine.restore_entry(did)
         if due is not None:
             self._scheduler.put(did, due)
             self._emit(events.SessionReplanned(did=did, next_attempt_at=shown(due.at)))

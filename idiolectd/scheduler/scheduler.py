@@ -21,15 +21,15 @@ from idiolectd.clock import Clock
 from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.outcome import Refreshed, Unpersisted
-from idiolectd.ports import FULL_BATCH, NOWHERE, Due, SharedStore
+from idiolectd.ports import FULL_BATCH, NO_SERVER, ScheduleEntry, SharedStore
 from idiolectd.refresh import RefreshEngine
-from idiolectd.scheduler.board import Board
-from idiolectd.scheduler.lane import Lane, LaneLimits
-from idiolectd.scheduler.lessons import Lessons
-from idiolectd.scheduler.memory import Memory
-from idiolectd.scheduler.plan import Plan
-from idiolectd.scheduler.set_back import SetBack
-from idiolectd.scheduler.troubles import Troubles
+from idiolectd.scheduler.attempt_feedback import AttemptFeedback
+from idiolectd.scheduler.clock_set_back import ClockSetBack
+from idiolectd.scheduler.due_queue import DueQueue
+from idiolectd.scheduler.fault_reporter import FaultReporter
+from idiolectd.scheduler.issuer_queue import IssuerLimits, IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueues
+from idiolectd.scheduler.session_memory import SessionMemory
 
 # A wall clock that moved by more than this against the monotonic one was set, or slept.
 _JUMP = 5.0
@@ -75,7 +75,7 @@ class Statistics:
     in_flight: int
     quarantined: int
     remembered: int
-    lanes: int
+    queues: int
     troubled: list[str]
     is_caught_up: bool
 
@@ -102,7 +102,7 @@ class Scheduler:
         *,
         clock: Clock,
         emit: EventSink,
-        limits: LaneLimits,
+        limits: IssuerLimits,
         luck: Callable[[], float],
     ) -> None:
         self.alive_at = -math.inf
@@ -110,12 +110,12 @@ class Scheduler:
         self._engine = engine
         self._clock = clock
         self._emit = emit
-        self._plan = Plan(store, clock)
-        self._memory = Memory()
-        self._board = Board(limits, lambda did: self._memory.of(did).strikes, self._work)
-        self._lessons = Lessons(self._memory, self._board, clock, emit, luck)
-        self._troubles = Troubles(emit)
-        self._set_back = SetBack(store, engine, self._plan, self._troubles)
+        self._due_queue = DueQueue(store, clock)
+        self._memory = SessionMemory()
+        self._issuer_queues = IssuerQueues(limits, lambda did: self._memory.of(did).strikes, self._work)
+        self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, luck)
+        self._faults = FaultReporter(emit)
+        self._clock_set_back = ClockSetBack(store, engine, self._due_queue, self._faults)
         self._changed_in_flight: set[str] = set()
         self._filled, self._caught_up = anyio.Event(), anyio.Event()
         self._questions = 0
@@ -125,40 +125,40 @@ class Scheduler:
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
         return Statistics(
-            planned=len(self._plan),
-            queued=self._board.queued,
-            in_flight=len(self._board.in_flight),
-            quarantined=self._troubles.quarantined,
+            planned=len(self._due_queue),
+            queued=self._issuer_queues.queued,
+            in_flight=len(self._issuer_queues.in_flight),
+            quarantined=self._faults.quarantined,
             remembered=len(self._memory),
-            lanes=len(self._board),
-            troubled=self._board.troubled,
+            queues=len(self._issuer_queues),
+            troubled=self._issuer_queues.troubled,
             is_caught_up=self._caught_up.is_set(),
         )
 
-    def set_limits(self, limits: LaneLimits) -> None:
+    def set_limits(self, limits: IssuerLimits) -> None:
         """Takes over other limits."""
-        self._board.set_limits(limits)
+        self._issuer_queues.set_limits(limits)
 
     def holds(self, did: str) -> str | None:
         """Why a session is not refreshed at this moment, as far as this knows; None: it doesn't."""
-        if did in self._board.in_flight:
+        if did in self._issuer_queues.in_flight:
             return "it is being worked on now"
         if did in self._held:
             return self._held[did]
-        return "it waits for its turn at its issuer" if did in self._board else None
+        return "it waits for its turn at its issuer" if did in self._issuer_queues else None
 
     def knows(self, did: str) -> bool:
         """Whether a session has a place in the near future, or is being worked on."""
-        return did in self._board or did in self._plan
+        return did in self._issuer_queues or did in self._due_queue
 
-    def put(self, did: str, due: Due) -> None:
+    def put(self, did: str, due: ScheduleEntry) -> None:
         """Plans a session by a line that somebody else has made."""
-        self._plan.put(did, due)
+        self._due_queue.put(did, due)
 
     def retry_suspended(self) -> None:
         """Tries the suspended sessions at once: somebody may have mended what they wait for."""
         for did in self._memory.force_suspended():
-            self._plan.put_off(did, 0.0)
+            self._due_queue.put_off(did, 0.0)
 
     async def run(
         self, *, behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -171,13 +171,13 @@ class Scheduler:
             task_status: anyio's.
         """
         async with anyio.create_task_group() as tg:
-            self._board.tasks = tg
+            self._issuer_queues.tasks = tg
             tg.start_soon(self._watch)
             tg.start_soon(self._fill)
             await self._plan_spilled()
             tg.start_soon(self._tick)
             if behind > _JUMP:
-                tg.start_soon(self._set_back.bring_forward, behind)
+                tg.start_soon(self._clock_set_back.advance_next_attempts, behind)
             await self._filled.wait()
             with anyio.move_on_after(_FIRST_LOOKS):
                 await self._caught_up.wait()
@@ -186,7 +186,7 @@ class Scheduler:
     async def _plan_spilled(self) -> None:
         """What an earlier process could not save is looked at first of all."""
         for did in await self._engine.spilled():
-            self._plan.put_off(did, 0.0)
+            self._due_queue.put_off(did, 0.0)
 
     # Starting what is due --------------------------------------------------------------------
 
@@ -198,28 +198,28 @@ class Scheduler:
             wall, mono = self._clock.now(), self.alive_at
             if abs(jumped) > _JUMP:
                 self._emit(events.ClockJumped(seconds=round(jumped, 3)))
-                self._plan.refill_in(0.0)
+                self._due_queue.refill_in(0.0)
                 if jumped < 0:
-                    self._board.tasks.start_soon(self._set_back.bring_forward, -jumped)
-            self._troubles.settle()
-            for due in self._plan.pop_due():
-                self._board.add(due, must=due.lane == NOWHERE)
-            if self._board.take_wants_more():
-                self._plan.refill_soon()
-            await self._plan.wait_due()
+                    self._issuer_queues.tasks.start_soon(self._clock_set_back.advance_next_attempts, -jumped)
+            self._faults.settle()
+            for due in self._due_queue.pop_due():
+                self._issuer_queues.add(due, must=due.server == NO_SERVER)
+            if self._issuer_queues.take_wants_more():
+                self._due_queue.refill_soon()
+            await self._due_queue.wait_due()
 
     async def _fill(self) -> None:
         """Moves the plan's horizon on, beside everything else: an index may be long."""
         while True:
             try:
-                await self._plan.refill(self._board.add, self._board)
+                await self._due_queue.refill(self._issuer_queues.add, self._issuer_queues)
             except StoreError as error:
-                self._troubles.store_failed(error)
-                self._plan.refill_in(_STORE_PAUSE)
+                self._faults.store_failed(error)
+                self._due_queue.refill_in(_STORE_PAUSE)
             else:
                 self._filled.set()
-            self._board.sweep(anyio.current_time())
-            await self._plan.wait_refill()
+            self._issuer_queues.sweep(anyio.current_time())
+            await self._due_queue.wait_refill()
 
     # Noticing --------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Scheduler:
                         if len(changed) < FULL_BATCH:
                             self._caught_up.set()
             except StoreError as error:
-                self._troubles.store_failed(error)
+                self._faults.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
 
     async def _look_at(self, dids: Collection[str]) -> None:
@@ -242,7 +242,7 @@ class Scheduler:
 
         async def look() -> None:
             for did in waiting:
-                if did in self._board.in_flight:
+                if did in self._issuer_queues.in_flight:
                     self._changed_in_flight.add(did)
                 else:
                     await self._look(did)
@@ -253,26 +253,26 @@ class Scheduler:
 
     async def _look(self, did: str, *, again: bool = False) -> None:
         try:
-            seen = await self._engine.look(did)
+            seen = await self._engine.reconcile(did)
         except RecordError as error:
             if again:
-                self._plan.put_off(did, self._troubles.record_is_broken(did, error))
+                self._due_queue.put_off(did, self._faults.record_is_broken(did, error))
             else:
-                self._plan.put_off(did, _SECOND_LOOK)
+                self._due_queue.put_off(did, _SECOND_LOOK)
         except LockBusy as error:
             self._held[did] = str(error)
-            self._plan.put_off(did, _BUSY_PAUSE)
+            self._due_queue.put_off(did, _BUSY_PAUSE)
         except SpillUnreadable as error:  # told already, and no trouble of the store's
             self._held[did] = str(error)
-            self._plan.put_off(did, _STORE_PAUSE)
+            self._due_queue.put_off(did, _STORE_PAUSE)
         except StoreError as error:
             self._held[did] = str(error)
-            self._troubles.store_failed(error)
-            self._plan.put_off(did, _STORE_PAUSE)
+            self._faults.store_failed(error)
+            self._due_queue.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             await self._crashed(did, error)
         else:
-            self._troubles.record_is_readable(did)
+            self._faults.record_is_readable(did)
             due = seen.due
             if due is None or due.at > self._clock.now():
                 self._held.pop(did, None)
@@ -280,58 +280,58 @@ class Scheduler:
                 self._memory.seen(did, seen.token if due is not None else None)
             if due is not None and self._memory.of(did).forced:
                 due = replace(due, at=self._clock.now())
-            self._plan.put(did, due)
+            self._due_queue.put(did, due)
             if seen.identity_due and due is not None:
                 self._ask_where(did)
 
     # One session's work ----------------------------------------------------------------------
 
-    async def _work(self, due: Due, lane: Lane) -> None:
-        if due.lane == NOWHERE:
+    async def _work(self, due: ScheduleEntry, queue: IssuerQueue) -> None:
+        if due.server == NO_SERVER:
             await self._look(due.did, again=True)
         else:
-            await self._refresh(due.did, lane)
+            await self._refresh(due.did, queue)
         if due.did in self._changed_in_flight:
             self._changed_in_flight.discard(due.did)
             await self._look(due.did)
 
-    async def _refresh(self, did: str, lane: Lane) -> None:
+    async def _refresh(self, did: str, queue: IssuerQueue) -> None:
         left = self._memory.of(did).not_before - anyio.current_time()
         if left > _ROUNDING:  # the wall clock was set forward meanwhile, or the record was touched
-            self._plan.put_off(did, left)
+            self._due_queue.put_off(did, left)
             return
         try:
-            with self._board.visiting(lane) as admit:
+            with self._issuer_queues.visiting(queue) as admit:
                 forced = self._memory.of(did).forced
                 attempt = await self._engine.refresh(did, force=forced, admit=admit)
         except RecordError:
-            self._plan.put_off(did, _SECOND_LOOK)
+            self._due_queue.put_off(did, _SECOND_LOOK)
         except LockBusy as error:
             self._held[did] = str(error)
-            self._plan.put_off(did, _BUSY_PAUSE)
+            self._due_queue.put_off(did, _BUSY_PAUSE)
         except SpillUnreadable as error:
             self._held[did] = str(error)
-            self._plan.put_off(did, _STORE_PAUSE)
+            self._due_queue.put_off(did, _STORE_PAUSE)
         except StoreError as error:
             self._held[did] = str(error)
-            self._troubles.store_failed(error)
-            self._plan.put_off(did, _STORE_PAUSE)
+            self._faults.store_failed(error)
+            self._due_queue.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
             await self._crashed(did, error)
         else:
             self._held.pop(did, None)
-            self._lessons.of_session(did, attempt)
-            self._lessons.of_server(did, attempt, lane)
+            self._feedback.of_session(did, attempt)
+            self._feedback.of_server(did, attempt, queue)
             if isinstance(attempt.outcome, Unpersisted):
-                self._plan.put_off(did, _STORE_PAUSE)
+                self._due_queue.put_off(did, _STORE_PAUSE)
             else:
-                self._plan.put(did, attempt.due)
+                self._due_queue.put(did, attempt.due)
             if attempt.identity_due and isinstance(attempt.outcome, Refreshed):
                 self._ask_where(did)
 
     async def _crashed(self, did: str, error: Exception) -> None:
-        pause = self._lessons.of_crash(did, await self._stored_token(did), error)
-        self._plan.put_off(did, pause)
+        pause = self._feedback.of_crash(did, await self._stored_token(did), error)
+        self._due_queue.put_off(did, pause)
 
     async def _stored_token(self, did: str) -> str:
         try:
@@ -346,7 +346,7 @@ class Scheduler:
         """Asks beside the work, a few at a time; who finds no place asks after its next refresh."""
         if self._questions < _QUESTIONS:
             self._questions += 1
-            self._board.tasks.start_soon(self._locate, did)
+            self._issuer_queues.tasks.start_soon(self._locate, did)
 
     async def _locate(self, did: str) -> None:
         try:
@@ -359,5 +359,5 @@ class Scheduler:
         finally:
             self._questions -= 1
         if attempt is not None:
-            self._lessons.of_session(did, attempt)
-            self._plan.put(did, attempt.due)
+            self._feedback.of_session(did, attempt)
+            self._due_queue.put(did, attempt.due)

@@ -1,35 +1,35 @@
 """The durable state of a session, what a changed record means beside it, and the session's times."""
 
-from idiolectd.state.adopt import (
-    Adopted,
-    Change,
-    adopt,
-    adopt_login,
+from idiolectd.state.order import RecordOrder, order_of
+from idiolectd.state.reconciliation import (
+    ReconciledRecord,
+    RecordChange,
     displaced,
     last_good,
+    reconcile,
+    reconcile_login,
     tokens_of,
     withheld,
 )
-from idiolectd.state.order import Order, order_of
 from idiolectd.state.refresh_state import ACTIVE, LastError, Note, Pins, RefreshState, State
 from idiolectd.state.times import TokenTimes, session_deadline, session_end, shown
 
 __all__ = [
     "ACTIVE",
-    "Adopted",
-    "Change",
     "LastError",
     "Note",
-    "Order",
     "Pins",
+    "ReconciledRecord",
+    "RecordChange",
+    "RecordOrder",
     "RefreshState",
     "State",
     "TokenTimes",
-    "adopt",
-    "adopt_login",
     "displaced",
     "last_good",
     "order_of",
+    "reconcile",
+    "reconcile_login",
     "session_deadline",
     "session_end",
     "shown",

@@ -12,7 +12,7 @@ from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.session import OAuthSession
 
 
-class Order(Enum):
+class RecordOrder(Enum):
     """How old a record is beside another."""
 
     OLDER = auto()  # the server's own times say so, and nothing contradicts them
@@ -21,17 +21,17 @@ class Order(Enum):
     UNKNOWN = auto()  # no times, the same ones, or clocks that contradict each other
 
 
-def order_of(record: OAuthSession, beside: OAuthSession) -> Order:
+def order_of(record: OAuthSession, beside: OAuthSession) -> RecordOrder:
     """How old a record is beside another of the same account."""
     ours = _difference(parse_rfc3339(record.issued_at), parse_rfc3339(beside.issued_at))
     servers = _difference_by_server(record, beside)
     if ours * servers < 0:
-        return Order.UNKNOWN
+        return RecordOrder.UNKNOWN
     if servers < 0:
-        return Order.OLDER
+        return RecordOrder.OLDER
     if ours < 0:
-        return Order.SEEMS_OLDER
-    return Order.NEWER if max(ours, servers) > 0 else Order.UNKNOWN
+        return RecordOrder.SEEMS_OLDER
+    return RecordOrder.NEWER if max(ours, servers) > 0 else RecordOrder.UNKNOWN
 
 
 def _difference(time: float | None, beside: float | None) -> float:

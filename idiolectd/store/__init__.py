@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from idiolectd.store.blocking import MemoryReading, Reading
     from idiolectd.store.claimants import Claimants
     from idiolectd.store.durable import replace_file
-    from idiolectd.store.files.store import FilesystemOAuthTokenStore
+    from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
     from idiolectd.store.opening import open_configured_store, open_store
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
     from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
-    from idiolectd.store.sqlite.store import SqliteOAuthTokenStore
-    from idiolectd.store.urls import StoreUrl, parse_store_url
+    from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
+    from idiolectd.store.store_url import StoreUrl, parse_store_url
 
 __all__ = [
     "BUSY_PATIENCE",
@@ -61,16 +61,16 @@ _HOMES = {
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "Claimants": "claimants",
-    "FilesystemOAuthTokenStore": "files.store",
+    "FilesystemOAuthTokenStore": "files.file_store",
     "HeldLock": "locks.ofd",
     "InMemoryOAuthTokenStore": "memory",
     "MemoryReading": "blocking",
     "Presence": "presence",
     "Reading": "blocking",
     "SpillFolder": "spill",
-    "SqliteOAuthTokenStore": "sqlite.store",
+    "SqliteOAuthTokenStore": "sqlite.sqlite_store",
     "StoreSpill": "spill_places",
-    "StoreUrl": "urls",
+    "StoreUrl": "store_url",
     "find_did": "reading",
     "is_daemon_running": "presence",
     "is_held": "locks.ofd",
@@ -78,7 +78,7 @@ _HOMES = {
     "open_configured_store": "opening",
     "open_reading": "reading",
     "open_store": "opening",
-    "parse_store_url": "urls",
+    "parse_store_url": "store_url",
     "read_presence": "presence",
     "replace_file": "durable",
     "try_exclusive": "locks.ofd",

@@ -18,11 +18,11 @@ from idiolectd.errors import StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
+from idiolectd.store.error_translation import translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.sqlite.database_reading import DatabaseReading
-from idiolectd.store.trouble import translated
-from idiolectd.store.urls import StoreUrl
+from idiolectd.store.store_url import StoreUrl
 
 
 class Reading(Protocol):

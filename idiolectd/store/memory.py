@@ -14,9 +14,11 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import FULL_BATCH, Committed, Due, Entry, Spill, Survey
+from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, Spill, StoredSession, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
+from idiolectd.store.change_set import ChangeSet
+from idiolectd.store.due_index import DueIndex
 from idiolectd.store.locks.queues import Queues
 from idiolectd.store.merge import (
     decode_record,
@@ -26,8 +28,6 @@ from idiolectd.store.merge import (
     merge_commit,
     merge_save,
 )
-from idiolectd.store.schedule import DueIndex
-from idiolectd.store.watching import Pending
 
 
 class InMemoryOAuthTokenStore:
@@ -43,7 +43,7 @@ class InMemoryOAuthTokenStore:
         self._states: dict[str, str] = {}
         self._schedule = DueIndex()
         self._claims = Queues(alone=True)
-        self._watches: set[Pending] = set()
+        self._watches: set[ChangeSet] = set()
 
     def __repr__(self) -> str:
         return f"<InMemoryOAuthTokenStore sessions={len(self._records)}>"
@@ -64,7 +64,7 @@ class InMemoryOAuthTokenStore:
         )
         self._records[did] = encode_record(merged.session, place=self._place(did))
         self._states[did] = merged.state.to_json()
-        self._schedule.put_saved(did, merged.line, keep=merged.keeps_line)
+        self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
         self._report(did)
 
     async def load(self, did: str) -> OAuthSession | None:
@@ -115,10 +115,10 @@ class InMemoryOAuthTokenStore:
         """See `SharedStore.secure`."""
         await anyio.lowlevel.checkpoint()
 
-    async def read(self, did: str) -> Entry:
+    async def read(self, did: str) -> StoredSession:
         """See `SharedStore.read`."""
         await anyio.lowlevel.checkpoint()
-        return Entry(self._stored(parse_did(did)), self._state(did))
+        return StoredSession(self._stored(parse_did(did)), self._state(did))
 
     async def commit(
         self,
@@ -126,7 +126,7 @@ class InMemoryOAuthTokenStore:
         state: RefreshState,
         *,
         tokens: Tokens | None = None,
-        due: Due | None = None,
+        due: ScheduleEntry | None = None,
     ) -> Committed:
         """See `SharedStore.commit`."""
         await anyio.lowlevel.checkpoint()
@@ -161,20 +161,22 @@ class InMemoryOAuthTokenStore:
         self._forget(did)
         return True
 
-    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
+    async def due(
+        self, before: float, *, limit: int, after: ScheduleEntry | None = None
+    ) -> list[ScheduleEntry]:
         """See `SharedStore.due`."""
         await anyio.lowlevel.checkpoint()
         return self._schedule.before(before, limit, after)
 
-    def schedule(self, did: str, due: Due | None) -> None:
+    def schedule(self, did: str, due: ScheduleEntry | None) -> None:
         """See `SharedStore.schedule`."""
         self._schedule.put(did, due)
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[Pending]:
+    async def watch(self) -> AsyncIterator[ChangeSet]:
         """See `SharedStore.watch`."""
         await anyio.lowlevel.checkpoint()
-        pending = Pending(did for did in self._records if not self._schedule.is_planned(did))
+        pending = ChangeSet(did for did in self._records if not self._schedule.is_planned(did))
         self._watches.add(pending)
         try:
             yield pending

@@ -9,18 +9,18 @@ Rules: newer is never overwritten by older, however many rotations lie between; 
 from dataclasses import dataclass
 
 from idiolectd.errors import NewerState, RecordError, SessionError
-from idiolectd.ports import NOWHERE, Committed, Due
+from idiolectd.ports import NO_SERVER, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
-    Change,
     LastError,
-    Order,
+    RecordChange,
+    RecordOrder,
     RefreshState,
     State,
-    adopt,
-    adopt_login,
     last_good,
     order_of,
+    reconcile,
+    reconcile_login,
 )
 
 # A record is a few KiB. Whatever is larger is not one, and must not fill the memory of all readers.
@@ -105,8 +105,8 @@ class Merged:
     session: OAuthSession
     state: RefreshState
     new_login: bool
-    keeps_line: bool
-    line: Due | None
+    keeps_entry: bool
+    entry: ScheduleEntry | None
 
 
 def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshState, now: float) -> Merged:
@@ -121,15 +121,15 @@ def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshS
     seen_login = False
     if stored is not None:
         # A foreign writer may have been here since the state was written; look first at that.
-        seen = adopt(stored, state, now)
-        stored, state, seen_login = seen.session, seen.state, seen.change is Change.LOGIN
+        seen = reconcile(stored, state, now)
+        stored, state, seen_login = seen.session, seen.state, seen.change is RecordChange.LOGIN
     good = last_good(state)
     is_login = good is not None and good.dpop_thumbprint != given.dpop_thumbprint
-    adopted = adopt_login(given, state, now) if is_login else adopt(given, state, now)
-    if adopted.change is Change.SPENT and is_login:
+    adopted = reconcile_login(given, state, now) if is_login else reconcile(given, state, now)
+    if adopted.change is RecordChange.SPENT and is_login:
         # An earlier login's copy comes back. Its fields belong to another key: none are taken.
         return _merged(stored or adopted.session, state, new_login=seen_login, now=now)
-    return _merged(adopted.session, adopted.state, new_login=adopted.change is Change.LOGIN, now=now)
+    return _merged(adopted.session, adopted.state, new_login=adopted.change is RecordChange.LOGIN, now=now)
 
 
 def _merged(session: OAuthSession, state: RefreshState, *, new_login: bool, now: float) -> Merged:
@@ -139,8 +139,8 @@ def _merged(session: OAuthSession, state: RefreshState, *, new_login: bool, now:
         session,
         state,
         new_login=new_login,
-        keeps_line=is_dead or state.next_attempt_at is not None,
-        line=None if rests else Due(at=now, did=session.did, expires_at=now, lane=NOWHERE),
+        keeps_entry=is_dead or state.next_attempt_at is not None,
+        entry=None if rests else ScheduleEntry(at=now, did=session.did, expires_at=now, server=NO_SERVER),
     )
 
 
@@ -175,7 +175,7 @@ def _is_older(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> 
     order = order_of(stored, read)
     # Another key may be a login's, which wins: not to be taken for old by a clock that was set back.
     same_key = stored.dpop_thumbprint == read.dpop_thumbprint
-    return order is Order.OLDER or (order is Order.SEEMS_OLDER and same_key)
+    return order is RecordOrder.OLDER or (order is RecordOrder.SEEMS_OLDER and same_key)
 
 
 def is_as_read(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> bool:

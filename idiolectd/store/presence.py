@@ -9,9 +9,9 @@ import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from idiolectd.store.error_translation import translated
 from idiolectd.store.format import FORMAT
 from idiolectd.store.locks.ofd import is_held
-from idiolectd.store.trouble import translated
 
 PRESENCE_LOCK = "daemon.lock"
 PRESENCE_NOTE = "daemon.json"

@@ -9,7 +9,7 @@ from idiolectd.session import OAuthSession
 from idiolectd.store.blocking import Reading, shared_reading
 from idiolectd.store.claimants import Claimants
 from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
-from idiolectd.store.urls import parse_store_url
+from idiolectd.store.store_url import parse_store_url
 
 
 def load_session(url: str | None, account: str) -> OAuthSession:

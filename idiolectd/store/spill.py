@@ -22,7 +22,8 @@ from idiolectd.store import durable
 _VERSION = 1
 _END = ".json"
 _MAX_SPILL = 1024 * 1024
-_WHY_WITHHELD = ("misfit", "unsaid")
+# What the file calls them, and what `Spilled` does.
+_WHY_WITHHELD = {"misfit": "mismatch", "unsaid": "unconfirmed"}
 
 
 class SpillFolder:
@@ -45,7 +46,11 @@ class SpillFolder:
                 "version": _VERSION,
                 "predecessor": spilled.predecessor,
                 "session": json.loads(spilled.session.to_json()),
-                **{name: getattr(spilled, name) for name in _WHY_WITHHELD if getattr(spilled, name)},
+                **{
+                    key: getattr(spilled, name)
+                    for key, name in _WHY_WITHHELD.items()
+                    if getattr(spilled, name)
+                },
             }
         )
         path = self._file(spilled.session.did)
@@ -83,7 +88,7 @@ class SpillFolder:
                 raw = json.loads(file.read(_MAX_SPILL))
             if raw["version"] != _VERSION or not isinstance(raw["predecessor"], str):
                 return None
-            why = {name: raw[name] for name in _WHY_WITHHELD if isinstance(raw.get(name), str)}
+            why = {name: raw[key] for key, name in _WHY_WITHHELD.items() if isinstance(raw.get(key), str)}
             return Spilled(raw["predecessor"], OAuthSession.from_json(json.dumps(raw["session"])), **why)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None

@@ -27,8 +27,8 @@ from idiolectd.errors import SpillUnreadable
 from idiolectd.finish import in_thread
 from idiolectd.ports import Spilled, SpillSurvey
 from idiolectd.store import durable
+from idiolectd.store.error_translation import described, translated
 from idiolectd.store.spill import SpillFolder
-from idiolectd.store.trouble import described, translated
 
 T = TypeVar("T")
 

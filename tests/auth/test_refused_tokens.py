@@ -12,7 +12,7 @@ from idiolectd import (
     TokenRefused,
     open_store,
 )
-from idiolectd.state import State, adopt
+from idiolectd.state import State, reconcile
 from idiolectd.store import try_exclusive
 from tests.auth.support import (
     CREATE_RECORD,
@@ -114,7 +114,7 @@ def test_a_refusal_names_the_login_that_is_needed(way: Way, world: World) -> Non
         async with open_store(f"file://{world.folder}") as store:
             entry = await store.read(world.did)
             assert entry.session is not None
-            known = adopt(entry.session, entry.state, time.time()).state
+            known = reconcile(entry.session, entry.state, time.time()).state
             await store.commit(entry.session, replace(known, state=State.RELOGIN_REQUIRED, cause="revoked"))
 
     anyio.run(declare_dead)

@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from idiolectd.cli.apart import BUG
 from idiolectd.cli.batch import login_all
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.per_account import BUG
 from idiolectd.cli.refresh import refresh_one
 from idiolectd.cli.status import read_rows
 from idiolectd.config import load_config

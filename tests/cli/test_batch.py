@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from idiolectd.cli.batch import LOGINS, PERIOD, Line, Pace, login_all, read_batch
+from idiolectd.cli.batch import LOGINS, PERIOD, BatchEntry, Pace, login_all, read_batch
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
 from idiolectd.hosting import Hosting
@@ -124,8 +124,8 @@ async def parts_of(sim: Simulator, clock: VirtualClock) -> AsyncIterator[Parts]:
         yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
 
 
-def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[Line]:
-    async def run() -> list[Line]:
+def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[BatchEntry]:
+    async def run() -> list[BatchEntry]:
         async with parts_of(sim, clock) as parts:
             lines = await login_all(parts, wanted, show=False)
             assert await parts.store.list_dids() == sorted(

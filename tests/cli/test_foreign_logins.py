@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from idiolectd.cli.batch import login_all
-from idiolectd.cli.browser.flow import Wish, log_in_by_browser
+from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
 from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.config import Config, StoreConfig
 from idiolectd.errors import LoginError
@@ -105,7 +105,7 @@ async def test_a_password_goes_to_no_pds_that_is_not_the_accounts(account: str) 
         assert [line.result for line in lines] == ["skipped", "failed"]
         assert h.asked("evil.test", LOGIN) == 0
         with pytest.raises(LoginError, match=f"and not at {EVIL}"):
-            await log_in_by_browser(h.parts, CONFIG, Wish(account, EVIL, paste=True, port=0))
+            await log_in_by_browser(h.parts, CONFIG, BrowserLogin(account, EVIL, paste=True, port=0))
         assert h.transport.to("/oauth/par") == []
         assert await h.stored() == h.good
 

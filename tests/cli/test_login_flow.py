@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from idiolectd.cli.browser.flow import Wish, log_in_by_browser
+from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
 from idiolectd.config import Config, OAuthConfig, StoreConfig
 from idiolectd.errors import LoginError, StoreError
 from idiolectd.hosting import Hosting
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 TOKEN = "/oauth/token"
 REVOKE = "/oauth/revoke"
 CONFIG = Config(store=StoreConfig(url="memory:"), oauth=OAuthConfig(session_life=7 * 86_400.0))
-WISH = Wish("alice.test", None, paste=False, port=0)
+WISH = BrowserLogin("alice.test", None, paste=False, port=0)
 
 
 class FullStore(InMemoryOAuthTokenStore):

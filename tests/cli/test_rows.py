@@ -3,11 +3,11 @@
 import json
 from dataclasses import fields, replace
 
-from idiolectd.cli.rows import Row, session_row, totals, unreadable_row
+from idiolectd.cli.rows import StatusRow, session_row, totals, unreadable_row
 from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError
-from idiolectd.ports import Entry
+from idiolectd.ports import StoredSession
 from idiolectd.session import OAuthSession
 from idiolectd.state import LastError, Pins, RefreshState, State
 
@@ -60,8 +60,8 @@ def known(**changes: object) -> RefreshState:
     return replace(state, **changes)  # type: ignore[arg-type]
 
 
-def row_of(state: RefreshState, session: OAuthSession = SESSION) -> Row:
-    row = session_row(Entry(session, state), CONFIG, NOW)
+def row_of(state: RefreshState, session: OAuthSession = SESSION) -> StatusRow:
+    row = session_row(StoredSession(session, state), CONFIG, NOW)
     assert row is not None
     return row
 
@@ -153,7 +153,7 @@ def test_unreadable_times() -> None:
 
 def test_nothing_stored() -> None:
     """What is not stored has no row."""
-    assert session_row(Entry(None, RefreshState()), CONFIG, NOW) is None
+    assert session_row(StoredSession(None, RefreshState()), CONFIG, NOW) is None
 
 
 def test_unreadable_record() -> None:

@@ -152,7 +152,7 @@ def test_nothing_telling_is_left(text: str, secret: str) -> None:
 def test_a_record_with_any_text_in_it_is_read_or_refused(times: str, pds_url: str, issuer: str) -> None:
     """What is read can be planned, shown and written."""
     from idiolectd.errors import SessionError
-    from idiolectd.refresh.schedule import lane
+    from idiolectd.refresh.planner import server_to_ask
     from idiolectd.state import RefreshState, TokenTimes
 
     record = {"did": "did:plc:a", "pdsUrl": pds_url, "accessJwt": "a", "refreshJwt": "b", "expiresAt": times}
@@ -160,6 +160,6 @@ def test_a_record_with_any_text_in_it_is_read_or_refused(times: str, pds_url: st
         session = OAuthSession.from_json(json.dumps({**record, "issuer": issuer, "issuedAt": times}))
     except SessionError:
         return
-    lane(session, RefreshState())
+    server_to_ask(session, RefreshState())
     rfc3339(TokenTimes.of(session, RefreshState(), 1e9).expires_at)
     session.to_json().encode()

@@ -16,7 +16,15 @@ from idiolectd.clock import parse_rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import IdiolectError
 from idiolectd.foreign import json_object, json_text, number, printable, storable, without
-from idiolectd.http import NetworkPolicy, Refusal, Response, judge_refusal, origin, retry_after, safe_text
+from idiolectd.http import (
+    ErrorResponse,
+    NetworkPolicy,
+    Response,
+    judge_refusal,
+    origin,
+    retry_after,
+    safe_text,
+)
 from idiolectd.http.arrived import members, read_message
 from idiolectd.http.guard import check_url
 from idiolectd.http.response import http_date
@@ -58,7 +66,7 @@ def _json(text: str) -> object:
 
 def _judged(text: str) -> object:
     answer = _answer(text)
-    refusal = Refusal.found(answer)
+    refusal = ErrorResponse.found(answer)
     return judge_refusal("dpop", answer, refusal, now=0.0, secrets=[text[:1000], "secret"])
 
 

@@ -23,7 +23,7 @@ _TELLING = re.compile(
 _TEXT = re.compile(r"\b(str|bytes|Value|Statement|Any|object)\b")
 
 # Reviewed: they can hold no secret. A token's hash may be shown.
-_HARMLESS = {("Attempt", "token"), ("Look", "token"), ("Remembered", "token")}
+_HARMLESS = {("AttemptResult", "token"), ("Reconciled", "token"), ("RememberedSession", "token")}
 
 
 def dataclasses_of_ours() -> Iterator[type]:

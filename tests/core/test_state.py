@@ -12,16 +12,16 @@ from idiolectd.errors import SessionError
 from idiolectd.jose import b64url_encode
 from idiolectd.session import OAuthSession
 from idiolectd.state import (
-    Change,
     LastError,
     Note,
     Pins,
+    RecordChange,
     RefreshState,
     State,
     TokenTimes,
-    adopt,
-    adopt_login,
     last_good,
+    reconcile,
+    reconcile_login,
     tokens_of,
 )
 from tests.support import OTHER_KEY, START, FakeServer, did, without_ours
@@ -91,53 +91,53 @@ class TestAdopt:
     def setup_method(self) -> None:
         self.server = FakeServer(lambda: START)
         self.first = self.server.login(did(1))
-        self.known = adopt(self.first, RefreshState(), START).state
+        self.known = reconcile(self.first, RefreshState(), START).state
         self.second = self.first.with_tokens(tokens_of(self.server.login(did(1))))
         self.rotated = self.known.rotated(self.first, self.second, START)
 
     def test_first_sight_is_a_login(self) -> None:
         """A record never seen is a new session, pinned to what it names."""
-        adopted = adopt(self.first, RefreshState(), START)
-        assert adopted.change is Change.LOGIN
+        adopted = reconcile(self.first, RefreshState(), START)
+        assert adopted.change is RecordChange.LOGIN
         assert adopted.state.pins == Pins.of(self.first)
 
     def test_the_same_record_is_no_change(self) -> None:
         """Nothing changed: the state stays."""
-        assert adopt(self.second, self.rotated, START + 9).change is Change.NONE
-        assert adopt(self.second, self.rotated, START + 9).state == self.rotated
+        assert reconcile(self.second, self.rotated, START + 9).change is RecordChange.NONE
+        assert reconcile(self.second, self.rotated, START + 9).state == self.rotated
 
     def test_dropped_fields_are_put_back(self) -> None:
         """A foreign save without our fields is the same session, with its pins."""
-        adopted = adopt(without_ours(self.second), self.rotated, START)
-        assert (adopted.change, adopted.session) == (Change.NONE, self.second)
+        adopted = reconcile(without_ours(self.second), self.rotated, START)
+        assert (adopted.change, adopted.session) == (RecordChange.NONE, self.second)
 
     def test_a_spent_token_is_replaced_by_the_last_good_one(self) -> None:
         """A used token that somebody put back is not believed."""
-        adopted = adopt(without_ours(self.first), self.rotated, START)
-        assert adopted.change is Change.SPENT
+        adopted = reconcile(without_ours(self.first), self.rotated, START)
+        assert adopted.change is RecordChange.SPENT
         assert adopted.session == self.second
 
     def test_an_earlier_logins_record_is_replaced_whole(self) -> None:
         """A record of the session before the last login, key and all, is not believed either."""
         login = self.server.login(did(1), key=OTHER_KEY)
-        state = adopt(login, self.rotated, START).state
-        adopted = adopt(self.second, state, START)
-        assert (adopted.change, adopted.session, adopted.state) == (Change.SPENT, login, state)
+        state = reconcile(login, self.rotated, START).state
+        adopted = reconcile(self.second, state, START)
+        assert (adopted.change, adopted.session, adopted.state) == (RecordChange.SPENT, login, state)
 
     def test_a_token_of_another_program_counts(self) -> None:
         """The same key with a token we did not bring is the same session, and ours is spent."""
         theirs = self.second.with_tokens(tokens_of(self.server.login(did(1))))
-        adopted = adopt(theirs, self.rotated, START)
-        assert adopted.change is Change.ROTATED
+        adopted = reconcile(theirs, self.rotated, START)
+        assert adopted.change is RecordChange.ROTATED
         assert self.second.refresh_token_hash in adopted.state.spent
-        assert adopt(self.second, adopted.state, START).change is Change.SPENT
+        assert reconcile(self.second, adopted.state, START).change is RecordChange.SPENT
 
     def test_another_key_is_another_session(self) -> None:
         """A record with another DPoP key is a new login: no pin, note or error is carried over."""
         login = replace(self.server.login(did(1), key=OTHER_KEY), issuer="https://other.example")
         dead = replace(self.rotated, state=State.RELOGIN_REQUIRED, cause="replayed", attempts=7)
-        adopted = adopt(login, dead, START)
-        assert adopted.change is Change.LOGIN
+        adopted = reconcile(login, dead, START)
+        assert adopted.change is RecordChange.LOGIN
         assert (adopted.state.state, adopted.state.attempts) == (State.FRESH, 0)
         assert adopted.state.pins.issuer == "https://other.example"
         assert self.second.refresh_token_hash in adopted.state.spent
@@ -149,8 +149,8 @@ class TestAdopt:
             tokens = tokens_of(self.server.login(did(1)))
             after = replace(newest.with_tokens(tokens), issued_at=rfc3339(START + 60 * n))
             state, newest = state.rotated(newest, after, START + 60 * n), after
-        adopted = adopt(self.first, state, START + 6000)
-        assert (adopted.change, adopted.session) == (Change.SPENT, newest)
+        adopted = reconcile(self.first, state, START + 6000)
+        assert (adopted.change, adopted.session) == (RecordChange.SPENT, newest)
         # No server's time says so, and clocks can be set: the other one is kept until one has proved to live.
         assert adopted.state.displaced == self.first.to_json()
 
@@ -162,35 +162,35 @@ class TestAdopt:
         )
         state = self.known.rotated(self.first, new, START + 3000)
         state = replace(state, spent=())
-        adopted = adopt(old, state, START + 6000)
-        assert (adopted.change, adopted.session, adopted.state.displaced) == (Change.SPENT, new, None)
+        adopted = reconcile(old, state, START + 6000)
+        assert (adopted.change, adopted.session, adopted.state.displaced) == (RecordChange.SPENT, new, None)
 
     def test_what_replaces_a_session_unproven_displaces_it(self) -> None:
         """The last good record survives until the newer one has brought tokens."""
         theirs = self.second.with_tokens(tokens_of(self.server.login(did(1))))
-        adopted = adopt(theirs, self.rotated, START)
+        adopted = reconcile(theirs, self.rotated, START)
         assert adopted.state.displaced == self.second.to_json()
         assert adopted.state.rotated(theirs, self.server.login(did(1)), START).displaced is None
 
     def test_a_login_after_a_death_displaces_nothing(self) -> None:
         """What the server has ended is nothing to go back to."""
         dead = replace(self.rotated, state=State.RELOGIN_REQUIRED)
-        assert adopt(self.server.login(did(1), key=OTHER_KEY), dead, START).state.displaced is None
+        assert reconcile(self.server.login(did(1), key=OTHER_KEY), dead, START).state.displaced is None
 
     def test_a_clock_that_was_set_back_keeps_nobody_from_logging_in(self) -> None:
         """A saved login counts even if our clock calls it older; a copy that the server's time calls older doesn't."""
         login = replace(self.server.login(did(1), key=OTHER_KEY), issued_at=rfc3339(START - 9999))
-        assert adopt_login(login, self.rotated, START - 9999).change is Change.LOGIN
-        assert adopt(login, self.rotated, START - 9999).change is Change.SPENT
+        assert reconcile_login(login, self.rotated, START - 9999).change is RecordChange.LOGIN
+        assert reconcile(login, self.rotated, START - 9999).change is RecordChange.SPENT
         claims = {"iss": "https://pds.example", "iat": START - 9999}
         now = replace(self.second, access_jwt=make_jwt(claims | {"iat": START}))
         state = self.known.rotated(self.first, now, START)
         copy = replace(login, access_jwt=make_jwt(claims))
-        assert adopt_login(copy, state, START).change is Change.SPENT
+        assert reconcile_login(copy, state, START).change is RecordChange.SPENT
 
     def test_an_issuer_is_never_repinned(self) -> None:
         """A record that names another issuer under the same key contradicts its pin."""
-        adopted = adopt(replace(self.second, issuer="https://evil.example"), self.rotated, START)
+        adopted = reconcile(replace(self.second, issuer="https://evil.example"), self.rotated, START)
         assert adopted.state.pins.contradiction(adopted.session) == "issuer"
 
 

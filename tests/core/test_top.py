@@ -43,7 +43,7 @@ def test_a_client_pays_for_nothing_of_the_daemon() -> None:
         "SessionAuth(sys.argv[1], 'did:plc:x')\n"
         "print([m for m in sys.argv[2:] if m in sys.modules])\n"
     )
-    heavy = ["aiosqlite", "structlog", "inotify_simple", "idiolectd.store.sqlite.store"]
+    heavy = ["aiosqlite", "structlog", "inotify_simple", "idiolectd.store.sqlite.sqlite_store"]
     heavy += [
         f"idiolectd.{room}" for room in ("cli", "config", "daemon", "log", "parts", "refresh", "scheduler")
     ]

@@ -10,7 +10,7 @@ from anyio.abc import SocketStream
 from idiolectd.errors import Unclear
 from idiolectd.http import CutOff, HttpClient
 from idiolectd.http.arrived import members, unpacked
-from idiolectd.http.client import MAX_BODY
+from idiolectd.http.http_client import MAX_BODY
 from tests.http.support import Handler, answering, listening, read_request, world
 from tests.simulator.frames import FRAMES
 

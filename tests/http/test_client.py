@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from idiolectd.errors import NotSent, TransportError, Unclear
-from idiolectd.http.client import MAX_BODY
+from idiolectd.http.http_client import MAX_BODY
 from tests.http.support import Handler, answering, listening, read_request, world
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from idiolectd.errors import ConfigError
-from idiolectd.http import LaneTransport, NetworkPolicy, Trust
+from idiolectd.http import NetworkPolicy, OriginPools, Trust
 from idiolectd.identity.txt import DnsTxt
 
 
@@ -79,7 +79,7 @@ def test_renewed_authorities_are_believed(authorities: Path, clock: Clock) -> No
 async def test_a_busy_lane_takes_the_new_context(authorities: Path, clock: Clock) -> None:
     """Also a server that is never left alone gets it; whoever is on the old lane ends there."""
     trust = Trust(str(authorities))
-    transport = LaneTransport(NetworkPolicy(), trust=trust)
+    transport = OriginPools(NetworkPolicy(), trust=trust)
     url = httpx.URL("https://pds.example/")
     old = transport._enter(url)
     assert transport._enter(url) is old

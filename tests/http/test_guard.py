@@ -9,7 +9,7 @@ import trio
 from idiolectd.errors import ConfigError, NotSent
 from idiolectd.http import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.guard import GuardedBackend
-from idiolectd.http.names import Names
+from idiolectd.http.name_lookup import NameLookups
 from tests.http.support import LOOPBACK, answering, listening, world
 
 STRICT = NetworkPolicy()
@@ -250,7 +250,7 @@ def test_every_address_of_a_name_is_checked(numbers: tuple[str, str]) -> None:
     dialler = Dialler()
 
     async def connect() -> None:
-        backend = GuardedBackend(NetworkPolicy(), Names(lambda _: list(numbers)))
+        backend = GuardedBackend(NetworkPolicy(), NameLookups(lambda _: list(numbers)))
         backend._dialler = dialler
         with pytest.raises(NotSent) as caught:
             await backend.connect_tcp("both.test", 443, 5.0)

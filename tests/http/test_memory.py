@@ -7,8 +7,8 @@ import pytest
 
 from idiolectd.events import ClockSkewed, Event
 from idiolectd.http import Response, judge_refusal, retry_after, safe_text
-from idiolectd.http.memory import ByOrigin, Nonces, Skews
-from idiolectd.http.refusals import Refusal
+from idiolectd.http.error_response import ErrorResponse
+from idiolectd.http.origin_state import ByOrigin, Nonces, Skews
 from tests.http.support import world
 
 NOW = 1_700_000_000.0
@@ -136,6 +136,6 @@ def test_a_refusal_never_repeats_what_was_sent() -> None:
     """Servers quote; messages are logged."""
     body = b'{"error": "SECRET-token", "error_description": "SECRET-token is bad"}'
     response = Response(400, {}, body)
-    refusal = Refusal.found(response)
+    refusal = ErrorResponse.found(response)
     answer = judge_refusal("dpop", response, refusal, now=NOW, secrets=["SECRET-token"])
     assert "SECRET" not in repr(answer)

@@ -16,7 +16,7 @@ import pytest
 
 from idiolectd.errors import NotSent
 from idiolectd.http.guard import GuardedBackend, NetworkPolicy
-from idiolectd.http.names import Names
+from idiolectd.http.name_lookup import NameLookups
 from idiolectd.store import open_store
 from tests.store.support import ALICE, session
 
@@ -60,7 +60,7 @@ def dns() -> Iterator[Dns]:
         made.end()
 
 
-async def _fails(names: Names, host: str) -> str:
+async def _fails(names: NameLookups, host: str) -> str:
     with pytest.raises(NotSent) as caught:
         await names.addresses(host)
     return caught.value.code
@@ -70,7 +70,7 @@ async def _fails(names: Names, host: str) -> str:
 async def test_mute_names_keep_nobody_from_working(tmp_path: Path) -> None:
     """While 300 names wait for a mute DNS, tokens are saved and a healthy name is looked up."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         assert await names.addresses("healthy.test") == ["127.0.0.1"]
         answered = names._known.get("healthy.test")
         assert answered is not None
@@ -101,7 +101,7 @@ async def test_mute_names_keep_nobody_from_working(tmp_path: Path) -> None:
 async def test_slow_names_make_room_for_new_ones() -> None:
     """What has waited for a second counts as slow: a name that nobody knows yet gets its turn."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         async with anyio.create_task_group() as waiting:
             for number in range(_MUTE):
                 waiting.start_soon(_fails, names, f"mute{number}.test")
@@ -117,7 +117,7 @@ async def test_slow_names_make_room_for_new_ones() -> None:
 async def test_who_asks_for_the_same_name_waits_for_the_same_answer() -> None:
     """A hundred sessions of one issuer make one look-up; who stops waiting stops nobody else's."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         codes: list[str] = []
 
         async def look_up() -> None:
@@ -139,7 +139,7 @@ async def test_who_asks_for_the_same_name_waits_for_the_same_answer() -> None:
 async def test_an_answer_is_good_for_one_attempt() -> None:
     """The look before a request and the request itself make one look-up; the next attempt makes another."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         for _ in range(2):
             assert await names.addresses("pds.test") == ["127.0.0.1"]
         assert resolver.asked["pds.test"] == 1
@@ -155,7 +155,7 @@ async def test_an_answer_is_good_for_one_attempt() -> None:
 async def test_a_failure_is_remembered_for_a_while() -> None:
     """A name that failed is not looked up again at once, is said to be so, and then is."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         assert await _fails(names, "no.test") == "dns"
         with pytest.raises(NotSent, match="looked up again in 5 s"):
             await names.addresses("no.test")
@@ -172,7 +172,7 @@ async def test_a_failure_is_remembered_for_a_while() -> None:
 async def test_a_connection_has_its_deadline_whatever_the_dns_does() -> None:
     """Connecting to a host with a mute name server ends when its time is over."""
     with dns() as resolver:
-        backend = GuardedBackend(NetworkPolicy(), Names(resolver))
+        backend = GuardedBackend(NetworkPolicy(), NameLookups(resolver))
         with anyio.fail_after(10), pytest.raises(httpcore.ConnectTimeout):
             await backend.connect_tcp("mute.test", 443, 0.05)
 
@@ -181,7 +181,7 @@ async def test_a_connection_has_its_deadline_whatever_the_dns_does() -> None:
 async def test_numbers_are_nobodys_business() -> None:
     """An address needs no look-up, and a proxy's name is looked up like any other."""
     with dns() as resolver:
-        names = Names(resolver)
+        names = NameLookups(resolver)
         assert await names.addresses("::1") == ["::1"]
         assert not resolver.asked
         with pytest.raises(NotSent):
@@ -194,10 +194,10 @@ def test_the_end_waits_for_no_look_up(backend: str) -> None:
     """A program ends although a look-up in a mute DNS goes on."""
     program = (
         "import anyio, threading\n"
-        "from idiolectd.http.names import Names\n"
+        "from idiolectd.http.name_lookup import NameLookups\n"
         "async def main():\n"
         "    with anyio.move_on_after(0.05):\n"
-        "        await Names(lambda host: threading.Event().wait()).addresses('mute.test')\n"
+        "        await NameLookups(lambda host: threading.Event().wait()).addresses('mute.test')\n"
         f"anyio.run(main, backend={backend!r})\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30, cwd=Path(__file__).parents[2])
@@ -206,8 +206,8 @@ def test_the_end_waits_for_no_look_up(backend: str) -> None:
 @pytest.mark.anyio
 async def test_the_systems_resolver_is_asked() -> None:
     """Without anything else, names are looked up as every program does."""
-    assert set(await Names().addresses("localhost")) <= {"127.0.0.1", "::1"}
-    assert await _fails(Names(), "a" * 64 + ".test") == "dns"
+    assert set(await NameLookups().addresses("localhost")) <= {"127.0.0.1", "::1"}
+    assert await _fails(NameLookups(), "a" * 64 + ".test") == "dns"
 
 
 @pytest.mark.anyio
@@ -219,7 +219,7 @@ async def test_an_answer_that_nobody_has_taken_yet_is_no_failure() -> None:
         told.wait(10)
         return ["127.0.0.1"]
 
-    names = Names(resolve)
+    names = NameLookups(resolve)
     async with anyio.create_task_group() as group:
         group.start_soon(names.addresses, "pds.example")
         await anyio.wait_all_tasks_blocked()

@@ -3,8 +3,8 @@
 import pytest
 
 from idiolectd.http import Response, judge_probe, judge_refusal
-from idiolectd.http.refusals import Refusal
-from idiolectd.ports import Refused, Taken
+from idiolectd.http.error_response import ErrorResponse
+from idiolectd.ports import AccessTokenStatus, Refused
 from idiolectd.session import Kind
 from tests.simulator.words import CLIENT, DEAD, PASSING, Words
 
@@ -17,7 +17,7 @@ def response(words: Words) -> Response:
 
 
 def judged(kind: Kind, answer: Response) -> object:
-    return judge_refusal(kind, answer, Refusal.found(answer), now=0.0, secrets=())
+    return judge_refusal(kind, answer, ErrorResponse.found(answer), now=0.0, secrets=())
 
 
 @pytest.mark.parametrize("words", [*DEAD, *CLIENT], ids=lambda words: words.name)
@@ -46,28 +46,33 @@ def test_a_token_in_plain_text_is_not_repeated() -> None:
     """However far behind the text it stands."""
     token = "ref-" + "0" * 300
     answer = Response(401, {"content-type": "text/plain"}, b"x" * 150 + token.encode())
-    found = judge_refusal("dpop", answer, Refusal.found(answer), now=0.0, secrets=[token])
+    found = judge_refusal("dpop", answer, ErrorResponse.found(answer), now=0.0, secrets=[token])
     assert "ref-" not in repr(found)
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "body", "taken"),
     [
-        (200, {}, b'{"did":"did:plc:abc"}', Taken.YES),
-        (401, {}, b'{"error":"invalid_token"}', Taken.NO),
-        (400, {}, b'{"error":"ExpiredToken","message":"Token has expired"}', Taken.NO),  # reference, legacy
-        (401, {}, b'{"error":"InvalidToken"}', Taken.NO),
-        (401, {"content-type": "text/plain"}, b"revoked token", Taken.NO),  # millipds
-        (401, {"content-type": "text/plain"}, b"", Taken.UNKNOWN),
-        (401, {"content-type": "text/plain"}, b"<html>", Taken.UNKNOWN),
-        (401, {"content-type": "text/html"}, b"revoked token", Taken.UNKNOWN),
-        (403, {"content-type": "text/plain"}, b"revoked token", Taken.UNKNOWN),
-        (401, {}, b'{"error":"AccountTakedown"}', Taken.UNKNOWN),
-        (503, {}, b'{"error":"ExpiredToken"}', Taken.UNKNOWN),
+        (200, {}, b'{"did":"did:plc:abc"}', AccessTokenStatus.ACCEPTED),
+        (401, {}, b'{"error":"invalid_token"}', AccessTokenStatus.REFUSED),
+        (
+            400,
+            {},
+            b'{"error":"ExpiredToken","message":"Token has expired"}',
+            AccessTokenStatus.REFUSED,
+        ),  # reference, legacy
+        (401, {}, b'{"error":"InvalidToken"}', AccessTokenStatus.REFUSED),
+        (401, {"content-type": "text/plain"}, b"revoked token", AccessTokenStatus.REFUSED),  # millipds
+        (401, {"content-type": "text/plain"}, b"", AccessTokenStatus.UNKNOWN),
+        (401, {"content-type": "text/plain"}, b"<html>", AccessTokenStatus.UNKNOWN),
+        (401, {"content-type": "text/html"}, b"revoked token", AccessTokenStatus.UNKNOWN),
+        (403, {"content-type": "text/plain"}, b"revoked token", AccessTokenStatus.UNKNOWN),
+        (401, {}, b'{"error":"AccountTakedown"}', AccessTokenStatus.UNKNOWN),
+        (503, {}, b'{"error":"ExpiredToken"}', AccessTokenStatus.UNKNOWN),
     ],
 )
 def test_what_a_pds_says_of_an_access_token(
-    status: int, headers: dict[str, str], body: bytes, taken: Taken
+    status: int, headers: dict[str, str], body: bytes, taken: AccessTokenStatus
 ) -> None:
     """Only words about the token itself are a no."""
     assert judge_probe(Response(status, headers, body), DID).taken is taken

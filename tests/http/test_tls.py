@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idiolectd.config import Config, NetworkConfig, StoreConfig
 from idiolectd.errors import ConfigError, NotSent, Unclear
-from idiolectd.http import HttpClient, LaneTransport, tls_context
+from idiolectd.http import HttpClient, OriginPools, tls_context
 from idiolectd.parts import make_http
 from tests.http.support import LOOPBACK, FakeClock
 
@@ -72,7 +72,7 @@ async def tls_server(certificate: Path, answer: bytes) -> AsyncIterator[int]:
 
 def client(certificate: Path | None) -> HttpClient:
     context = ssl.create_default_context(cafile=certificate)
-    transport = LaneTransport(LOOPBACK, ssl_context=context)
+    transport = OriginPools(LOOPBACK, ssl_context=context)
     return HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport)
 
 

@@ -15,7 +15,7 @@ from idiolectd.identity import Identity
 from idiolectd.identity.txt import TxtLookup
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Retry
-from idiolectd.ports import Located
+from idiolectd.ports import AccountLocation
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher
 from tests.http.support import FakeClock, world
@@ -76,7 +76,7 @@ async def test_a_legacy_session_goes_along_nowhere() -> None:
     async with house() as h:
         for pds_url, moved_to in ((HOME, None), (HOME + "/", None), (ENTRYWAY, None), (OLD, HOME)):
             session = h.session(pds_url)
-            assert await h.legacy.locate(session) == Located(session, moved_to=moved_to)
+            assert await h.legacy.locate(session) == AccountLocation(session, moved_to=moved_to)
         assert all("authorization" not in request.headers for request in h.transport.requests)
 
 
@@ -102,10 +102,10 @@ async def test_a_handle_is_told_if_both_directions_agree() -> None:
             ):
                 h.txt.did = did
                 found = await refresher.locate(session, with_handle=True)
-                assert isinstance(found, Located)
+                assert isinstance(found, AccountLocation)
                 assert (found.is_handle_told, found.session.confirmed_handle) == (told, confirmed)
             found = await refresher.locate(session)
-            assert found == Located(session)
+            assert found == AccountLocation(session)
 
 
 def test_a_mute_name_server_loses_no_other_answer() -> None:
@@ -120,6 +120,6 @@ def test_a_mute_name_server_loses_no_other_answer() -> None:
             h.txt.answer = mute
             with anyio.fail_after(12):
                 found = await h.legacy.locate(h.session(OLD), with_handle=True)
-            assert found == Located(h.session(OLD), moved_to=HOME)
+            assert found == AccountLocation(h.session(OLD), moved_to=HOME)
 
     trio.run(run, clock=MockClock(autojump_threshold=0))

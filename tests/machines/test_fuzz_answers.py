@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idiolectd.clock import parse_rfc3339
-from idiolectd.http import HttpClient, NetworkPolicy, Refusal, Response, judge_refusal, retry_after
+from idiolectd.http import ErrorResponse, HttpClient, NetworkPolicy, Response, judge_refusal, retry_after
 from idiolectd.oauth import AuthorizationServer, Discovery
 from idiolectd.oauth.token_endpoint import read_answer
 from idiolectd.outcome import Ambiguous, Retry
@@ -128,7 +128,7 @@ def test_the_token_endpoints_answer(response: Response) -> None:
     life = (parse_rfc3339(answer.tokens.expires_at) or math.nan) - NOW
     assert 0 <= life <= 366 * 86_400
     body = response.json_object() or {}
-    if answer.misfit is None and answer.unsaid is None:
+    if answer.mismatch is None and answer.unconfirmed is None:
         assert body.get("sub") == SENT.did
         assert str(body.get("token_type")).lower() == "dpop"
 
@@ -153,7 +153,7 @@ def test_the_legacy_answer(response: Response) -> None:
 @runs(300)
 def test_a_refusal_is_judged_without_repeating_secrets(kind: Any, response: Response) -> None:
     """Whatever is refused in whatever words: an outcome whose text holds none of what was sent."""
-    refusal = Refusal.found(response)
+    refusal = ErrorResponse.found(response)
     secrets = (SENT.access_jwt, SENT.refresh_jwt)
     answer = judge_refusal(kind, response, refusal, now=NOW, secrets=secrets)
     assert SENT.refresh_jwt not in repr(answer)

@@ -13,7 +13,7 @@ from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import RecordError, SessionError
 from idiolectd.jose import claimed_life, numeric_claim, peek_claims, token_hash
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, adopt, last_good, session_deadline
+from idiolectd.state import RefreshState, State, TokenTimes, last_good, reconcile, session_deadline
 from idiolectd.store.merge import decode_record, decode_state
 from tests.machines.profiles import runs
 from tests.store.support import NOW, session
@@ -112,7 +112,7 @@ def test_a_record_is_a_session_or_a_session_error(text: str | bytes) -> None:
     # What the rest of the house asks of it never raises either.
     assert found.kind in ("dpop", "bearer")
     _ = (found.refresh_token_hash, found.dpop_thumbprint)
-    adopted = adopt(found, RefreshState(), NOW)
+    adopted = reconcile(found, RefreshState(), NOW)
     planned = planner().fresh(adopted.session, adopted.state, NOW)
     assert planned.next_attempt_at is not None
     assert RefreshState.from_json(planned.to_json()) == planned
@@ -134,7 +134,7 @@ STATE_FIELDS = [f.name for f in fields(RefreshState)] + ["version", "unknown"]
 _note = st.fixed_dictionaries({"token_hash": st.text(max_size=9), "at": scalars, "unclear": scalars})
 GOOD_STATE = json.loads(
     replace(
-        adopt(session(), RefreshState(), NOW).state,
+        reconcile(session(), RefreshState(), NOW).state,
         state=State.RETRYING,
         attempts=2,
         spent=("a", "b"),
@@ -183,7 +183,7 @@ def _is_usable(state: RefreshState) -> None:
     found = session()
     assert RefreshState.from_json(state.to_json()) == state
     last_good(state)
-    adopted = adopt(found, state, NOW)
+    adopted = reconcile(found, state, NOW)
     state = adopted.state
     plan = planner()
     plan.fresh(adopted.session, state, NOW)

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, Due, SharedStore
+from idiolectd.ports import Committed, ScheduleEntry, SharedStore
 from idiolectd.session import OAuthSession
-from idiolectd.state import LastError, RefreshState, adopt
+from idiolectd.state import LastError, RefreshState, reconcile
 from tests.machines.model import Account, Knowledge
 from tests.machines.profiles import TORTURE, runs
 from tests.store.support import (
@@ -108,7 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._login(account, handle)
         entry = self._call(handle, "read", account.did)
         assert entry.session == account.stored
-        adopted = adopt(entry.session, entry.state, NOW)
+        adopted = reconcile(entry.session, entry.state, NOW)
         # What this commit knows; others, and the store, know it only once it is done.
         aware = account.known.seeing(account.stored)
         read, state = adopted.session, replace(adopted.state, attempts=data.draw(st.integers(0, 9)))
@@ -118,8 +118,8 @@ class StoreMachine(RuleBasedStateMachine):
         state = replace(state, last_error=LastError("code", "text", NOW), next_attempt_at=NOW + self._next())
         before = account.stored
         changed = self._meanwhile(account, between, 1 - handle, aware)
-        line = Due(
-            at=state.next_attempt_at or 0, did=account.did, expires_at=NOW, lane="https://issuer.example"
+        line = ScheduleEntry(
+            at=state.next_attempt_at or 0, did=account.did, expires_at=NOW, server="https://issuer.example"
         )
         done = self._call(handle, "commit", entry.session, state, tokens=fresh, due=line)
         stored = self._load(handle, account, anything=True)

@@ -15,7 +15,7 @@ import anyio
 import trio.testing
 
 from idiolectd.errors import StoreError
-from idiolectd.ports import Committed, Entry, SharedStore
+from idiolectd.ports import Committed, SharedStore, StoredSession
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State
 from idiolectd.store import InMemoryOAuthTokenStore
@@ -39,7 +39,7 @@ class UnreliableStore(InMemoryOAuthTokenStore):
     bad_reads = 0
     bad_writes = 0
 
-    async def read(self, did: str) -> Entry:
+    async def read(self, did: str) -> StoredSession:
         if self.bad_reads > 0:
             self.bad_reads -= 1
             raise StoreError("input/output error")

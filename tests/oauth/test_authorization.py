@@ -13,7 +13,7 @@ from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import LoginError, NotSent, Unclear
 from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.oauth import (
-    Authorization,
+    AuthorizationRequest,
     AuthorizationServer,
     ClientRegistry,
     Granted,
@@ -48,14 +48,16 @@ def alice(b: Bench) -> Account:
     return Account(b.account.did, "alice.test", PDS)
 
 
-async def push(b: Bench, client: LoginClient | None = None, **changes: Any) -> Authorization:
+async def push(b: Bench, client: LoginClient | None = None, **changes: Any) -> AuthorizationRequest:
     server = await b.discovery.server(ISSUER)
     assert isinstance(server, AuthorizationServer)
     how: dict[str, Any] = {"scope": SCOPE, "login_hint": "alice.test"} | changes
-    return await Authorization.push(b.http, b.clock, server, client or loopback_client(SCOPE, 4711), **how)
+    return await AuthorizationRequest.push(
+        b.http, b.clock, server, client or loopback_client(SCOPE, 4711), **how
+    )
 
 
-def browse(b: Bench, authorization: Authorization) -> str:
+def browse(b: Bench, authorization: AuthorizationRequest) -> str:
     """What a browser does: follows the URL; returns the query that it is sent back with."""
     answer = b.sim.handle(Request("GET", authorization.url))
     assert answer.status == 303, answer.body
@@ -82,7 +84,7 @@ async def test_a_public_client_logs_in() -> None:
     async with bench(access_life=600.0) as b:
         granted = await log_in(b)
         session = granted.session
-        assert granted.misfit is None
+        assert granted.mismatch is None
         assert (session.did, session.pds_url, session.handle) == (b.account.did, PDS, "alice.test")
         assert (session.issuer, session.client_id) == (ISSUER, LOOPBACK_CLIENT_ID)
         assert (session.client_auth_method, session.client_key_id) == ("none", None)
@@ -91,7 +93,7 @@ async def test_a_public_client_logs_in() -> None:
         assert parse_rfc3339(session.expires_at) == b.clock.at + 600
         b.clock.at += 300
         assert isinstance(answer := await b.refresh(session), Arrived)
-        assert answer.misfit is None
+        assert answer.mismatch is None
         assert b.sim.counters.logins == 1
 
 
@@ -101,7 +103,7 @@ async def test_a_confidential_client_logs_in_with_its_first_key() -> None:
         b.sim.add_client(CLIENT, [K1, K2], [HOSTED])
         granted = await log_in(b, LoginClient(registry().for_login(CLIENT), HOSTED))
         session = granted.session
-        assert granted.misfit is None
+        assert granted.mismatch is None
         assert (session.client_id, session.client_auth_method, session.client_key_id) == (
             CLIENT,
             "private_key_jwt",
@@ -148,7 +150,7 @@ async def test_an_endpoint_with_a_query_keeps_it() -> None:
         server = await b.discovery.server(ISSUER)
         assert isinstance(server, AuthorizationServer)
         bent_server = replace(server, authorization_endpoint=ISSUER + "/a?b=c")
-        authorization = await Authorization.push(
+        authorization = await AuthorizationRequest.push(
             b.http, b.clock, bent_server, loopback_client(SCOPE), scope=SCOPE, login_hint="alice.test"
         )
     assert authorization.url.startswith(ISSUER + "/a?b=c&client_id=")
@@ -333,8 +335,8 @@ async def test_another_accounts_consent_does_not_fit() -> None:
         mallory = b.sim.add_account("mallory.test")
         b.sim.set_consent("mallory.test")
         granted = await log_in(b)
-        assert mallory.did in (granted.misfit or "")
-        assert f"alice.test ({b.account.did})" in (granted.misfit or "")
+        assert mallory.did in (granted.mismatch or "")
+        assert f"alice.test ({b.account.did})" in (granted.mismatch or "")
         assert b.alive(granted.session)
         assert await b.refresher.revoke(granted.session) is None
         assert not b.alive(granted.session)
@@ -354,7 +356,7 @@ def answered(b: Bench, **changes: Any) -> Fault:
 
 
 @pytest.mark.parametrize(
-    ("changes", "misfit"),
+    ("changes", "mismatch"),
     [
         ({}, None),
         ({"token_type": "dpop"}, None),
@@ -370,17 +372,17 @@ def answered(b: Bench, **changes: Any) -> Fault:
         ({"access_token": None}, "tokens"),
     ],
 )
-async def test_tokens_that_do_not_fit(changes: dict[str, Any], misfit: str | None) -> None:
+async def test_tokens_that_do_not_fit(changes: dict[str, Any], mismatch: str | None) -> None:
     """They are told apart from those that do, and named for revoking."""
     async with bench() as b:
         authorization = await push(b)
         code = authorization.read_redirect(browse(b, authorization))
         b.sim.faults.add(answered(b, **changes))
         granted = await authorization.exchange(code, alice(b))
-        assert (granted.misfit is None) if misfit is None else (misfit in (granted.misfit or ""))
+        assert (granted.mismatch is None) if mismatch is None else (mismatch in (granted.mismatch or ""))
         assert granted.session.refresh_jwt in ("refresh-1", "access-1")
-        assert "\n" not in (granted.misfit or "")
-        assert "access-1" not in repr(granted) + (granted.misfit or "")
+        assert "\n" not in (granted.mismatch or "")
+        assert "access-1" not in repr(granted) + (granted.mismatch or "")
 
 
 async def test_a_handle_that_is_not_confirmed_is_not_kept() -> None:
@@ -427,7 +429,7 @@ async def test_a_nonce_that_changed_while_the_person_was_away() -> None:
         code = authorization.read_redirect(browse(b, authorization))
         b.clock.at += 290
         granted = await authorization.exchange(code, alice(b))
-        assert granted.misfit is None
+        assert granted.mismatch is None
         assert len(b.transport.to(TOKEN)) == 2
 
 

@@ -10,9 +10,9 @@ import pytest
 from idiolectd.errors import NotSent
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.outcome import Retry, Suspended
-from idiolectd.ports import Located, Prepared
+from idiolectd.ports import AccountLocation, Prepared
+from idiolectd.refresh.planner import issuer_server
 from idiolectd.refresh.report import action
-from idiolectd.refresh.schedule import issuer_lane
 from idiolectd.state import State
 from tests.oauth.support import ISSUER, PDS, bench
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, html, new_client_key
@@ -222,17 +222,17 @@ async def test_an_issuer_in_another_spelling_is_the_same(issuer: str) -> None:
         assert isinstance(prepared, Prepared)
         assert prepared.request.server.issuer == ISSUER
         assert prepared.session.issuer == issuer
-        assert await b.refresher.locate(session) == Located(session)
-        assert issuer_lane(session) == ISSUER
+        assert await b.refresher.locate(session) == AccountLocation(session)
+        assert issuer_server(session) == ISSUER
 
 
 async def test_identity_follows_a_move_within_the_issuer() -> None:
     """An account on another PDS of the same issuer keeps its session."""
     async with bench() as b:
         session = b.session(change={"pdsUrl": "https://old.test"})
-        assert await b.refresher.locate(session) == Located(replace(session, pds_url=PDS))
+        assert await b.refresher.locate(session) == AccountLocation(replace(session, pds_url=PDS))
         unmoved = b.session(change={"pdsUrl": PDS + "/"})
-        assert await b.refresher.locate(unmoved) == Located(unmoved)
+        assert await b.refresher.locate(unmoved) == AccountLocation(unmoved)
 
 
 async def test_identity_does_not_follow_to_another_issuer() -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
-from idiolectd.ports import Arrived, Taken
+from idiolectd.ports import AccessTokenStatus, Arrived
 from tests.oauth.support import ISSUER, bench
 from tests.simulator import Fault, Words, html, new_client_key
 from tests.simulator.jose import decode
@@ -24,14 +24,14 @@ async def test_a_good_token_is_taken() -> None:
     async with bench() as b:
         session = b.session()
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (Taken.YES, b.clock.at)
+        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.at)
         requests = b.transport.requests
         assert [request.url.path for request in requests] == [GET_SESSION] * 2
         assert "ath" in decode(requests[0].headers["DPoP"])[1]
         assert requests[1].headers["authorization"] == f"DPoP {session.access_jwt}"
         assert b.http.nonces.get(ISSUER) is None
         b.transport.requests.clear()
-        assert (await b.refresher.probe(session)).taken is Taken.YES
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
         assert len(b.transport.requests) == 1
 
 
@@ -40,7 +40,7 @@ async def test_a_rotated_token_is_not_taken() -> None:
     async with bench() as b:
         session = b.session()
         assert isinstance(await b.refresh(session), Arrived)
-        assert (await b.refresher.probe(session)).taken is Taken.NO
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.REFUSED
 
 
 async def test_a_token_that_an_entryway_still_takes_is_taken() -> None:
@@ -48,7 +48,7 @@ async def test_a_token_that_an_entryway_still_takes_is_taken() -> None:
     async with bench(stateless_access_tokens=True) as b:
         session = b.session()
         assert isinstance(await b.refresh(session), Arrived)
-        assert (await b.refresher.probe(session)).taken is Taken.YES
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
 
 
 def refused(status: int, error: str, challenge: str | None = None) -> Fault:
@@ -59,24 +59,27 @@ def refused(status: int, error: str, challenge: str | None = None) -> Fault:
 @pytest.mark.parametrize(
     ("fault", "taken"),
     [
-        (refused(401, "invalid_token"), Taken.NO),
-        (refused(401, "x", 'DPoP algs="ES256", error="invalid_token", error_description="y"'), Taken.NO),
-        (refused(401, "invalid_dpop_proof"), Taken.UNKNOWN),
-        (refused(401, "invalid_token", 'DPoP error="invalid_dpop_proof"'), Taken.UNKNOWN),
-        (refused(401, "use_dpop_nonce"), Taken.UNKNOWN),
-        (refused(401, "AccountTakedown"), Taken.UNKNOWN),
-        (refused(400, "invalid_token"), Taken.UNKNOWN),
-        (refused(403, "invalid_token"), Taken.UNKNOWN),
-        (refused(500, "invalid_token"), Taken.UNKNOWN),
-        (html(200), Taken.UNKNOWN),
-        (html(401), Taken.UNKNOWN),
-        (html(302), Taken.UNKNOWN),
-        (Fault("respond", status=200, body=b'{"did":"did:plc:somebodyelse"}'), Taken.UNKNOWN),
-        (Fault("connect_error"), Taken.UNKNOWN),
-        (Fault("drop_after"), Taken.UNKNOWN),
+        (refused(401, "invalid_token"), AccessTokenStatus.REFUSED),
+        (
+            refused(401, "x", 'DPoP algs="ES256", error="invalid_token", error_description="y"'),
+            AccessTokenStatus.REFUSED,
+        ),
+        (refused(401, "invalid_dpop_proof"), AccessTokenStatus.UNKNOWN),
+        (refused(401, "invalid_token", 'DPoP error="invalid_dpop_proof"'), AccessTokenStatus.UNKNOWN),
+        (refused(401, "use_dpop_nonce"), AccessTokenStatus.UNKNOWN),
+        (refused(401, "AccountTakedown"), AccessTokenStatus.UNKNOWN),
+        (refused(400, "invalid_token"), AccessTokenStatus.UNKNOWN),
+        (refused(403, "invalid_token"), AccessTokenStatus.UNKNOWN),
+        (refused(500, "invalid_token"), AccessTokenStatus.UNKNOWN),
+        (html(200), AccessTokenStatus.UNKNOWN),
+        (html(401), AccessTokenStatus.UNKNOWN),
+        (html(302), AccessTokenStatus.UNKNOWN),
+        (Fault("respond", status=200, body=b'{"did":"did:plc:somebodyelse"}'), AccessTokenStatus.UNKNOWN),
+        (Fault("connect_error"), AccessTokenStatus.UNKNOWN),
+        (Fault("drop_after"), AccessTokenStatus.UNKNOWN),
     ],
 )
-async def test_only_two_answers_are_a_verdict(fault: Fault, taken: Taken) -> None:
+async def test_only_two_answers_are_a_verdict(fault: Fault, taken: AccessTokenStatus) -> None:
     """Whatever is not plain yes or no leaves the session as it is."""
     async with bench() as b:
         b.sim.faults.add(fault)
@@ -87,7 +90,7 @@ async def test_a_key_of_another_session_makes_no_verdict() -> None:
     """The PDS calls the token invalid then, and means the key."""
     async with bench() as b:
         session = b.session(change={"dpopPrivateKeyJwk": b.session().dpop_private_key_jwk})
-        assert (await b.refresher.probe(session)).taken is Taken.UNKNOWN
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
         assert b.transport.requests == []
 
 
@@ -120,7 +123,7 @@ async def test_the_nonces_of_two_servers_on_one_origin_are_kept_apart() -> None:
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
             session = session.with_tokens(answer.tokens)
-            assert (await b.refresher.probe(session)).taken is Taken.YES
+            assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
         assert b.sim.counters.nonce_requests == 2
 
 

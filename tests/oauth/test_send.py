@@ -33,7 +33,7 @@ async def test_a_refresh_brings_tokens_that_work() -> None:
             b.clock.at += 400
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
-            assert answer.misfit is None
+            assert answer.mismatch is None
             assert parse_rfc3339(answer.tokens.issued_at) == b.clock.at
             assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 600
             session = session.with_tokens(answer.tokens)
@@ -259,7 +259,7 @@ async def test_how_long_a_token_lives(change: dict[str, Any], life: float) -> No
         b.sim.faults.add(answered(session, **change))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert answer.misfit is None
+        assert answer.mismatch is None
         assert parse_rfc3339(answer.tokens.expires_at) == pytest.approx(b.clock.at + life, abs=0.001)
 
 
@@ -270,7 +270,7 @@ async def test_half_an_answer_is_kept() -> None:
         b.sim.faults.add(answered(session, access_token=None))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert answer.misfit is None
+        assert answer.mismatch is None
         assert answer.tokens.access_jwt == session.access_jwt
         assert answer.tokens.refresh_jwt != session.refresh_jwt
 
@@ -287,7 +287,7 @@ async def test_without_expires_in_the_jwt_tells_the_life_on_our_clock() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "misfit", "unsaid"),
+    ("change", "mismatch", "unconfirmed"),
     [
         ({"sub": "did:plc:somebodyelse"}, "sub", None),
         ({"sub": None}, None, "sub"),
@@ -299,7 +299,7 @@ async def test_without_expires_in_the_jwt_tells_the_life_on_our_clock() -> None:
     ],
 )
 async def test_tokens_that_do_not_fit_arrive_all_the_same(
-    change: dict[str, Any], misfit: str | None, unsaid: str | None
+    change: dict[str, Any], mismatch: str | None, unconfirmed: str | None
 ) -> None:
     """They are kept first and judged afterwards."""
     async with bench() as b:
@@ -309,7 +309,7 @@ async def test_tokens_that_do_not_fit_arrive_all_the_same(
         assert isinstance(answer, Arrived)
         assert answer.tokens.access_jwt == "access-2"
         assert answer.tokens.refresh_jwt == "refresh-2"
-        for found, expected in ((answer.misfit, misfit), (answer.unsaid, unsaid)):
+        for found, expected in ((answer.mismatch, mismatch), (answer.unconfirmed, unconfirmed)):
             assert (found is None) if expected is None else (expected in (found or ""))
 
 

@@ -10,7 +10,7 @@ from idiolectd.http import HttpClient
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Arrived, Located, Prepared, SplitRefresher, Taken
+from idiolectd.ports import AccessTokenStatus, AccountLocation, Arrived, Prepared, SplitRefresher
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher
 from tests.http.support import LOOPBACK, FakeClock
@@ -33,7 +33,7 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         record = sim.seed_oauth(sim.add_account("alice.test"))
         session = OAuthSession.from_json(json.dumps(record))
 
-        assert await refresher.locate(session) == Located(session)
+        assert await refresher.locate(session) == AccountLocation(session)
         prepared = await refresher.prepare(session)
         assert isinstance(prepared, Prepared)
         for fault, expected in (
@@ -46,9 +46,9 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         sim.faults.add(Fault("drip", "/oauth/token", count=50, interval=0.001))
         answer = await refresher.send(session, prepared)
         assert isinstance(answer, Arrived)
-        assert (await refresher.probe(session)).taken is Taken.NO
+        assert (await refresher.probe(session)).taken is AccessTokenStatus.REFUSED
         session = session.with_tokens(answer.tokens)
-        assert (await refresher.probe(session)).taken is Taken.YES
+        assert (await refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
         assert await refresher.revoke(session) is None
         assert sim.counters.consumptions == 1
         assert (sim.counters.replays_seen, sim.counters.sessions_killed) == (0, 0)
@@ -85,4 +85,4 @@ async def test_an_answer_counts_from_the_end_of_its_refresh_token() -> None:
     assert [type(answer) for answer in found] == [Ambiguous, Arrived, Ambiguous, Arrived]
     for answer in found:
         if isinstance(answer, Arrived):
-            assert (answer.tokens.refresh_jwt, answer.unsaid is None) == ("new-r", False)
+            assert (answer.tokens.refresh_jwt, answer.unconfirmed is None) == ("new-r", False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from idiolectd import events
-from idiolectd.cli.rows import Row, session_row
+from idiolectd.cli.rows import StatusRow, session_row
 from idiolectd.clock import rfc3339
 from idiolectd.config import Config, StoreConfig
 from idiolectd.outcome import Refreshed, Suspended, Verdict
@@ -43,7 +43,7 @@ class House:
     events: Recorder
     engine: RefreshEngine
 
-    async def row(self) -> Row:
+    async def row(self) -> StatusRow:
         row = session_row(await self.store.read(DID), CONFIG, self.clock.now())
         assert row is not None
         return row
@@ -89,10 +89,10 @@ async def test_who_is_asked_for_a_handle_and_when() -> None:
         started = rfc3339(h.clock.now())
         login = replace(h.server.login(DID), handle="old.test", session_started_at=started)
         await h.store.save(login)  # a login asks, too, and what was confirmed before it stays
-        assert (await h.engine.look(DID)).identity_due is False
+        assert (await h.engine.reconcile(DID)).identity_due is False
         await h.store.delete(DID)
         await h.store.save(login)
-        assert (await h.engine.look(DID)).identity_due is True
+        assert (await h.engine.reconcile(DID)).identity_due is True
         h.server.handles[DID] = "old.test"
         await h.engine.locate(DID)
         assert (await h.engine.refresh(DID, force=True)).identity_due is False

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from idiolectd.outcome import Ambiguous, Retry, Suspended
-from idiolectd.ports import Answer, Probe, Taken
+from idiolectd.ports import AccessTokenStatus, Answer, Probe
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import Pins
@@ -31,7 +31,7 @@ class House:
     async def due(self) -> None:
         """Logs in, and waits until it has to be refreshed."""
         await self.store.save(self.server.login(DID))
-        await self.engine.look(DID)
+        await self.engine.reconcile(DID)
         self.clock.time += 590
 
 
@@ -83,7 +83,7 @@ async def test_a_pds_that_can_not_say_tells_nothing_of_the_issuer() -> None:
     house.server.before = lose
     assert (await house.engine.refresh(DID)).asked == house.server.issuer
     house.clock.time += 60
-    house.server.probe_answer = Probe(Taken.UNKNOWN)
+    house.server.probe_answer = Probe(AccessTokenStatus.UNKNOWN)
     attempt = await house.engine.refresh(DID)
     assert isinstance(attempt.outcome, Ambiguous)
     assert attempt.asked is None

@@ -6,7 +6,7 @@ import pytest
 
 from idiolectd.clock import rfc3339
 from idiolectd.outcome import Current, Refreshed, Retry
-from idiolectd.ports import Probe, Taken
+from idiolectd.ports import AccessTokenStatus, Probe
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import tokens_of
@@ -15,7 +15,12 @@ from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, planner, wi
 
 pytestmark = pytest.mark.anyio
 
-YES, NO, UNKNOWN, NOBODY = Taken.YES, Taken.NO, Taken.UNKNOWN, Taken.NOBODY_TO_ASK
+YES, NO, UNKNOWN, NOBODY = (
+    AccessTokenStatus.ACCEPTED,
+    AccessTokenStatus.REFUSED,
+    AccessTokenStatus.UNKNOWN,
+    AccessTokenStatus.NOT_CHECKABLE,
+)
 
 
 @dataclass
@@ -26,11 +31,13 @@ class StrictServer(FakeServer):
         says: what it says instead.
     """
 
-    says: Taken | None = None
+    says: AccessTokenStatus | None = None
 
     async def probe(self, session: OAuthSession) -> Probe:
         found = await super().probe(session)
-        taken = self.says or (Taken.YES if self.is_current(session) else Taken.NO)
+        taken = self.says or (
+            AccessTokenStatus.ACCEPTED if self.is_current(session) else AccessTokenStatus.REFUSED
+        )
         return replace(found, taken=taken, server_time=self.clock())
 
 
@@ -64,7 +71,7 @@ def put(house: House, session: OAuthSession) -> None:
 async def logged_in(house: House, server: StrictServer, rotations: int = 1) -> list[OAuthSession]:
     """A session and its records, oldest first."""
     await house.store.save(server.login(DID))
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     records = [await house.load()]
     for _ in range(rotations):
         house.clock.time += 60
@@ -78,7 +85,7 @@ async def test_a_copy_from_a_backup_never_wins(house: House, server: StrictServe
     """However many rotations old: it is undone, and its token is not sent."""
     records = await logged_in(house, server, rotations=age)
     put(house, records[0])
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert (await house.load()).refresh_jwt == records[-1].refresh_jwt
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
     assert server.replays == []
@@ -93,7 +100,7 @@ async def test_a_copy_with_a_time_of_its_own_is_found_out(house: House, server: 
             records[0], issued_at=rfc3339(house.clock.now() + 1), expires_at=rfc3339(house.clock.now() + 3600)
         ),
     )
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert (await house.load()).refresh_jwt == records[0].refresh_jwt
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Current)
     assert (await house.load()).refresh_jwt == records[-1].refresh_jwt
@@ -108,7 +115,7 @@ async def test_a_rotation_under_a_clock_that_was_set_back(house: House, server: 
     house.clock.time -= 3000
     theirs = records[-1].with_tokens(server._tokens(DID))
     put(house, theirs)
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert (await house.load()).refresh_jwt == records[-1].refresh_jwt
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Current)
     assert (await house.load()).refresh_jwt == theirs.refresh_jwt
@@ -127,7 +134,7 @@ async def test_an_earlier_login_of_another_key_comes_back_whole(house: House, se
         house,
         replace(claimed, issued_at=rfc3339(house.clock.now()), expires_at=rfc3339(house.clock.now() + 3600)),
     )
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Current)
     assert await house.load() == first
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
@@ -148,7 +155,7 @@ async def test_a_true_rotation_is_proven_once(house: House, server: StrictServer
     ("said", "left", "sent"), [(UNKNOWN, 600, False), (UNKNOWN, -1, True), (NOBODY, 600, True)]
 )
 async def test_what_nobody_can_tell(
-    house: House, server: StrictServer, said: Taken, left: float, sent: bool
+    house: House, server: StrictServer, said: AccessTokenStatus, left: float, sent: bool
 ) -> None:
     """While the PDS may still tell, it is waited for; then the stored token is sent."""
     records = await logged_in(house, server)

@@ -23,9 +23,18 @@ from idiolectd.outcome import (
     Unpersisted,
     Verdict,
 )
-from idiolectd.ports import Answer, Arrived, Committed, Due, Entry, Probe, Refused, Taken
+from idiolectd.ports import (
+    AccessTokenStatus,
+    Answer,
+    Arrived,
+    Committed,
+    Probe,
+    Refused,
+    ScheduleEntry,
+    StoredSession,
+)
 from idiolectd.refresh import RefreshEngine
-from idiolectd.refresh.notice import STAYS_AWAY
+from idiolectd.refresh.reconciler import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store import InMemoryOAuthTokenStore
@@ -56,12 +65,12 @@ class WatchedStore(InMemoryOAuthTokenStore):
         super().__init__(clock=clock)
         self.broken = 0
         self.is_full = False
-        self.cut_short = False
+        self.interrupted_commit = False
         self.commits: list[RefreshState] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
-    async def read(self, did: str) -> Entry:
-        return replace(await super().read(did), cut_short=self.cut_short)
+    async def read(self, did: str) -> StoredSession:
+        return replace(await super().read(did), interrupted_commit=self.interrupted_commit)
 
     async def commit(
         self,
@@ -69,7 +78,7 @@ class WatchedStore(InMemoryOAuthTokenStore):
         state: RefreshState,
         *,
         tokens: Tokens | None = None,
-        due: Due | None = None,
+        due: ScheduleEntry | None = None,
     ) -> Committed:
         if tokens is not None and self.meanwhile is not None:
             await self.meanwhile()
@@ -98,7 +107,7 @@ class House:
         return (await self.store.read(DID)).state
 
     async def make_due(self) -> None:
-        due = (await self.engine.look(DID)).due
+        due = (await self.engine.reconcile(DID)).due
         assert due is not None
         self.clock.time = due.at
 
@@ -139,7 +148,7 @@ async def test_a_due_session_gets_new_tokens(house: House) -> None:
 
 async def test_nothing_is_sent_before_it_is_due(house: House) -> None:
     """A session that is not due is left alone, unless forced."""
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert isinstance((await house.engine.refresh(DID)).outcome, Current)
     assert house.server.sent == []
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
@@ -306,19 +315,19 @@ async def test_a_spent_token_put_back_is_undone(house: House) -> None:
     assert "session.spent_token_undone" in house.events.names
 
 
-@pytest.mark.parametrize("cut_short", [True, False])
+@pytest.mark.parametrize("interrupted_commit", [True, False])
 async def test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody(
-    house: House, cut_short: bool
+    house: House, interrupted_commit: bool
 ) -> None:
     """The record of before lies beside the state of after: the new tokens are published; who wrote it counts."""
     await house.make_due()
     old = await house.load()
     await house.engine.refresh(DID)
     house.store.put_record(DID, old.to_json().encode())
-    house.store.cut_short = cut_short
-    await house.engine.look(DID)
+    house.store.interrupted_commit = interrupted_commit
+    await house.engine.reconcile(DID)
     assert (await house.load()).refresh_jwt == "refresh-1"
-    assert ("session.spent_token_undone" in house.events.names) is not cut_short
+    assert ("session.spent_token_undone" in house.events.names) is not interrupted_commit
     assert house.server.replays == []
 
 
@@ -328,9 +337,9 @@ async def test_an_earlier_logins_record_is_undone(house: House) -> None:
     old = await house.load()
     login = house.server.login(DID, key=OTHER_KEY)
     await house.store.save(login)
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     house.store.put_record(DID, without_ours(old).to_json().encode())
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     assert await house.load() == login
     assert "session.spent_token_undone" in house.events.names
 
@@ -410,7 +419,7 @@ class TestRefusals:
         self, house: House
     ) -> None:
         """With minutes left: three refusals over two minutes, and the PDS is asked before the last."""
-        house.server.probe_answer = Probe(Taken.NO)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED)
         made = await self.attempts(house, REFUSED, until=START + 3600)
         assert [type(outcome) for _, outcome in made] == [Retry] * (len(made) - 1) + [ReloginRequired]
         assert len(made) >= 3
@@ -421,8 +430,10 @@ class TestRefusals:
         assert house.server.probes == 1
         assert house.events.names[-1] == "session.relogin_required"
 
-    @pytest.mark.parametrize("taken", [Taken.YES, Taken.UNKNOWN])
-    async def test_a_session_whose_access_token_lives_is_not_dead(self, house: House, taken: Taken) -> None:
+    @pytest.mark.parametrize("taken", [AccessTokenStatus.ACCEPTED, AccessTokenStatus.UNKNOWN])
+    async def test_a_session_whose_access_token_lives_is_not_dead(
+        self, house: House, taken: AccessTokenStatus
+    ) -> None:
         """It is tried until the token's end, and shown: in which state, with which words, and since when."""
         house.server.probe_answer = Probe(taken)
         made = await self.attempts(house, REFUSED, until=START + 3599)
@@ -442,7 +453,7 @@ class TestRefusals:
 
     async def test_a_pds_that_takes_the_token_for_ever_keeps_it_alive(self, house: House) -> None:
         """Whatever our clock says of the token's end; tried ever more rarely, hourly at last."""
-        house.server.probe_answer = Probe(Taken.YES)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
         made = await self.attempts(house, REFUSED, until=START + 2 * DAY)
         assert {type(outcome) for _, outcome in made} == {Retry}
         assert len(made) < 120
@@ -467,7 +478,7 @@ class TestRefusals:
         """However often somebody insists within two minutes."""
         await house.make_due()
         house.server.before = answering(REFUSED)
-        house.server.probe_answer = Probe(Taken.NO)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED)
         outcomes = [(await house.engine.refresh(DID, force=True)).outcome for _ in range(9)]
         assert {type(outcome) for outcome in outcomes} == {Retry}
 
@@ -499,7 +510,7 @@ class TestRefusals:
         await house.engine.refresh(DID)
         house.server.after = None
         house.clock.time += 4000
-        house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
         outcome = (await house.engine.refresh(DID)).outcome
         assert isinstance(outcome, ReloginRequired)
         assert outcome.cause == "response_lost"
@@ -590,7 +601,7 @@ class TestDead:
 
     async def test_what_is_not_dead_is_not_revived(self, house: House) -> None:
         """It is refreshed if it is due, as always."""
-        await house.engine.look(DID)
+        await house.engine.reconcile(DID)
         assert isinstance((await house.engine.refresh(DID, revive=True)).outcome, Current)
 
 
@@ -637,7 +648,7 @@ class TestALostAnswer:
         house.clock.time += 31
         started, outcomes = house.clock.time, []
         while True:
-            house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+            house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
             attempt = await house.engine.refresh(DID)
             outcomes.append(attempt.outcome)
             if attempt.due is None:
@@ -656,19 +667,19 @@ class TestALostAnswer:
         await house.engine.refresh(DID)
         house.server.before = None
         house.clock.time += 31
-        house.server.probe_answer = Probe(Taken.NO, server_time=house.clock.time)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
         attempt = await house.engine.refresh(DID)
         assert isinstance(attempt.outcome, Retry)
         assert attempt.due is not None
         house.clock.time = attempt.due.at
-        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_an_expired_access_token_proves_nothing(self, house: House) -> None:
         """After the access token's end by the server's clock, its refusal says nothing: send again."""
         await self.lose(house)
         house.clock.time += 31
-        house.server.probe_answer = Probe(Taken.NO, server_time=START + 4000)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=START + 4000)
         outcome = (await house.engine.refresh(DID)).outcome
         assert isinstance(outcome, ReloginRequired)
         assert outcome.cause == "response_lost", "a replay of a lost rotation is not somebody's attack"
@@ -681,14 +692,14 @@ class TestALostAnswer:
         await house.store.save(house.server.login(DID))
         await house.make_due()
         house.server.before = answering(Ambiguous("reset", "connection reset"))
-        house.server.probe_answer = Probe(Taken.YES)  # it is the newest record
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # it is the newest record
         await house.engine.refresh(DID)
         house.server.before = None
         house.clock.time += 2 * 3600 + since
-        house.server.probe_answer = Probe(Taken.NO, server_time=START + 3 * 3600)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=START + 3 * 3600)
         await house.engine.refresh(DID, force=True)
         if since:  # by this clock the settling time is far away: a daemon brings it forward
-            await house.engine.shift(DID, DAY)
+            await house.engine.advance_next_attempt(DID, DAY)
             await house.engine.refresh(DID)
         assert len(house.server.sent) == 2
 
@@ -699,7 +710,7 @@ class TestALostAnswer:
         await house.engine.refresh(DID)
         house.server.before = None
         house.clock.time += 31
-        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_no_verdict_waits(self, house: House) -> None:
@@ -728,29 +739,29 @@ class TestALostAnswer:
         )
         assert isinstance((await other.refresh(DID, force=True)).outcome, Ambiguous)
         house.clock.time += 31
-        house.server.probe_answer = Probe(Taken.YES, server_time=house.clock.time)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
         assert isinstance((await other.refresh(DID)).outcome, Refreshed)
 
 
 async def test_a_removed_session_is_forgotten(house: House) -> None:
     """When a record stays away, what the state keeps of it goes too."""
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     house.store._records.pop(DID)
-    again = await house.engine.look(DID)
+    again = await house.engine.reconcile(DID)
     assert again.due is not None
     await anyio.sleep(STAYS_AWAY)
-    assert (await house.engine.look(DID)).due is None
+    assert (await house.engine.reconcile(DID)).due is None
     assert (await house.state()) == RefreshState()
     assert "session.removed" in house.events.names
 
 
 async def test_a_used_token_that_is_put_back_before_the_plan_is_made(house: House) -> None:
     """A program saves tokens of its own, another the old ones: the session is undone, and planned."""
-    await house.engine.look(DID)
+    await house.engine.reconcile(DID)
     old = await house.load()
     await house.store.save(old.with_tokens(house.server._tokens(DID)))
     house.store.put_record(DID, old.to_json().encode())
-    assert await house.engine.look(DID) is not None
+    assert await house.engine.reconcile(DID) is not None
     assert house.server.is_current(await house.load())
 
 
@@ -762,7 +773,7 @@ async def test_the_end_of_a_session_is_announced() -> None:
         store, {"dpop": server}, planner=planner(session_life=3600), clock=clock, events=events
     )
     await store.save(replace(server.login(DID), session_started_at="2027-01-15T08:00:00Z"))
-    due = (await engine.look(DID)).due
+    due = (await engine.reconcile(DID)).due
     assert due is not None
     assert due.at == START + 3600
     assert (await store.read(DID)).state.ending
@@ -782,7 +793,7 @@ async def test_the_end_is_announced_three_times() -> None:
     for at in (0.0, 10.9 * day, 11 * day, 12.9 * day, 13.1 * day, 13.5 * day, 14 * day - hour, 14 * day - 60):
         clock.time = START + at
         await engine.refresh(DID, force=True)
-        await engine.look(DID)
+        await engine.reconcile(DID)
         told += [(at, event) for event in events.of("session.ending")]
         events.events.clear()
     assert [at for at, _ in told] == [11 * day, 13.1 * day, 14 * day - hour]
@@ -802,7 +813,7 @@ async def test_a_legacy_session_has_no_absolute_end() -> None:
         store, {"bearer": server}, planner=planner(session_life=86_400), clock=clock, events=events
     )
     await store.save(replace(server.login(DID), session_started_at=rfc3339(START - 30 * 86_400)))
-    due = (await engine.look(DID)).due
+    due = (await engine.reconcile(DID)).due
     assert due is not None
     assert due.at < START + 0.86 * server.life
     assert "session.ending" not in events.names
@@ -815,13 +826,13 @@ async def test_nobody_sends_a_paused_session(house: House) -> None:
     for login in (None, house.server.login(DID), house.server.login(DID, key=OTHER_KEY)):
         if login is not None:
             await house.store.save(login)
-        assert (await house.engine.look(DID)).due is None
+        assert (await house.engine.reconcile(DID)).due is None
         for force in (False, True):
             attempt = await house.engine.refresh(DID, force=force)
             assert isinstance(attempt.outcome, Suspended)
             assert (attempt.outcome.cause, attempt.due) == ("paused", None)
     assert house.server.sent == []
-    house.server.probe_answer = Probe(Taken.YES)  # the login is the newest record
+    house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # the login is the newest record
     due = await house.engine.pause(DID, paused=False)
     assert due is not None
     house.clock.time = due.at

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from idiolectd.outcome import Refreshed
-from idiolectd.ports import Answer, Arrived, Probe, Taken
+from idiolectd.ports import AccessTokenStatus, Answer, Arrived, Probe
 from idiolectd.refresh import RefreshEngine
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, did, planner, without_ours
@@ -66,9 +66,9 @@ async def test_what_was_confirmed_outlives_foreign_programs() -> None:
     clock = SetClock()
     store, server = InMemoryOAuthTokenStore(clock=clock), Calling(clock.now)
     engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
-    server.probe_answer = Probe(Taken.YES)  # each login is the newest record
+    server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # each login is the newest record
     await store.save(server.login(DID))
-    await engine.name(DID, "a.test")
+    await engine.name_session(DID, "a.test")
     named = await store.load(DID)
     assert named is not None
     assert (named.handle, named.confirmed_handle) == ("a.test", "a.test")

@@ -58,7 +58,7 @@ async def test_tokens_survive_the_process_that_could_not_save_them(tmp_path: Pat
     host = Host(tmp_path / "spill")
     await host.fail_to_save()
     assert await host.engine.spilled() == [DID]
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert (await host.house.load()).refresh_jwt == "refresh-1"
     assert (await host.house.state()).state is State.FRESH
     assert await host.engine.spilled() == []
@@ -81,7 +81,7 @@ async def test_a_spill_is_no_clock(tmp_path: Path) -> None:
     await host.fail_to_save()
     login = host.server.login(DID, key=OTHER_KEY)
     await host.store.save(login)
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert await host.house.load() == login
     assert await host.engine.spilled() == []
 
@@ -92,7 +92,7 @@ async def test_a_foreign_login_adopts_no_spill(tmp_path: Path) -> None:
     await host.fail_to_save()
     login = host.server.login(DID, key=OTHER_KEY)
     host.store.put_record(DID, login.to_json().encode())
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert await host.house.load() == login
 
 
@@ -101,7 +101,7 @@ async def test_a_lost_state_does_not_lose_the_spill(tmp_path: Path) -> None:
     host = Host(tmp_path / "spill")
     await host.fail_to_save()
     host.store._states.clear()
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert (await host.house.load()).refresh_jwt == "refresh-1"
 
 
@@ -114,7 +114,7 @@ async def test_a_foreign_put_back_does_not_lose_the_spill(tmp_path: Path) -> Non
     await host.engine.refresh(DID)
     await host.fail_to_save()
     host.store.put_record(DID, without_ours(oldest).to_json().encode())
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert host.server.is_current(await host.house.load())
 
 
@@ -182,9 +182,9 @@ async def test_a_spill_stays_until_what_replaces_it_is_durable(tmp_path: Path) -
     await host.fail_to_save()
     host.store.broken = 1
     with pytest.raises(StoreError):
-        await host.engine.look(DID)
+        await host.engine.reconcile(DID)
     assert await host.engine.spilled() == [DID]
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert host.server.is_current(await host.house.load())
 
 
@@ -196,10 +196,10 @@ async def test_a_spill_stays_until_the_change_that_makes_it_worthless_is_durable
     host.store.put_record(DID, theirs.to_json().encode())
     host.store.is_full = True
     with pytest.raises(StoreError):
-        await host.engine.look(DID)
+        await host.engine.reconcile(DID)
     assert await host.engine.spilled() == [DID]
     host.store.is_full = False
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert await host.engine.spilled() == []
 
 
@@ -278,12 +278,12 @@ async def test_a_spill_that_can_not_be_read_stops_nobody_else(tmp_path: Path) ->
             await host.engine.refresh(DID, force=True)
         login = host.server.login(did(99))
         host.store.put_record(login.did, login.to_json().encode())
-        assert await host.engine.look(login.did) is not None
+        assert await host.engine.reconcile(login.did) is not None
         assert await host.engine.spilled() == []
     assert host.events.names.count("spill.unreadable") == 1
     assert host.server.sent == ["refresh-0"]
     own.unlink()
     (tmp_path / "away").rename(own)
     assert await host.engine.spilled() == [DID]
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert (await host.house.load()).refresh_jwt == "refresh-1"

@@ -10,7 +10,7 @@ from idiolectd import policy
 from idiolectd.clock import rfc3339
 from idiolectd.outcome import Verdict
 from idiolectd.policy import Policy
-from idiolectd.ports import Refused, Taken
+from idiolectd.ports import AccessTokenStatus, Refused
 from idiolectd.refresh import verdict
 from idiolectd.state import RefreshState, State
 from tests.support import START, FakeServer, did
@@ -32,7 +32,7 @@ def decided(
     refusals: int = 3,
     span: float = 120.0,
     now: float = END + 1,
-    taken: Taken | None = Taken.UNKNOWN,
+    taken: AccessTokenStatus | None = AccessTokenStatus.UNKNOWN,
     unclear: int = 0,
     started: float | None = None,
 ) -> State:
@@ -50,36 +50,40 @@ def decided(
     refusals=st.integers(1, 50),
     span=st.floats(0, 1e6),
     now=st.floats(START, END + 1e6),
-    taken=st.none() | st.sampled_from(Taken),
+    taken=st.none() | st.sampled_from(AccessTokenStatus),
 )
 def test_no_words_end_a_session_too_soon(
-    kind: Verdict, refusals: int, span: float, now: float, taken: Taken | None
+    kind: Verdict, refusals: int, span: float, now: float, taken: AccessTokenStatus | None
 ) -> None:
     """Only when heard three times over two minutes, and only if the access token is over or refused."""
     state = decided(kind=kind, refusals=refusals, span=span, now=now, taken=taken)
     if state is State.RELOGIN_REQUIRED:
         assert refusals >= 3
         assert span >= 119.9
-        assert taken is Taken.NO or (now >= END and taken in (Taken.UNKNOWN, Taken.NOBODY_TO_ASK))
+        assert taken is AccessTokenStatus.REFUSED or (
+            now >= END and taken in (AccessTokenStatus.UNKNOWN, AccessTokenStatus.NOT_CHECKABLE)
+        )
         assert kind is not Verdict.CLIENT
     if state is State.SUSPENDED:
         assert kind is Verdict.CLIENT
 
 
 @given(
-    refusals=st.integers(3, 50), span=st.floats(120.1, 1e6), taken=st.sampled_from([Taken.NO, Taken.UNKNOWN])
+    refusals=st.integers(3, 50),
+    span=st.floats(120.1, 1e6),
+    taken=st.sampled_from([AccessTokenStatus.REFUSED, AccessTokenStatus.UNKNOWN]),
 )
-def test_nobody_waits_for_ever(refusals: int, span: float, taken: Taken) -> None:
+def test_nobody_waits_for_ever(refusals: int, span: float, taken: AccessTokenStatus) -> None:
     """Refused often and long enough after its access token has ended: dead, in any words."""
     assert decided(refusals=refusals, span=span, taken=taken) is State.RELOGIN_REQUIRED
 
 
 def test_a_living_access_token_keeps_a_session_alive() -> None:
     """However often it is refused; and if nobody can say whether it lives, its own end decides."""
-    for taken in (Taken.YES, Taken.UNKNOWN, None):
+    for taken in (AccessTokenStatus.ACCEPTED, AccessTokenStatus.UNKNOWN, None):
         assert decided(refusals=99, span=3000, now=END - 60, taken=taken) is State.RETRYING
-    assert decided(refusals=99, span=3000, now=END + 60, taken=Taken.YES) is State.RETRYING
-    assert decided(now=END - 60, taken=Taken.NO) is State.RELOGIN_REQUIRED
+    assert decided(refusals=99, span=3000, now=END + 60, taken=AccessTokenStatus.ACCEPTED) is State.RETRYING
+    assert decided(now=END - 60, taken=AccessTokenStatus.REFUSED) is State.RELOGIN_REQUIRED
 
 
 def test_a_replay_that_our_own_note_proves_is_believed_at_once() -> None:
@@ -105,7 +109,10 @@ def test_a_client_that_is_refused_for_long_needs_a_person() -> None:
     """After its access token's end, or a quarter of an hour; it is never dead."""
     assert decided(kind=Verdict.CLIENT, span=130, now=END - 600) is State.RETRYING
     assert decided(kind=Verdict.CLIENT, span=901, now=END - 600) is State.SUSPENDED
-    assert decided(kind=Verdict.CLIENT, span=130, now=END + 1, taken=Taken.NO) is State.SUSPENDED
+    assert (
+        decided(kind=Verdict.CLIENT, span=130, now=END + 1, taken=AccessTokenStatus.REFUSED)
+        is State.SUSPENDED
+    )
 
 
 def test_without_a_time_for_confirmation_the_first_refusal_is_believed() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from idiolectd.outcome import Refreshed, Retry, Suspended, Unpersisted
-from idiolectd.ports import Arrived, Probe, Spilled, Taken
+from idiolectd.ports import AccessTokenStatus, Arrived, Probe, Spilled
 from idiolectd.session import Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store import SpillFolder
@@ -16,9 +16,9 @@ from tests.support import FakeServer, did
 pytestmark = pytest.mark.anyio
 
 TOKENS = Tokens(access_jwt="access-new", refresh_jwt="refresh-new", issued_at="", expires_at="")
-UNSAID = Arrived(TOKENS, unsaid="the answer came without sub")
-MISFIT = Arrived(TOKENS, misfit="the answer's sub is not the session's DID")
-OURS, OTHERS = Probe(Taken.YES, did=did(1)), Probe(Taken.UNKNOWN, did=did(2))
+UNSAID = Arrived(TOKENS, unconfirmed="the answer came without sub")
+MISFIT = Arrived(TOKENS, mismatch="the answer's sub is not the session's DID")
+OURS, OTHERS = Probe(AccessTokenStatus.ACCEPTED, did=did(1)), Probe(AccessTokenStatus.UNKNOWN, did=did(2))
 
 
 async def test_what_the_answer_does_not_say_the_pds_says() -> None:
@@ -30,7 +30,7 @@ async def test_what_the_answer_does_not_say_the_pds_says() -> None:
         assert (await house.load()).refresh_jwt == "refresh-new"
         assert house.server.probed == ["access-new"]
         kept = next(state for state in house.store.commits if state.withheld)
-        assert (kept.unconfirmed, "refresh-new" in (kept.withheld or "")) == (UNSAID.unsaid, True)
+        assert (kept.unconfirmed, "refresh-new" in (kept.withheld or "")) == (UNSAID.unconfirmed, True)
         state = await house.state()
         assert (state.state, state.withheld, state.unconfirmed) == (State.FRESH, None, None)
 
@@ -52,7 +52,7 @@ async def test_the_pds_can_be_asked_later() -> None:
 
 @pytest.mark.parametrize(
     ("said", "cause"),
-    [(OTHERS, "answer_misfit"), (Probe(Taken.NO), "answer_unconfirmed")],
+    [(OTHERS, "answer_misfit"), (Probe(AccessTokenStatus.REFUSED), "answer_unconfirmed")],
     ids=["another account's", "refused"],
 )
 async def test_what_the_pds_does_not_confirm_is_not_published(said: Probe, cause: str) -> None:
@@ -90,7 +90,7 @@ async def test_a_misfit_that_was_spilled_stays_one(tmp_path: Path) -> None:
     """Another's tokens that could not be saved are adopted as what they are, and are not published."""
     host = Host(tmp_path / "spill")
     await fail_to_save(host, MISFIT)
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     state = await host.house.state()
     assert (await host.house.load()).refresh_jwt == "refresh-0"
     assert (state.state, state.cause) == (State.SUSPENDED, "answer_misfit")
@@ -105,7 +105,7 @@ async def test_unconfirmed_tokens_that_were_spilled_are_confirmed_first(tmp_path
     """The next process adopts them and asks the PDS before anybody sees them."""
     host = Host(tmp_path / "spill")
     await fail_to_save(host, UNSAID)
-    await host.engine.look(DID)
+    await host.engine.reconcile(DID)
     assert (await host.house.load()).refresh_jwt == "refresh-0"
     host.server.probe_answer = OURS
     assert isinstance((await host.engine.refresh(DID)).outcome, Refreshed)
@@ -118,8 +118,8 @@ def test_a_spill_says_why_it_is_withheld(tmp_path: Path) -> None:
     session = FakeServer(lambda: 0.0).login(DID)
     for spilled in (
         Spilled("hash", session),
-        Spilled("hash", session, misfit="no"),
-        Spilled("hash", session, unsaid="sub"),
+        Spilled("hash", session, mismatch="no"),
+        Spilled("hash", session, unconfirmed="sub"),
     ):
         folder = SpillFolder(tmp_path)
         folder.put(spilled)

@@ -8,10 +8,10 @@ import pytest
 
 from idiolectd.events import SessionRefreshed
 from idiolectd.outcome import Ambiguous, Retry, Suspended
-from idiolectd.ports import Answer, Probe, Taken
-from idiolectd.refresh.schedule import lane
-from idiolectd.scheduler import LaneLimits
-from idiolectd.scheduler.lane import Lane
+from idiolectd.ports import AccessTokenStatus, Answer, Probe
+from idiolectd.refresh.planner import server_to_ask
+from idiolectd.scheduler import IssuerLimits
+from idiolectd.scheduler.issuer_queue import IssuerQueue
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import World
 from tests.support import FakeServer, did
@@ -108,7 +108,7 @@ async def test_a_handle_is_confirmed_at_first_sight() -> None:
 
 async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody() -> None:
     """They wait for it in its own lane: their issuer's places are for whom it can serve now."""
-    world = World(limits=LaneLimits(concurrency=2))
+    world = World(limits=IssuerLimits(concurrency=2))
     server = world.server("works", life=600)
     server.located = mute
 
@@ -129,7 +129,7 @@ async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody()
 
 async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits() -> None:
     """However many sessions it has, the host gets no more at a time, and its own sessions come first."""
-    world = World(limits=LaneLimits(concurrency=4, rate=20.0))
+    world = World(limits=IssuerLimits(concurrency=4, rate=20.0))
     host, parasite = world.server("host", life=600), world.server("parasite", life=600)
     parasite.endpoint = host.issuer
     now, most = 0, 0
@@ -156,7 +156,7 @@ async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limi
 
 async def test_a_pds_that_can_not_say_costs_its_issuer_nothing() -> None:
     """Lost answers are asked after at the PDS; one that is mute holds up its own sessions only."""
-    world = World(limits=LaneLimits(concurrency=2))
+    world = World(limits=IssuerLimits(concurrency=2))
     server = world.server("works", life=600)
 
     async def lose(session: OAuthSession) -> Answer | None:
@@ -165,7 +165,7 @@ async def test_a_pds_that_can_not_say_costs_its_issuer_nothing() -> None:
     async def no_verdict(session: OAuthSession) -> Probe:
         server.probed.append(session.access_jwt)
         await anyio.sleep(20)
-        return Probe(Taken.UNKNOWN)
+        return Probe(AccessTokenStatus.UNKNOWN)
 
     server.before = lose
     server.probe = no_verdict  # type: ignore[method-assign]
@@ -185,11 +185,11 @@ async def test_who_has_an_answer_missing_waits_for_the_pds() -> None:
     session = server.login(did(1))
     await world.store.save(session)
     state = (await world.store.read(did(1))).state
-    assert lane(session, state) == server.issuer
+    assert server_to_ask(session, state) == server.issuer
     noted = state.noting(session, 0.0)
-    assert lane(session, noted) == "https://pds.example"
-    assert lane(session, noted.answered()) == server.issuer
-    assert lane(session, replace(state, refusals=1)) == "did:plc"
+    assert server_to_ask(session, noted) == "https://pds.example"
+    assert server_to_ask(session, noted.answered()) == server.issuer
+    assert server_to_ask(session, replace(state, refusals=1)) == "did:plc"
 
 
 async def test_our_own_refusals_are_no_servers_trouble() -> None:
@@ -218,7 +218,7 @@ async def test_our_own_refusals_are_no_servers_trouble() -> None:
 
 def test_a_lane_counts_different_sessions() -> None:
     """Three of them in a row are the server's trouble; one is its own, however often."""
-    busy = Lane("https://x.example", LaneLimits())
+    busy = IssuerQueue("https://x.example", IssuerLimits())
     for number in range(3):
         assert busy.failed(did(number), 0.0, luck=1.0) is (number == 2)
     assert not busy.failed(did(4), 0.5, luck=1.0), "it had been sent before the pause"

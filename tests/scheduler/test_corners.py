@@ -9,8 +9,8 @@ import trio.testing
 
 from idiolectd.events import SessionRefreshed
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Answer, Probe, Taken
-from idiolectd.scheduler import LaneLimits
+from idiolectd.ports import AccessTokenStatus, Answer, Probe
+from idiolectd.scheduler import IssuerLimits
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import World
 from tests.support import FakeServer, did
@@ -22,7 +22,7 @@ def in_virtual_time(run: Callable[[World], Awaitable[None]]) -> None:
     """Runs a scheduler's test: an hour takes a moment."""
 
     async def main() -> None:
-        await run(World(limits=LaneLimits(concurrency=2)))
+        await run(World(limits=IssuerLimits(concurrency=2)))
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -63,7 +63,7 @@ def test_a_clock_set_forward_shortens_no_settling() -> None:
         await world.store.save(server.login(DID))
         server.life = 100
         overdue = server.login(did(2))
-        server.probe_answer = Probe(Taken.YES)
+        server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
         lost, sent_again = anyio.Event(), anyio.Event()
 
         async def lose(session: OAuthSession) -> Answer | None:
@@ -101,7 +101,7 @@ def test_clocks_that_differ_by_a_rounding_error_make_nobody_spin(fraction: float
     async def run(world: World) -> None:
         server = world.server("works", life=600)
         await world.store.save(server.login(DID))
-        server.probe_answer = Probe(Taken.YES)
+        server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
 
         async def lose(_session: OAuthSession) -> Answer | None:
             await anyio.sleep(fraction)
@@ -244,7 +244,7 @@ def test_a_session_without_answers_is_sent_seldom() -> None:
     async def run(world: World) -> None:
         server = world.server("lost", life=400)
         await world.store.save(server.login(DID))
-        server.probe_answer = Probe(Taken.YES)
+        server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
 
         async def lose(_session: OAuthSession) -> Answer:
             return Ambiguous("http_502", "bad gateway")

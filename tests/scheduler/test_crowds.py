@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from idiolectd.outcome import Retry
-from idiolectd.ports import Answer, Due, Entry
-from idiolectd.scheduler import plan
-from idiolectd.scheduler.board import Board
-from idiolectd.scheduler.lane import Lane, LaneLimits
+from idiolectd.ports import Answer, ScheduleEntry, StoredSession
+from idiolectd.scheduler import due_queue
+from idiolectd.scheduler.issuer_queue import IssuerLimits, IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueues
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_apart import granted, latest
 from tests.scheduler.test_scheduler import Store, World
@@ -32,7 +32,7 @@ def fill(world: World, session: OAuthSession, dids: list[str], *, at: float) -> 
         good = record.replace(session.did, name)
         world.store._records[name] = good.encode()
         world.store._states[name] = json.dumps(state | {"last_good": good})
-        world.store.schedule(name, Due(at, name, at + 100.0, session.issuer or ""))
+        world.store.schedule(name, ScheduleEntry(at, name, at + 100.0, session.issuer or ""))
 
 
 @pytest.mark.slow
@@ -48,13 +48,13 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
     dead.before = hang
     session = dead.login(did(0))
     await world.store.save(session)
-    await world.scheduler._engine.look(session.did)
+    await world.scheduler._engine.reconcile(session.did)
     now = world.clock.now()
     fill(world, session, [did(number) for number in range(1, CROWD)], at=now - 5000.0)
     for number in range(20):
         healthy = alive.login(did(CROWD + number))
         await world.store.save(healthy)
-        planned = (await world.scheduler._engine.look(healthy.did)).due
+        planned = (await world.scheduler._engine.reconcile(healthy.did)).due
         world.store.schedule(healthy.did, planned)
     async with world.running():
         await anyio.sleep(1800)
@@ -69,19 +69,19 @@ def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
     """A lane that had no room for all asks for more when it is half empty; small ones always have room."""
     added: list[str] = []
 
-    async def work(due: Due, _lane: Lane) -> None:
+    async def work(due: ScheduleEntry, _lane: IssuerQueue) -> None:
         added.append(due.did)
 
-    board = Board(LaneLimits(rate=1.0), lambda _did: 0, work)
+    board = IssuerQueues(IssuerLimits(rate=1.0), lambda _did: 0, work)
     with no_workers(board):
-        lines = [Due(float(number), did(number), 0.0, "a") for number in range(500)]
+        lines = [ScheduleEntry(float(number), did(number), 0.0, "a") for number in range(500)]
         taken = [line for line in lines if board.add(line)]
         assert len(taken) == 200
-        assert board.add(Due(0.0, did(1000), 0.0, "b"))
+        assert board.add(ScheduleEntry(0.0, did(1000), 0.0, "b"))
         assert not board.take_wants_more()
-        lane = board.lane("a")
+        queue = board.queue("a")
         for _ in range(101):
-            lane.pop(0.0)
+            queue.pop(0.0)
         assert board.take_wants_more()
         assert not board.take_wants_more(), "it is asked for once"
 
@@ -89,16 +89,16 @@ def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
 def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
     """Some minutes after its last pause, and not while anybody waits or is a guest."""
 
-    async def work(_due: Due, _lane: Lane) -> None:
+    async def work(_due: ScheduleEntry, _lane: IssuerQueue) -> None:
         raise AssertionError
 
-    board = Board(LaneLimits(), lambda _did: 0, work)
+    board = IssuerQueues(IssuerLimits(), lambda _did: 0, work)
     with no_workers(board):
         for name in ("idle", "guest"):
             for number in range(3):
-                board.lane(name).failed(did(number), 0.0, luck=1.0)
-        board.add(Due(0.0, did(1), 0.0, "queued"))
-        board.lane("guest").guests = 1
+                board.queue(name).failed(did(number), 0.0, luck=1.0)
+        board.add(ScheduleEntry(0.0, did(1), 0.0, "queued"))
+        board.queue("guest").guests = 1
         board.sweep(100.0)
         assert len(board) == 3
         board.sweep(700.0)
@@ -107,7 +107,7 @@ def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
 
 
 @contextmanager
-def no_workers(board: Board) -> Iterator[None]:
+def no_workers(board: IssuerQueues) -> Iterator[None]:
     class Nobody:
         def start_soon(self, *_args: object, **_options: object) -> None:
             return
@@ -118,15 +118,15 @@ def no_workers(board: Board) -> Iterator[None]:
 
 async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of one moment, more of them than a page holds, are each taken once."""
-    monkeypatch.setattr(plan, "_PAGE", 7)
+    monkeypatch.setattr(due_queue, "_PAGE", 7)
     world = World()
     now = world.clock.now()
     for number in range(50):
-        world.store.schedule(did(number), Due(now - 1.0 + number // 20, did(number), now, "x"))
+        world.store.schedule(did(number), ScheduleEntry(now - 1.0 + number // 20, did(number), now, "x"))
     started: list[str] = []
-    ours = plan.Plan(world.store, world.clock)
+    ours = due_queue.DueQueue(world.store, world.clock)
 
-    def start(due: Due) -> bool:
+    def start(due: ScheduleEntry) -> bool:
         started.append(due.did)
         return True
 
@@ -138,7 +138,7 @@ async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.Mo
 class SlowStore(Store):
     """A store whose reads take a while."""
 
-    async def read(self, did: str) -> Entry:
+    async def read(self, did: str) -> StoredSession:
         await anyio.sleep(0.2)
         return await super().read(did)
 
@@ -156,7 +156,7 @@ async def test_a_program_that_rewrites_everything_starves_nobody() -> None:
     server = world.server("works", life=60)
     for number in range(20):
         await world.store.save(server.login(did(number)))
-        world.store.schedule(did(number), (await world.scheduler._engine.look(did(number))).due)
+        world.store.schedule(did(number), (await world.scheduler._engine.reconcile(did(number))).due)
     foreign = server.login(did(99)).to_json().encode()
     rows = {
         did(number): foreign.replace(did(99).encode(), did(number).encode()) for number in range(100, 1300)

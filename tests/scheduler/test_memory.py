@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from idiolectd.outcome import Ambiguous, Retry, Suspended
-from idiolectd.ports import Answer, Probe, Taken
-from idiolectd.scheduler.memory import Memory
+from idiolectd.ports import AccessTokenStatus, Answer, Probe
+from idiolectd.scheduler.session_memory import SessionMemory
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import World
 from tests.servers.house import house
@@ -25,7 +25,7 @@ async def test_a_new_login_inherits_no_wait() -> None:
     world = World()
     server = world.server("works", life=60)
     await world.store.save(server.login(DID))
-    server.probe_answer = Probe(Taken.YES)
+    server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
     lost = anyio.Event()
 
     async def lose(_session: OAuthSession) -> Answer:
@@ -48,7 +48,7 @@ async def test_a_new_login_inherits_no_crash() -> None:
     world = World()
     server = world.server("works", life=100)
     await world.store.save(server.login(DID))
-    server.probe_answer = Probe(Taken.YES)
+    server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
 
     async def bug(_session: OAuthSession) -> None:
         raise ZeroDivisionError
@@ -85,7 +85,7 @@ async def test_a_record_that_somebody_touches_shortens_no_pause() -> None:
 
 def test_what_is_remembered_belongs_to_a_token() -> None:
     """Another token, or none, and it is forgotten."""
-    memory = Memory()
+    memory = SessionMemory()
     memory.about(DID, "one").suspended = True
     assert memory.force_suspended() == [DID]
     memory.seen(DID, "one")
@@ -145,7 +145,7 @@ async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
         await anyio.sleep(120)
         statistics = world.scheduler.statistics()
         assert statistics.remembered > 0.3 * (last - first)
-        assert statistics.lanes > 0.3 * (last - first)
+        assert statistics.queues > 0.3 * (last - first)
         for number in range(first, last):
             await world.store.delete(did(number))
         await anyio.sleep(1800)
@@ -158,7 +158,7 @@ async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
         gc.collect()
         after = sizes(world.scheduler)
         statistics = world.scheduler.statistics()
-    assert (statistics.planned, statistics.remembered, statistics.lanes) == (0, 0, 0)
+    assert (statistics.planned, statistics.remembered, statistics.queues) == (0, 0, 0)
     assert statistics.quarantined == 0
     assert sum(after.values()) - sum(before.values()) < 50, (before, after)
 

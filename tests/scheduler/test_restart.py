@@ -6,9 +6,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from idiolectd.ports import NOWHERE, Due
+from idiolectd.ports import NO_SERVER, ScheduleEntry
 from idiolectd.refresh import RefreshEngine
-from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.store import open_store
 from tests.support import FakeServer, Recorder, SetClock, did, planner
 
@@ -21,17 +21,17 @@ def anyio_backend() -> str:
     return "trio"
 
 
-async def schedule_of_a_daemon(url: str, server: FakeServer, clock: SetClock) -> list[Due]:
+async def schedule_of_a_daemon(url: str, server: FakeServer, clock: SetClock) -> list[ScheduleEntry]:
     """What a daemon that has just started will be reminded of."""
     async with open_store(url, clock=clock) as store, anyio.create_task_group() as tg:
         engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
         scheduler = Scheduler(
-            store, engine, clock=clock, emit=Recorder(), limits=LaneLimits(), luck=lambda: 0.5
+            store, engine, clock=clock, emit=Recorder(), limits=IssuerLimits(), luck=lambda: 0.5
         )
         with anyio.fail_after(10):
             await tg.start(partial(scheduler.run))
             lines = await store.due(1e12, limit=9)
-            while not lines or lines[0].lane == NOWHERE:  # its first look may be under way
+            while not lines or lines[0].server == NO_SERVER:  # its first look may be under way
                 await anyio.sleep(0.01)
                 lines = await store.due(1e12, limit=9)
         tg.cancel_scope.cancel()

@@ -15,9 +15,9 @@ import pytest
 from idiolectd.errors import StoreError
 from idiolectd.events import IssuerPaused, SessionCrashed, SessionQuarantined
 from idiolectd.outcome import Ambiguous, Retry
-from idiolectd.ports import Answer, Due, Entry, SplitRefresher
+from idiolectd.ports import Answer, ScheduleEntry, SplitRefresher, StoredSession
 from idiolectd.refresh import RefreshEngine
-from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.support import FakeServer, Recorder, VirtualClock, did, planner
@@ -33,13 +33,15 @@ class Store(InMemoryOAuthTokenStore):
     is_down = False
     has_no_index = False
 
-    async def read(self, did: str) -> Entry:
+    async def read(self, did: str) -> StoredSession:
         if self.is_down:
             await anyio.lowlevel.checkpoint()
             raise StoreError("input/output error")
         return await super().read(did)
 
-    async def due(self, before: float, *, limit: int, after: Due | None = None) -> list[Due]:
+    async def due(
+        self, before: float, *, limit: int, after: ScheduleEntry | None = None
+    ) -> list[ScheduleEntry]:
         if self.has_no_index:
             await anyio.lowlevel.checkpoint()
             raise StoreError("input/output error")
@@ -52,7 +54,7 @@ class World:
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     events: Recorder = field(default_factory=Recorder)
-    limits: LaneLimits = field(default_factory=LaneLimits)
+    limits: IssuerLimits = field(default_factory=IssuerLimits)
 
     def __post_init__(self) -> None:
         self.store = self.new_store()
@@ -126,7 +128,7 @@ async def test_a_week_of_a_thousand_sessions() -> None:
 
 async def test_a_dead_issuer_delays_nobody() -> None:
     """While one issuer hangs and one refuses, all others' sessions are refreshed in time."""
-    world = World(limits=LaneLimits(concurrency=2))
+    world = World(limits=IssuerLimits(concurrency=2))
     for number in range(60):
         await world.store.save(world.server(("hangs", "fails", "works")[number % 3]).login(did(number)))
 
@@ -245,7 +247,7 @@ async def test_a_pause_that_one_session_hears_of_is_its_own() -> None:
 
 async def test_overdue_sessions_go_by_their_end() -> None:
     """After a long stop the session whose token ends first is refreshed first, at the lane's pace."""
-    world = World(limits=LaneLimits(concurrency=1, rate=2.0))
+    world = World(limits=IssuerLimits(concurrency=1, rate=2.0))
     lives = [5000.0, 4100.0, 9000.0, 4050.0, 7000.0]
     server = world.server("works")
     for number, life in enumerate(lives):
@@ -267,7 +269,7 @@ async def test_overdue_sessions_go_by_their_end() -> None:
 
 async def test_concurrency_is_bounded_per_issuer() -> None:
     """No issuer is sent more than its share at a time; many issuers go side by side."""
-    world = World(limits=LaneLimits(concurrency=3, rate=1000.0))
+    world = World(limits=IssuerLimits(concurrency=3, rate=1000.0))
     now: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
 
@@ -360,7 +362,7 @@ async def test_an_exception_is_one_sessions_error() -> None:
 
 async def test_a_cancelled_scheduler_finishes_what_was_sent() -> None:
     """Cancelling starts nothing new, and waits for the answer and the save."""
-    world = World(limits=LaneLimits(concurrency=1))
+    world = World(limits=IssuerLimits(concurrency=1))
     server = world.server("slow", life=1000)
     for number in (1, 2):
         await world.store.save(server.login(did(number)))

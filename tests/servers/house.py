@@ -21,9 +21,9 @@ from idiolectd.http import HttpClient, NetworkPolicy
 from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.policy import Policy
-from idiolectd.ports import Entry, SharedStore, SplitRefresher
+from idiolectd.ports import SharedStore, SplitRefresher, StoredSession
 from idiolectd.refresh import Planner, RefreshEngine
-from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from idiolectd.xrpc import LegacyRefresher
@@ -87,7 +87,7 @@ class House:
     store: InMemoryOAuthTokenStore
     traffic: Watched
     events: Recorder = field(default_factory=Recorder)
-    limits: LaneLimits = field(default_factory=LaneLimits)
+    limits: IssuerLimits = field(default_factory=IssuerLimits)
     luck: Callable[[], float] = lambda: 0.5
     settle: float = 30.0
     scheduler: Scheduler | None = None
@@ -156,7 +156,7 @@ class House:
         await self.store.save(session)
         return session
 
-    async def entry(self, did: str) -> Entry:
+    async def entry(self, did: str) -> StoredSession:
         """What is stored, as it is."""
         return await self.store.read(did)
 

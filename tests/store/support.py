@@ -13,7 +13,7 @@ from typing import Any
 from idiolectd.clock import rfc3339
 from idiolectd.ports import SharedStore
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState, adopt
+from idiolectd.state import RefreshState, reconcile
 from idiolectd.store import open_store
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -63,7 +63,7 @@ def tokens(generation: int) -> Tokens:
 def rotated(read: OAuthSession, state: RefreshState, generation: int) -> tuple[Tokens, RefreshState]:
     """The tokens of the next generation, and the state that goes with them."""
     new = tokens(generation)
-    return new, adopt(read, state, NOW).state.rotated(read, read.with_tokens(new), NOW)
+    return new, reconcile(read, state, NOW).state.rotated(read, read.with_tokens(new), NOW)
 
 
 def opener(kind: str, folder: Path) -> Opener:

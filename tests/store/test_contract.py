@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from idiolectd.errors import DidError, LockBusy, RecordError
-from idiolectd.ports import FULL_BATCH, NOWHERE, Committed, Due, Entry, SharedStore
+from idiolectd.ports import FULL_BATCH, NO_SERVER, Committed, ScheduleEntry, SharedStore, StoredSession
 from idiolectd.session import OAuthSession
-from idiolectd.state import Change, LastError, RefreshState, State, adopt
+from idiolectd.state import LastError, RecordChange, RefreshState, State, reconcile
 from idiolectd.store.merge import MAX_RECORD
 from tests.store.support import (
     ALICE,
@@ -31,8 +31,8 @@ from tests.store.support import (
 pytestmark = pytest.mark.anyio
 
 
-def due(did: str, at: float) -> Due:
-    return Due(at=at, did=did, expires_at=at + 900, lane="https://issuer.example")
+def due(did: str, at: float) -> ScheduleEntry:
+    return ScheduleEntry(at=at, did=did, expires_at=at + 900, server="https://issuer.example")
 
 
 async def stored(store: SharedStore, did: str = ALICE) -> OAuthSession:
@@ -59,7 +59,7 @@ async def test_a_session_comes_back_as_it_was_saved(store: SharedStore) -> None:
 async def test_what_is_not_there_is_none(store: SharedStore) -> None:
     """A missing session is None for load and read, and deleting it is no error."""
     assert await store.load(ALICE) is None
-    assert await store.read(ALICE) == Entry(None, RefreshState())
+    assert await store.read(ALICE) == StoredSession(None, RefreshState())
     await store.delete(ALICE)
     assert await store.list_dids() == []
     assert await store.count() == 0
@@ -74,7 +74,7 @@ async def test_list_is_sorted_and_delete_removes_everything(store: SharedStore) 
     read = await stored(store)
     await store.commit(read, (await store.read(ALICE)).state, due=due(ALICE, 5.0))
     await store.delete(ALICE)
-    assert await store.read(ALICE) == Entry(None, RefreshState())
+    assert await store.read(ALICE) == StoredSession(None, RefreshState())
     assert await store.due(100.0, limit=9) == []
     assert await store.list_dids() == [BOB, WEB_COLON]
 
@@ -141,14 +141,14 @@ async def test_a_save_that_keeps_the_tokens_keeps_the_line(store: SharedStore) -
     await store.save(session())
     entry = await store.read(ALICE)
     assert entry.session is not None
-    planned = replace(adopt(entry.session, entry.state, NOW).state, next_attempt_at=5.0)
+    planned = replace(reconcile(entry.session, entry.state, NOW).state, next_attempt_at=5.0)
     await store.commit(entry.session, planned, due=due(ALICE, 5.0))
     await store.save(session(handle="bob.example"))
     await store.save(session(dpop_nonce="n"))
     assert await store.due(100.0, limit=9) == [due(ALICE, 5.0)]
     await store.save(session(generation=2))
     (line,) = await store.due(math.inf, limit=9)
-    assert (line.did, line.lane) == (ALICE, NOWHERE)
+    assert (line.did, line.server) == (ALICE, NO_SERVER)
 
 
 async def test_a_save_leaves_a_line_where_there_was_none(store: SharedStore) -> None:
@@ -158,7 +158,7 @@ async def test_a_save_leaves_a_line_where_there_was_none(store: SharedStore) -> 
         await store.save(saved)
         entry = await store.read(saved.did)
         assert entry.session is not None
-        state = adopt(entry.session, entry.state, NOW).state
+        state = reconcile(entry.session, entry.state, NOW).state
         await store.commit(entry.session, replace(state, next_attempt_at=5.0, **changes))  # type: ignore[arg-type]
         await store.save(replace(saved, handle="new.example"))
     assert [line.did for line in await store.due(math.inf, limit=9)] == ["did:plc:" + "0" * 24]
@@ -193,7 +193,7 @@ async def test_a_record_that_is_gone_is_forgotten_only_when_asked(store: SharedS
     assert (await store.read(ALICE)).state.paused
     await remove_foreign(store, tmp_path, ALICE)
     assert await store.forget(ALICE)
-    assert await store.read(ALICE) == Entry(None, RefreshState())
+    assert await store.read(ALICE) == StoredSession(None, RefreshState())
     assert await store.due(math.inf, limit=9) == []
 
 
@@ -258,7 +258,7 @@ async def test_a_spent_token_never_replaces_a_newer_one(store: SharedStore) -> N
     assert found.session.access_jwt == "access-2"
     assert found.session.dpop_nonce == "fresh-nonce"
     assert found.session.extra == {"foreign": 1}
-    assert adopt(found.session, found.state, NOW).change is Change.NONE
+    assert reconcile(found.session, found.state, NOW).change is RecordChange.NONE
 
 
 async def test_a_login_replaces_everything(store: SharedStore) -> None:
@@ -331,7 +331,7 @@ async def test_a_commit_changes_tokens_and_state_in_one_step(store: SharedStore)
     assert entry.session is not None
     new, state = rotated(entry.session, entry.state, 2)
     assert await store.commit(entry.session, state, tokens=new, due=due(ALICE, 7.0)) is Committed.DONE
-    assert await store.read(ALICE) == Entry(session(generation=2, extra={"kept": 1}), state)
+    assert await store.read(ALICE) == StoredSession(session(generation=2, extra={"kept": 1}), state)
     assert await store.due(8.0, limit=9) == [due(ALICE, 7.0)]
 
 
@@ -369,7 +369,7 @@ async def test_a_commit_to_a_deleted_session_writes_nothing(store: SharedStore) 
     await store.delete(ALICE)
     new, state = rotated(session(), RefreshState(), 2)
     assert await store.commit(session(), state, tokens=new, due=due(ALICE, 1.0)) is Committed.GONE
-    assert await store.read(ALICE) == Entry(None, RefreshState())
+    assert await store.read(ALICE) == StoredSession(None, RefreshState())
     assert await store.due(2.0, limit=9) == []
 
 
@@ -399,8 +399,8 @@ async def test_a_spent_token_put_back_is_no_obstacle(store: SharedStore, tmp_pat
     await put_foreign(store, tmp_path, ALICE, stale.to_json().encode())
     found = await store.read(ALICE)
     assert found.session is not None
-    adopted = adopt(found.session, found.state, NOW)
-    assert adopted.change is Change.SPENT
+    adopted = reconcile(found.session, found.state, NOW)
+    assert adopted.change is RecordChange.SPENT
     assert await store.commit(adopted.session, adopted.state, tokens=new) is Committed.DONE
     assert await store.load(ALICE) == session(generation=2, dpop_nonce="n")
 
@@ -452,7 +452,7 @@ async def test_the_schedule_is_read_in_pages(store: SharedStore) -> None:
     for line in lines:
         await store.save(session(line.did))
         await store.commit(session(line.did), RefreshState(), due=line)
-    found: list[Due] = []
+    found: list[ScheduleEntry] = []
     while page := await store.due(99.0, limit=3, after=found[-1] if found else None):
         found += page
     assert found == sorted(lines)
@@ -658,7 +658,7 @@ async def test_what_was_stored_is_there_after_a_restart(opening_shared: Opener) 
         await store.save(session())
         await store.commit(session(), state, tokens=new, due=due(ALICE, 1.0))
     async with opening_shared() as store:
-        assert await store.read(ALICE) == Entry(session(generation=2), state)
+        assert await store.read(ALICE) == StoredSession(session(generation=2), state)
 
 
 async def test_a_cancelled_commit_leaves_the_store_usable(store: SharedStore) -> None:
@@ -674,7 +674,7 @@ async def test_a_cancelled_commit_leaves_the_store_usable(store: SharedStore) ->
         await store.save(session(BOB))
         entry = await store.read(ALICE)
     assert entry.session is not None
-    assert adopt(entry.session, entry.state, NOW).change in (Change.NONE, Change.LOGIN)
+    assert reconcile(entry.session, entry.state, NOW).change in (RecordChange.NONE, RecordChange.LOGIN)
 
 
 async def test_many_commits_at_once_are_all_done(store: SharedStore) -> None:

@@ -15,7 +15,7 @@ from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Committed
 from idiolectd.session import OAuthSession
-from idiolectd.state import Change, RefreshState, adopt, tokens_of
+from idiolectd.state import RecordChange, RefreshState, reconcile, tokens_of
 from idiolectd.store import FilesystemOAuthTokenStore
 from tests.store.support import (
     ALICE,
@@ -118,7 +118,7 @@ async def test_a_foreign_login_beside_our_file_wins_and_the_twin_goes(tmp_path: 
         )
         entry = await store.read(WEB_COLON)
         assert entry.session is not None
-        await store.commit(entry.session, adopt(entry.session, entry.state, NOW).state)
+        await store.commit(entry.session, reconcile(entry.session, entry.state, NOW).state)
         assert ours.exists()  # no tokens: no record is touched
         await store.save(entry.session)
         assert not ours.exists()
@@ -135,8 +135,8 @@ async def test_a_foreign_stale_copy_beside_our_file_is_undone(tmp_path: Path) ->
         (tmp_path / upstream_file_name(WEB_COLON)).write_text(session(WEB_COLON, 1).to_json())
         entry = await store.read(WEB_COLON)
         assert entry.session is not None
-        adopted = adopt(entry.session, entry.state, NOW)
-        assert adopted.change is Change.SPENT
+        adopted = reconcile(entry.session, entry.state, NOW)
+        assert adopted.change is RecordChange.SPENT
         await store.commit(adopted.session, adopted.state, tokens=tokens_of(adopted.session))
         assert (await store.load(WEB_COLON)) == session(WEB_COLON, 2)
         assert not (tmp_path / file_name(WEB_COLON)).exists()
@@ -275,14 +275,14 @@ async def test_a_crash_between_state_and_record_loses_nothing(tmp_path: Path) ->
     async with opened(tmp_path) as store:
         entry = await store.read(ALICE)
         assert entry.session is not None
-        assert entry.cut_short
-        adopted = adopt(entry.session, entry.state, NOW)
-        assert adopted.change is Change.SPENT
+        assert entry.interrupted_commit
+        adopted = reconcile(entry.session, entry.state, NOW)
+        assert adopted.change is RecordChange.SPENT
         assert adopted.session.refresh_jwt == "refresh-2"
         done = await store.commit(entry.session, adopted.state, tokens=tokens_of(adopted.session))
         assert done is Committed.DONE
         assert await store.load(ALICE) == session(generation=2)
-        assert not (await store.read(ALICE)).cut_short
+        assert not (await store.read(ALICE)).interrupted_commit
 
 
 async def test_a_used_token_that_was_put_back_is_no_commit_cut_short(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ async def test_a_used_token_that_was_put_back_is_no_commit_cut_short(tmp_path: P
         path.write_bytes(before)
         entry = await store.read(ALICE)
         assert entry.session == session()
-        assert not entry.cut_short
+        assert not entry.interrupted_commit
 
 
 async def test_the_order_of_record_and_state(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ async def test_the_order_of_record_and_state(tmp_path: Path) -> None:
         new, state = rotated(entry.session, entry.state, 11)
         await store.commit(entry.session, state, tokens=new)
     assert order == ["record", "state", "state", "record", "state", "record"]
-    assert adopt(login, old, NOW).change is Change.LOGIN
+    assert reconcile(login, old, NOW).change is RecordChange.LOGIN
 
 
 async def test_an_unchanged_state_is_not_written_again(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ async def test_readers_see_whole_records_while_another_process_rewrites(
                 seen.add(generation)
                 entry = await store.read(ALICE)  # record and state of one moment
                 assert entry.session is not None
-                assert adopt(entry.session, entry.state, NOW).change is Change.NONE
+                assert reconcile(entry.session, entry.state, NOW).change is RecordChange.NONE
             assert await anyio.to_thread.run_sync(child.finish) == 0
         found = await store.load(ALICE)
     assert found is not None

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idiolectd.did import file_name, upstream_file_name
-from idiolectd.store.files.names import belongs, did_of, guess_did
+from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from tests.store.support import WEB_COLON, WEB_UNDERSCORE
 
 _DIDS = st.from_regex(r"did:[a-c]{1,3}:[ab._:%-]{0,8}[ab._-]", fullmatch=True)

@@ -14,7 +14,7 @@ import pytest
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.ports import Committed, SharedStore
 from idiolectd.store import open_reading, open_store
-from idiolectd.store.sqlite.writer import Writer
+from idiolectd.store.sqlite.writer import StoreWriter
 from tests.store.support import ALICE, BOB, Child, rotated, session
 
 pytestmark = pytest.mark.anyio
@@ -120,7 +120,7 @@ async def test_newer_tokens_win_after_a_failed_write_too(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "_ensure_schema", fail)
+        patch.setattr(StoreWriter, "_ensure_schema", fail)
         with pytest.raises(StoreError):
             await store.save(session(BOB))
     for suffix in ("-wal", "-shm"):
@@ -189,7 +189,7 @@ async def test_newer_tokens_outlive_a_second_loss(
 
     Path(f"{path}-wal").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "_ensure_schema", fail)
+        patch.setattr(StoreWriter, "_ensure_schema", fail)
         with pytest.raises(StoreError):
             await store.save(session(BOB))
     with closing(sqlite3.connect(path)) as other:  # the next program, and what it leaves is removed too

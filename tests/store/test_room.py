@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from idiolectd.errors import StoreError
-from idiolectd.store.room import DESCRIPTORS, ensure_room
+from idiolectd.store.disk_space import DESCRIPTORS, ensure_room
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that is always full")

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from idiolectd.errors import LockBusy, RecordError, StoreError
-from idiolectd.ports import FULL_BATCH, Committed, Due
+from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store import SqliteOAuthTokenStore, open_reading, open_store
@@ -47,8 +47,8 @@ def foreign(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def due(did: str, at: float) -> Due:
-    return Due(at=at, did=did, expires_at=at + 1, lane="x")
+def due(did: str, at: float) -> ScheduleEntry:
+    return ScheduleEntry(at=at, did=did, expires_at=at + 1, server="x")
 
 
 # Upstream's table ----------------------------------------------------------------------------------
@@ -739,4 +739,7 @@ async def test_a_damaged_line_of_the_schedule_hides_nobody(path: Path) -> None:
                 connection.execute(
                     "INSERT INTO idiolectd_state (did, due_at, lane) VALUES (?, 0, 'x')", (key,)
                 )
-        assert await store.due(2, limit=2) == [Due(at=1, did=ALICE, expires_at=1, lane=""), due(BOB, 1)]
+        assert await store.due(2, limit=2) == [
+            ScheduleEntry(at=1, did=ALICE, expires_at=1, server=""),
+            due(BOB, 1),
+        ]

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from idiolectd.events import ClockJumped
-from idiolectd.scheduler import LaneLimits
+from idiolectd.scheduler import IssuerLimits
 from tests.servers.house import House, house
 from tests.times.watching import LIFE, all_well, observe, staggered
 
@@ -51,7 +51,7 @@ async def test_due_work_starts_within_half_a_minute_of_a_resume(hours: int) -> N
 async def test_the_soonest_expiry_goes_first_at_the_lanes_pace() -> None:
     """After a resume the order is that of the access tokens' ends, and the rate limit holds."""
     async with house(access_life=LIFE) as h:
-        h.limits = LaneLimits(concurrency=1, rate=2.0)
+        h.limits = IssuerLimits(concurrency=1, rate=2.0)
         dids = await staggered(h, SESSIONS)
         async with h.running():
             owners = await _first_tokens(h)

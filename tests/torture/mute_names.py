@@ -24,11 +24,11 @@ import anyio
 
 from idiolectd.clock import SystemClock, rfc3339
 from idiolectd.events import Event, SessionRefreshed
-from idiolectd.http import HttpClient, LaneTransport, NetworkPolicy
-from idiolectd.http.names import Names
+from idiolectd.http import HttpClient, NetworkPolicy, OriginPools
+from idiolectd.http.name_lookup import NameLookups
 from idiolectd.policy import Policy
 from idiolectd.refresh import Planner, RefreshEngine
-from idiolectd.scheduler import LaneLimits, Scheduler
+from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.store import open_store
 from idiolectd.xrpc import LegacyRefresher
 from tests.torture.common import Promises, Record, Server, options, print_table, server
@@ -112,7 +112,7 @@ async def live(place: StorePlace, dns: MuteDns, watch: Watch, seconds: float) ->
     async with (
         open_store(place.url) as store,
         HttpClient(
-            policy=policy, clock=clock, events=watch, transport=LaneTransport(policy, names=Names(dns))
+            policy=policy, clock=clock, events=watch, transport=OriginPools(policy, names=NameLookups(dns))
         ) as http,
     ):
         engine = RefreshEngine(
@@ -122,7 +122,9 @@ async def live(place: StorePlace, dns: MuteDns, watch: Watch, seconds: float) ->
             clock=clock,
             events=watch,
         )
-        scheduler = Scheduler(store, engine, clock=clock, emit=watch, limits=LaneLimits(), luck=random.random)
+        scheduler = Scheduler(
+            store, engine, clock=clock, emit=watch, limits=IssuerLimits(), luck=random.random
+        )
         with anyio.move_on_after(seconds):
             await scheduler.run()
 

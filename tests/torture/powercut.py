@@ -24,7 +24,7 @@ import anyio
 
 from idiolectd.errors import IdiolectError
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, adopt
+from idiolectd.state import RefreshState, reconcile
 from idiolectd.store import open_store
 from tests.torture import tracer, worker
 from tests.torture.common import SESSION_KINDS, Promises, Record, Server, options, print_table, server
@@ -246,7 +246,7 @@ async def _read(place: StorePlace, did: str) -> tuple[OAuthSession | None, Refre
         entry = await store.read(did)
     if entry.session is None:
         return None, entry.state
-    adopted = adopt(entry.session, entry.state, 0.0)
+    adopted = reconcile(entry.session, entry.state, 0.0)
     return adopted.session, adopted.state
 
 

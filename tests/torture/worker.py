@@ -17,7 +17,7 @@ from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event
 from idiolectd.outcome import Ambiguous, RefreshOutcome, ReloginRequired, Retry
 from idiolectd.parts import Parts, open_parts
-from idiolectd.ports import Entry
+from idiolectd.ports import StoredSession
 from idiolectd.session import OAuthSession
 from idiolectd.store import open_store
 from tests.torture import tracer
@@ -43,7 +43,7 @@ class Recovered:
 
     outcome: RefreshOutcome
     forced: RefreshOutcome | None
-    entry: Entry
+    entry: StoredSession
 
 
 def configuration(place: StorePlace) -> Config:

@@ -11,7 +11,7 @@ import pytest
 
 from idiolectd import open_store
 from idiolectd.outcome import Refreshed, ReloginRequired, Suspended
-from idiolectd.ports import Probe, SharedStore, Taken
+from idiolectd.ports import AccessTokenStatus, Probe, SharedStore
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
@@ -68,7 +68,7 @@ async def test_nothing_is_lost(release: Path, kind: str, tmp_path: Path) -> None
     """Every session is there, in the state in which it was left, and planned."""
     async with opened(release, kind, tmp_path) as house:
         assert await house.store.list_dids() == sorted(map(did_of, NAMES))
-        planned = {name for name in NAMES if (await house.engine.look(did_of(name))).due is not None}
+        planned = {name for name in NAMES if (await house.engine.reconcile(did_of(name))).due is not None}
         states = {name: await house.state(name) for name in NAMES}
         fresh = dict.fromkeys(NAMES, State.FRESH)
         assert states == fresh | {
@@ -89,11 +89,11 @@ async def test_nobody_is_sent_twice(release: Path, kind: str, tmp_path: Path) ->
     """A spill is adopted, an open note is asked about, a dead session stays dead, the others rotate once."""
     async with opened(release, kind, tmp_path) as house:
         server = house.server
-        server.probe_answer = Probe(Taken.NO, house.clock.now())
+        server.probe_answer = Probe(AccessTokenStatus.REFUSED, house.clock.now())
         before = {name: await house.load(name) for name in NAMES}
         # What the server holds: the newest tokens, of the spilled session those in the spill.
         server._current = {did_of(name): before[name].refresh_jwt for name in NAMES}
-        await house.engine.look(did_of("spilled"))
+        await house.engine.reconcile(did_of("spilled"))
         spilled = await house.load("spilled")
         assert spilled.refresh_jwt != before["spilled"].refresh_jwt
         server._current[spilled.did] = spilled.refresh_jwt

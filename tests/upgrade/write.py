@@ -72,7 +72,7 @@ class Writer:
             kind: Kind = "bearer" if name == "legacy" else "dpop"
             await self.store.save(self.servers[kind].login(did_of(name)))
             if name not in ("saved", "upstream"):
-                await self.engine.look(did_of(name))
+                await self.engine.reconcile(did_of(name))
         for _ in range(20):
             await self._refresh("rotated")
         server = self.servers["dpop"]

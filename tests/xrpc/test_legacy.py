@@ -14,7 +14,7 @@ from idiolectd.clock import parse_rfc3339
 from idiolectd.errors import LoginError, NotSent
 from idiolectd.http import HttpClient
 from idiolectd.outcome import Ambiguous, Retry, Suspended
-from idiolectd.ports import Answer, Arrived, Prepared, Probe, Refused, Taken
+from idiolectd.ports import AccessTokenStatus, Answer, Arrived, Prepared, Probe, Refused
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
 from tests.http.support import FakeClock, world
@@ -66,7 +66,7 @@ async def test_a_refresh_brings_tokens_that_work() -> None:
         for _ in range(2):
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
-            assert answer.misfit is None
+            assert answer.mismatch is None
             assert parse_rfc3339(answer.tokens.issued_at) == b.clock.at
             assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 7200
             assert parse_rfc3339(answer.tokens.refresh_expires_at) == b.clock.at + 90 * 86400
@@ -112,7 +112,7 @@ async def test_what_a_server_says_of_the_account(change: dict[str, object], stat
         b.sim.faults.add(Fault("respond", REFRESH, status=200, headers=[], body=json.dumps(body).encode()))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert (answer.account_status, answer.misfit) == (status, None)
+        assert (answer.account_status, answer.mismatch) == (status, None)
         b.sim.faults.add(Fault("respond", LOGIN, status=200, headers=[], body=json.dumps(body).encode()))
         login = await create_session(b.http, b.clock, PDS, "alice.test", "SECRET-password")
         assert login.account_status == (None if status == "active" else status)
@@ -186,7 +186,7 @@ async def test_opaque_tokens_get_a_cautious_life() -> None:
         b.sim.faults.add(answered(did=session.did))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert answer.misfit is None
+        assert answer.mismatch is None
         assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 900
         assert answer.tokens.refresh_expires_at is None
         assert answer.tokens.handle == "new.test"
@@ -198,7 +198,7 @@ async def test_tokens_of_another_account_arrive_as_a_misfit() -> None:
         b.sim.faults.add(answered(did="did:plc:somebodyelse"))
         answer = await b.refresh(b.session())
         assert isinstance(answer, Arrived)
-        assert answer.misfit is not None
+        assert answer.mismatch is not None
 
 
 @pytest.mark.parametrize("did", [None, 7])
@@ -209,15 +209,15 @@ async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -
         b.sim.faults.add(answered(did=did))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert (answer.misfit, answer.unsaid) == (None, "the answer came without did")
-        assert await b.refresher.probe(session) == Probe(Taken.YES, b.clock.at, session.did)
+        assert (answer.mismatch, answer.unconfirmed) == (None, "the answer came without did")
+        assert await b.refresher.probe(session) == Probe(AccessTokenStatus.ACCEPTED, b.clock.at, session.did)
         others = OAuthSession.from_json(json.dumps(b.sim.seed_legacy(b.sim.add_account("bob.test"))))
         asked = await b.refresher.probe(replace(session, access_jwt=others.access_jwt))
-        assert asked == Probe(Taken.UNKNOWN, b.clock.at, others.did)
+        assert asked == Probe(AccessTokenStatus.UNKNOWN, b.clock.at, others.did)
         refused = await b.refresher.probe(replace(session, access_jwt="nonsense"))
-        assert refused.taken is Taken.NO
+        assert refused.taken is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("respond", GET_SESSION, status=502))
-        assert (await b.refresher.probe(session)).taken is Taken.UNKNOWN
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
 
 
 async def test_an_invalid_handle_is_not_taken_over() -> None:
@@ -254,11 +254,11 @@ async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
         session = b.session()
         b.sim.revoke_sessions(session.did)
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (Taken.YES, b.clock.at)
+        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.at)
         b.clock.at += 7201
-        assert (await b.refresher.probe(session)).taken is Taken.NO
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("connect_error"))
-        assert (await b.refresher.probe(session)).taken is Taken.UNKNOWN
+        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
 
 
 # Revoke --------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from idiolectd.cli.browser.arrival import Arrival, wait_arrival
+from idiolectd.cli.browser.launch import may_open, opened
 from idiolectd.cli.browser.listener import Listener, open_listener
-from idiolectd.cli.browser.opening import may_open, opened
 from idiolectd.cli.browser.pages import failure, success
 from idiolectd.cli.credentials import refused, stored
 from idiolectd.cli.exits import judged
@@ -24,7 +24,7 @@ from idiolectd.errors import IdentityError, IdiolectError, LoginError
 from idiolectd.finish import finish
 from idiolectd.hosting import found_or_error
 from idiolectd.identity import INVALID_HANDLE, Account
-from idiolectd.oauth import Authorization, AuthorizationServer, LoginClient, loopback_client
+from idiolectd.oauth import AuthorizationRequest, AuthorizationServer, LoginClient, loopback_client
 from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
@@ -37,7 +37,7 @@ _PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class BrowserLogin:
     """What a person asks for.
 
     Attributes:
@@ -53,7 +53,7 @@ class Wish:
     port: int
 
 
-async def log_in_by_browser(parts: "Parts", config: Config, wish: Wish) -> OAuthSession:
+async def log_in_by_browser(parts: "Parts", config: Config, wish: BrowserLogin) -> OAuthSession:
     """Logs one account in and stores its session durably.
 
     Raises:
@@ -80,7 +80,7 @@ async def log_in_by_browser(parts: "Parts", config: Config, wish: Wish) -> OAuth
 # Before the browser ---------------------------------------------------------------------------------
 
 
-async def _locate(parts: "Parts", wish: Wish) -> Account:
+async def _locate(parts: "Parts", wish: BrowserLogin) -> Account:
     """Who it is, and where; checked before a person is sent there."""
     say(f"looking up {wish.account}{f' for {wish.pds_url}' if wish.pds_url else ''}")
     account = await parts.hosting.locate(wish.account, wish.pds_url)
@@ -95,9 +95,9 @@ async def _begin(
     account: Account,
     server: AuthorizationServer,
     listener: Listener | None,
-) -> Authorization:
+) -> AuthorizationRequest:
     client, suffix = _client(parts, config, listener.port if listener else None)
-    return await Authorization.push(
+    return await AuthorizationRequest.push(
         parts.http,
         parts.clock,
         server,
@@ -124,7 +124,7 @@ def _client(parts: "Parts", config: Config, port: int | None) -> tuple[LoginClie
 
 
 async def _show(
-    stack: AsyncExitStack, authorization: Authorization, config: Config, listener: Listener | None
+    stack: AsyncExitStack, authorization: AuthorizationRequest, config: Config, listener: Listener | None
 ) -> None:
     """Says what to do, and opens the browser if it is here."""
     trying = listener is not None and may_open(os.environ)
@@ -152,7 +152,7 @@ async def _show(
 
 
 async def _complete(
-    parts: "Parts", config: Config, authorization: Authorization, account: Account, arrival: Arrival
+    parts: "Parts", config: Config, authorization: AuthorizationRequest, account: Account, arrival: Arrival
 ) -> OAuthSession:
     try:
         code = authorization.read_redirect(arrival.query)
@@ -176,15 +176,15 @@ async def _complete(
 async def _exchange(
     parts: "Parts",
     config: Config,
-    authorization: Authorization,
+    authorization: AuthorizationRequest,
     account: Account,
     code: str,
     before: OAuthSession | None,
 ) -> OAuthSession:
     """From the code to the stored session. Bounded by the exchange's and the store's own deadlines."""
     granted = await authorization.exchange(code, account)
-    if granted.misfit is not None:
-        raise await refused(parts, granted.session, LoginError("misfit", granted.misfit))
+    if granted.mismatch is not None:
+        raise await refused(parts, granted.session, LoginError("misfit", granted.mismatch))
     try:
         session = await parts.hosting.admit(granted.session, account)
     except (LoginError, IdentityError) as error:

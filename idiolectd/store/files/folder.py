@@ -32,7 +32,7 @@ from idiolectd.store import durable
 from idiolectd.store.access import RecordAccess, secure_file
 from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
-from idiolectd.store.files.names import belongs, did_of, guess_did
+from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.merge import (
     MAX_RECORD,
@@ -54,7 +54,7 @@ _MAX_STATE = 8 * MAX_RECORD
 
 
 @dataclass(frozen=True)
-class Located:
+class RecordFile:
     """Where the record of a DID is, or would be.
 
     Attributes:
@@ -100,7 +100,7 @@ class Folder:
 
     # Reading ---------------------------------------------------------------------------------
 
-    def locate(self, did: str) -> Located:
+    def locate(self, did: str) -> RecordFile:
         """Finds the record of a DID.
 
         Where upstream's name is not ours (it could belong to two DIDs), a file of upstream's name
@@ -117,20 +117,20 @@ class Folder:
         except RecordError as damage:
             # It may be this DID's, but a readable file of our own says more.
             found = self._located(own, did)
-            return found if found.session or found.damage else Located(own, damage=damage)
+            return found if found.session or found.damage else RecordFile(own, damage=damage)
         if theirs is not None and theirs.did == did:
-            return Located(upstream, theirs, twin=own)
+            return RecordFile(upstream, theirs, twin=own)
         return self._located(own, did)
 
-    def _located(self, path: Path, did: str) -> Located:
+    def _located(self, path: Path, did: str) -> RecordFile:
         try:
             text = read_bounded(path, MAX_RECORD, did)
             if text is None:
                 self.check_identity()
-                return Located(path)
-            return Located(path, decode_record(text, place=str(path), did=did))
+                return RecordFile(path)
+            return RecordFile(path, decode_record(text, place=str(path), did=did))
         except RecordError as damage:
-            return Located(path, damage=damage)
+            return RecordFile(path, damage=damage)
 
     def check_identity(self) -> None:
         """Raises if the folder itself is gone: a missing record would then prove nothing.
@@ -148,7 +148,7 @@ class Folder:
         """The refresh state of a DID; empty if there is none, or a damaged one."""
         return decode_state(self._state_text(did), now)
 
-    def is_older_than_its_state(self, found: Located, did: str) -> bool:
+    def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
         """Whether nobody has touched a record since its state was written, so far as can be told."""
         return durable.is_older(found.path, self._states / file_name(did))
 
@@ -272,7 +272,7 @@ class Folder:
         did = session.did
         found = self.locate(did)
         merged = merge_save(session, found.session, self.state(did, now), now)
-        # A crash between the two files must leave what `adopt` can mend. A state of the same key
+        # A crash between the two files must leave what `reconcile` can mend. A state of the same key
         # mends a record of before (see `commit`). A state of another key would not: it would take
         # the old record for a new login, and the login for spent. A new record with an old state
         # is what a foreign writer leaves, and is adopted.
@@ -306,7 +306,7 @@ class Folder:
         if isinstance(merged, Committed):
             return merged
         # The state first. A crash after it leaves a record with a token that the state calls spent,
-        # beside the last good record, which holds the new tokens: `adopt` puts them back. The other
+        # beside the last good record, which holds the new tokens: `reconcile` puts them back. The other
         # way round, a foreign writer who put the used token back in that moment would destroy the
         # only copy of the new ones.
         self._write_state(read.did, state)
@@ -335,7 +335,7 @@ class Folder:
 
     def _write_record(
         self,
-        found: Located,
+        found: RecordFile,
         session: OAuthSession,
         own_write: Callable[[str, os.stat_result], None] | None = None,
     ) -> None:

@@ -17,10 +17,10 @@ from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it 
 
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
+from idiolectd.store.change_set import ChangeSet
+from idiolectd.store.error_translation import translated
+from idiolectd.store.files.file_names import did_of, guess_did
 from idiolectd.store.files.folder import Folder, is_record_name
-from idiolectd.store.files.names import did_of, guess_did
-from idiolectd.store.trouble import translated
-from idiolectd.store.watching import Pending
 
 # What tells one content of a file from another without reading it; a rename doesn't change it.
 Stamp = tuple[int, int, int]
@@ -41,7 +41,7 @@ def stamp(found: os.stat_result) -> Stamp:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-class Source(Protocol):
+class ChangeSource(Protocol):
     """Where the names of changed files come from.
 
     Attributes:
@@ -75,11 +75,11 @@ class FolderWatch:
     def __init__(self, folder: Folder, own: Mapping[str, Stamp]) -> None:
         self._folder = folder
         self._own = own
-        self._source: Source | None = None
+        self._source: ChangeSource | None = None
         # Whose record an ambiguous name held when last looked at: afterwards it may be gone.
         self._held: dict[str, str] = {}
         self._names: set[str] = set()
-        self._pending = Pending(())
+        self._pending = ChangeSet(())
 
     def start(self) -> None:
         """Starts looking out; blocks. What happened before nobody can tell: the first answer names all."""
@@ -103,7 +103,7 @@ class FolderWatch:
         if self._source is not None:
             self._source.close()
 
-    def _started(self) -> Source:
+    def _started(self) -> ChangeSource:
         if self._source is None:
             raise RuntimeError("start() first")
         return self._source
@@ -231,7 +231,7 @@ class _Listing:
         pass
 
 
-def _source(folder: Folder) -> Source:
+def _source(folder: Folder) -> ChangeSource:
     try:
         return _Inotify(folder)
     except OSError:  # fs.inotify.max_user_instances or max_user_watches is used up

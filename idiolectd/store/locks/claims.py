@@ -19,12 +19,12 @@ import anyio
 from idiolectd.errors import LockBusy
 from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
+from idiolectd.store.error_translation import translated
 from idiolectd.store.locks.holders import holder_of, signed_holder_of
-from idiolectd.store.locks.line import Line, Taken
 from idiolectd.store.locks.mounts import refuse_network_file_system
 from idiolectd.store.locks.ofd import is_held
 from idiolectd.store.locks.queues import Queues
-from idiolectd.store.trouble import translated
+from idiolectd.store.locks.waiting import LockWaiters, OwnedLock
 
 # Claims lie below, the write lock at this byte. A file offset is a signed 64-bit number.
 _WRITE_LOCK = 2**62
@@ -48,8 +48,8 @@ class Locks:
         self._file = runtime_dir / "locks" / "claims"
         self._queues = Queues()
         self._prepared = False
-        self._line = Line(self._file)
-        self._claims: dict[str, list[Taken]] = {}
+        self._line = LockWaiters(self._file)
+        self._claims: dict[str, list[OwnedLock]] = {}
 
     @asynccontextmanager
     async def claim(self, did: str, patience: float) -> AsyncIterator[None]:
@@ -111,10 +111,10 @@ class Locks:
         turn: int | None = None,
         first: bool = False,
         restarts: bool = False,
-    ) -> AsyncIterator[list[Taken]]:
+    ) -> AsyncIterator[list[OwnedLock]]:
         await self._prepare()
         async with self._queues.hold(what, patience, first=first, restarts=restarts) as deadline:
-            held: list[Taken] = []
+            held: list[OwnedLock] = []
             try:
                 await self._take(what, byte, deadline, held, turn=turn)
                 yield held
@@ -139,7 +139,7 @@ class Locks:
         self._make_folder()
 
     async def _take(
-        self, what: str, byte: int, deadline: float, into: list[Taken], *, turn: int | None = None
+        self, what: str, byte: int, deadline: float, into: list[OwnedLock], *, turn: int | None = None
     ) -> None:
         with translated(f"can't lock {self._file}"):
             try:

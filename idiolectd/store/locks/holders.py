@@ -28,7 +28,7 @@ _PROC = Path("/proc")
 
 
 @dataclass
-class _Sheet:
+class _HolderFile:
     """An open file of signs."""
 
     fd: int
@@ -36,7 +36,7 @@ class _Sheet:
 
 
 _guard = threading.RLock()  # this thread can fork in a signal handler: it must not wait for itself
-_sheets: dict[Path, _Sheet] = {}
+_sheets: dict[Path, _HolderFile] = {}
 
 
 def sign(lock: Path, byte: int) -> bool:
@@ -49,7 +49,7 @@ def sign(lock: Path, byte: int) -> bool:
         sheet = _sheets.get(path)
         if sheet is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            sheet = _sheets[path] = _Sheet(os.open(path, flags, 0o600))
+            sheet = _sheets[path] = _HolderFile(os.open(path, flags, 0o600))
         sheet.signs += 1
         with suppress(OSError):
             fcntl.fcntl(sheet.fd, fcntl.F_SETLK, flock(fcntl.F_WRLCK, byte, 1))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from idiolectd.errors import StoreError
-from idiolectd.store.trouble import translated
+from idiolectd.store.error_translation import translated
 
 _NETWORK = frozenset(
     {

@@ -23,7 +23,7 @@ from typing import Self
 
 from idiolectd.errors import LockBusy
 from idiolectd.store.durable import make_private_folder
-from idiolectd.store.trouble import translated
+from idiolectd.store.error_translation import translated
 
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (must be 0). "0q": padded as the C struct is.
 _FLOCK = "hhqqi0q"

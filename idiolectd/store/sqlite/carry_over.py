@@ -17,11 +17,11 @@ from pathlib import Path
 import aiosqlite
 
 from idiolectd.errors import RecordError
-from idiolectd.state import Change, adopt
+from idiolectd.state import RecordChange, reconcile
 from idiolectd.store.durable import make_private_folder, sync_folder
 from idiolectd.store.merge import MAX_RECORD, decode_state, encode_record
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.connections import Row, rows
+from idiolectd.store.sqlite.connections import RefusalRule, rows
 from idiolectd.store.sqlite.database import runtime_dir_of
 from idiolectd.store.sqlite.operations import Statement, Stored, did_of, place_of, text_of
 
@@ -109,7 +109,7 @@ async def bring(connection: aiosqlite.Connection, path: Path, copy: Path, now: f
     return brought
 
 
-def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> Sequence[Statement]:
+def _statements(row: RefusalRule, path: Path, *, is_same_database: bool, now: float) -> Sequence[Statement]:
     """What brings one session over; nothing if the present database has what is newer, or damaged.
 
     Args:
@@ -119,7 +119,7 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
             put another one here on purpose: which sessions it has is for him to say.
         now: seconds since the epoch.
     """
-    _, key, record, state_text, due_at, expires_at, lane, present_text, change = row
+    _, key, record, state_text, due_at, expires_at, server, present_text, change = row
     did = did_of(key)
     if did is None:  # foreign programs may have stored anything as a key
         return ()
@@ -135,13 +135,13 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
     session = kept
     if present is not None:
         # As if a foreign program had just put it there, beside what we know.
-        adopted = adopt(present, state, now)
-        if adopted.change not in (Change.NONE, Change.SPENT):
+        adopted = reconcile(present, state, now)
+        if adopted.change not in (RecordChange.NONE, RecordChange.SPENT):
             return ()
         session, state = adopted.session, adopted.state
     elif not is_same_database or change is not None:  # it never was there, or is logged out
         return ()
-    line = (due_at, expires_at, None if lane is None else lane.decode())
+    entry = (due_at, expires_at, None if server is None else server.decode())
     text = state.to_json().encode(errors="backslashreplace").decode()
     put_record: Statement = (schema.PUT_RECORD, (did, encode_record(session, place=place).decode()))
-    return put_record, (schema.PUT_STATE_STALE, (did, text, *line))
+    return put_record, (schema.PUT_STATE_STALE, (did, text, *entry))

@@ -20,7 +20,7 @@ from idiolectd.store.sqlite.database import (
 )
 from idiolectd.store.sqlite.operations import Stored, Value, text_of
 
-Row = tuple[Any, ...]
+RefusalRule = tuple[Any, ...]
 
 # Which content a database file had.
 Stamp = tuple[int, int, int]
@@ -136,7 +136,7 @@ class DatabaseFile:
         return connection
 
 
-async def rows(connection: aiosqlite.Connection, sql: str, *values: Value) -> list[Row]:
+async def rows(connection: aiosqlite.Connection, sql: str, *values: Value) -> list[RefusalRule]:
     """Runs one statement and fetches all it gives, in one crossing to the connection's thread."""
     return [tuple(row) for row in await connection.execute_fetchall(sql, values)]
 

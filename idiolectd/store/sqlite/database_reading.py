@@ -12,6 +12,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
+from idiolectd.store.error_translation import translated
 from idiolectd.store.merge import decode_record, decode_state, too_large
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.database import (
@@ -23,8 +24,7 @@ from idiolectd.store.sqlite.database import (
     uri_of,
 )
 from idiolectd.store.sqlite.operations import did_of, place_of, text_of
-from idiolectd.store.trouble import translated
-from idiolectd.store.urls import StoreUrl
+from idiolectd.store.store_url import StoreUrl
 
 # As long as the stores' own connections wait for a foreign program's commit.
 BUSY_PATIENCE = 5.0

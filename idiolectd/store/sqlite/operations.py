@@ -10,7 +10,7 @@ from pathlib import Path
 
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, RecordError
-from idiolectd.ports import Committed, Due
+from idiolectd.ports import Committed, ScheduleEntry
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.merge import (
@@ -46,7 +46,7 @@ class Commit:
     read: OAuthSession
     state: RefreshState
     tokens: Tokens | None
-    due: Due | None
+    due: ScheduleEntry | None
 
     @property
     def did(self) -> str:
@@ -93,7 +93,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SetSchedule:
     """What to do for one operation.
 
     Attributes:
@@ -109,7 +109,7 @@ class Plan:
     unreported: bool = False
 
 
-def plan(operation: Operation, stored: Stored, place: str, now: float) -> Plan:
+def plan(operation: Operation, stored: Stored, place: str, now: float) -> SetSchedule:
     """Decides what an operation does.
 
     Args:
@@ -124,32 +124,34 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Plan:
     did = operation.did
     match operation:
         case Delete():
-            return Plan(did, ((schema.DELETE_RECORD, (did,)), (schema.DELETE_STATE, (did,))))
+            return SetSchedule(did, ((schema.DELETE_RECORD, (did,)), (schema.DELETE_STATE, (did,))))
         case Save(session):
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
-            put_line = schema.PUT_STATE_KEEPING_LINE if merged.keeps_line else schema.PUT_STATE_STALE
-            values = _state_values(did, merged.state, merged.line)
-            return Plan(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
+            put_line = schema.PUT_STATE_KEEPING_LINE if merged.keeps_entry else schema.PUT_STATE_STALE
+            values = _state_values(did, merged.state, merged.entry)
+            return SetSchedule(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
         case Forget():
             # An unreadable record is one, too.
             if stored.record is not None:
-                return Plan(did, ())
-            return Plan(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
+                return SetSchedule(did, ())
+            return SetSchedule(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
         case Commit(read, state, tokens, due):
             found = stored.session(place, did)
             outcome = merge_commit(found, read, state, tokens)
             if found is None or isinstance(outcome, Committed):
-                return Plan(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)
+                return SetSchedule(
+                    did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE
+                )
             as_read = is_as_read(found, read, state)
             put_state = _put_state(did, state, due, stale=not as_read)
             if tokens is None:
-                return Plan(did, (put_state,))
+                return SetSchedule(did, (put_state,))
             record = encode_record(outcome, place=place).decode()
-            return Plan(did, ((schema.PUT_RECORD, (did, record)), put_state), unreported=as_read)
+            return SetSchedule(did, ((schema.PUT_RECORD, (did, record)), put_state), unreported=as_read)
 
 
-def gathered(plans: Sequence[Plan]) -> list[tuple[str, list[tuple[Value, ...]]]]:
+def gathered(plans: Sequence[SetSchedule]) -> list[tuple[str, list[tuple[Value, ...]]]]:
     """The statements of many operations, equal ones together, for operations on different DIDs.
 
     All first statements come before all second ones: within each operation the order stays.
@@ -191,10 +193,10 @@ def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
         return None
 
 
-def _put_state(did: str, state: RefreshState, due: Due | None, *, stale: bool) -> Statement:
+def _put_state(did: str, state: RefreshState, due: ScheduleEntry | None, *, stale: bool) -> Statement:
     return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, _state_values(did, state, due)
 
 
-def _state_values(did: str, state: RefreshState, due: Due | None) -> tuple[Value, ...]:
-    line = (None, None, None) if due is None else (due.at, due.expires_at, due.lane)
-    return did, state.to_json().encode(errors="backslashreplace").decode(), *line
+def _state_values(did: str, state: RefreshState, due: ScheduleEntry | None) -> tuple[Value, ...]:
+    entry = (None, None, None) if due is None else (due.at, due.expires_at, due.server)
+    return did, state.to_json().encode(errors="backslashreplace").decode(), *entry

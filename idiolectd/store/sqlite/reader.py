@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Due, Survey
+from idiolectd.ports import ScheduleEntry, Survey
 from idiolectd.store.format import check_format
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
-from idiolectd.store.sqlite.connections import DatabaseFile, Row, Stamp, rows, stored_in
+from idiolectd.store.sqlite.connections import DatabaseFile, RefusalRule, Stamp, rows, stored_in
 from idiolectd.store.sqlite.operations import Stored, Value, did_of, place_of, text_of
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class Reader:
                 except RecordError as damage:
                     broken.append(damage)
 
-    async def _one_by_one(self, last: int) -> list[Row]:
+    async def _one_by_one(self, last: int) -> list[RefusalRule]:
         page = []
         for (rowid,) in await self._read(schema.PAGE_ROWIDS, last, _PAGE):
             try:
@@ -171,13 +171,15 @@ class Reader:
                 page.append((rowid, None, None))
         return page
 
-    async def due(self, before: float, limit: int, after: Due | None) -> list[Due]:
+    async def due(self, before: float, limit: int, after: ScheduleEntry | None) -> list[ScheduleEntry]:
         """The lines of the schedule before a time and after a line, soonest first."""
         if not await self._has_states():
             return []
         at, did = (-math.inf, "") if after is None else (after.at, after.did)
-        lines = await self._read(schema.DUE, before, at, did, limit)
-        return [line for at, key, expires_at, lane in lines if (line := _due(at, key, expires_at, lane))]
+        entries = await self._read(schema.DUE, before, at, did, limit)
+        return [
+            entry for at, key, expires_at, server in entries if (entry := _due(at, key, expires_at, server))
+        ]
 
     async def unplanned(self, limit: int) -> list[str]:
         """See `SharedStore.unplanned`.
@@ -226,8 +228,8 @@ class Reader:
         more = len(page) == limit
         return found, (page[-1][1] if more else last), more
 
-    async def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[Row]:
-        page: list[Row] = []
+    async def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[RefusalRule]:
+        page: list[RefusalRule] = []
         for (seq,) in await self._read(schema.CHANGE_NUMBERS, after, last, limit):
             try:
                 page += await self._read(sql, seq - 1, seq, 1) or [(None, seq)]
@@ -235,7 +237,7 @@ class Reader:
                 page.append((None, seq))
         return page
 
-    async def _read(self, sql: str, *values: Value) -> list[Row]:
+    async def _read(self, sql: str, *values: Value) -> list[RefusalRule]:
         return await self._steadily(lambda connection: rows(connection, sql, *values))
 
     async def _steadily(self, read: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
@@ -286,7 +288,7 @@ class Reader:
         return place_of(self._file.path, did)
 
 
-def _due(at: float, key: object, expires_at: object, lane: object) -> Due | None:
+def _due(at: float, key: object, expires_at: object, server: object) -> ScheduleEntry | None:
     """A line of the schedule; SQLite takes anything anywhere, and one damaged line must not hide all others.
 
     None: its key is no DID. What else is damaged leads to a look at the record, which mends it.
@@ -294,6 +296,6 @@ def _due(at: float, key: object, expires_at: object, lane: object) -> Due | None
     did = did_of(key)
     if did is None:
         return None
-    if isinstance(expires_at, int | float) and isinstance(lane, bytes):
-        return Due(at, did, float(expires_at), lane.decode(errors="replace"))
-    return Due(at, did, at, "")
+    if isinstance(expires_at, int | float) and isinstance(server, bytes):
+        return ScheduleEntry(at, did, float(expires_at), server.decode(errors="replace"))
+    return ScheduleEntry(at, did, at, "")

@@ -24,11 +24,11 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import carry_over, schema
-from idiolectd.store.sqlite.connections import DatabaseFile, Row, rows, stored_in
+from idiolectd.store.sqlite.connections import DatabaseFile, RefusalRule, rows, stored_in
 from idiolectd.store.sqlite.database import uri_of
 from idiolectd.store.sqlite.operations import (
     Operation,
-    Plan,
+    SetSchedule,
     Statement,
     Stored,
     gathered,
@@ -44,7 +44,7 @@ _WAL_LIMIT = 8 * 1024 * 1024
 Answer = Committed | RecordError | sqlite3.Error
 
 
-class Writer:
+class StoreWriter:
     """Writes one database; for one asyncio loop.
 
     Args:
@@ -251,7 +251,7 @@ class Writer:
             return None
         stored = {did.decode(): Stored(text_of(record), text_of(state)) for did, record, state in found}
         answers = [self._planned(operation, stored[operation.did]) for operation in operations]
-        plans = [answer for answer in answers if isinstance(answer, Plan)]
+        plans = [answer for answer in answers if isinstance(answer, SetSchedule)]
         await rows(connection, "SAVEPOINT together")
         try:
             for sql, values in gathered(plans):
@@ -269,9 +269,9 @@ class Writer:
             sql = _marked(schema.SEQUENCES, "?", len(unreported))
             for did, seq in await rows(connection, sql, *unreported):
                 self._own_change(did.decode(), seq)
-        return [answer.answer if isinstance(answer, Plan) else answer for answer in answers]
+        return [answer.answer if isinstance(answer, SetSchedule) else answer for answer in answers]
 
-    def _planned(self, operation: Operation, stored: Stored) -> Plan | RecordError:
+    def _planned(self, operation: Operation, stored: Stored) -> SetSchedule | RecordError:
         place = place_of(self._file.path, operation.did)
         try:
             return plan(operation, stored, place, self._clock.now())
@@ -294,11 +294,11 @@ class Writer:
             self._own_change(did, seq)
         return todo.answer
 
-    async def _run(self, connection: aiosqlite.Connection, todo: Plan) -> sqlite3.Error | None:
+    async def _run(self, connection: aiosqlite.Connection, todo: SetSchedule) -> sqlite3.Error | None:
         """Runs all of an operation's statements, or none."""
         # Handed over together, so that the thread need not wait for us between them.
         statements: list[Statement] = [("SAVEPOINT operation", ()), *todo.statements]
-        results: list[list[Row] | BaseException] = await asyncio.gather(
+        results: list[list[RefusalRule] | BaseException] = await asyncio.gather(
             *(rows(connection, sql, *values) for sql, values in statements), return_exceptions=True
         )
         failed = next((result for result in results if isinstance(result, BaseException)), None)

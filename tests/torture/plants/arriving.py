@@ -12,7 +12,7 @@ PLANTS = (
         "a broken frame throws the new tokens away",
         (
             Edit(
-                "http/exchange",
+                "http/request_progress",
                 "        self.arrived += data[: max(0,",
                 "        self.arrived += data[:0][: max(0,",
             ),
@@ -26,7 +26,7 @@ PLANTS = (
         "a process that was frozen throws away the answer that lies there",
         (
             Edit(
-                "http/exchange",
+                "http/request_progress",
                 "            if not self._exchange.answered:\n                await",
                 "            if self._exchange is None:\n                await",
             ),
@@ -63,7 +63,7 @@ PLANTS = (
         "a part of an answer taken for the whole",
         6,
         "a refusal that nobody has read to its end is a verdict",
-        (Edit("http/client", "    if not is_whole:\n", "    if response is None:\n"),),
+        (Edit("http/http_client", "    if not is_whole:\n", "    if response is None:\n"),),
         (_ARRIVED + "test_a_part_of_an_answer_is_no_answer[trio]",),
     ),
     Plant(
@@ -77,7 +77,7 @@ PLANTS = (
         "a connection with a rest on it used again",
         3,
         "the next answer on it is unreadable",
-        (Edit("http/exchange", 'info == "is_readable" and self', 'info == "" and self'),),
+        (Edit("http/request_progress", 'info == "is_readable" and self', 'info == "" and self'),),
         (_ARRIVED + "test_what_came_too_much_is_no_part_of_the_next_answer[trio]",),
     ),
     Plant(
@@ -91,7 +91,11 @@ PLANTS = (
         "spill forgets that its tokens do not fit",
         3,
         "another account's tokens in this one's record, after a full disk",
-        (Edit("store/spill", '("misfit", "unsaid")', '("unsaid",)'),),
+        (
+            Edit(
+                "store/spill", '{"misfit": "mismatch", "unsaid": "unconfirmed"}', '{"unsaid": "unconfirmed"}'
+            ),
+        ),
         (_WITHHELD + "test_a_misfit_that_was_spilled_stays_one[trio]",),
     ),
     Plant(
@@ -100,8 +104,8 @@ PLANTS = (
         "tokens that nobody has confirmed in the record, after a full disk",
         (
             Edit(
-                "refresh/notice",
-                "        if spilled.misfit is None and spilled.unsaid is None:\n",
+                "refresh/reconciler",
+                "        if spilled.mismatch is None and spilled.unconfirmed is None:\n",
                 "        if spilled is not None:\n",
             ),
         ),
@@ -117,9 +121,9 @@ PLANTS = (
         "an answer without sub brings another account's tokens into the record",
         (
             Edit(
-                "refresh/sending",
-                "            case Arrived(misfit=None, unsaid=None):\n",
-                "            case Arrived(misfit=None):\n",
+                "refresh/attempt",
+                "            case Arrived(mismatch=None, unconfirmed=None):\n",
+                "            case Arrived(mismatch=None):\n",
             ),
         ),
         (_WITHHELD + "test_what_the_pds_does_not_confirm_is_not_published[trio-another account's]",),

@@ -91,8 +91,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/reader",
-                "    if isinstance(expires_at, int | float) and isinstance(lane, bytes):\n",
-                "    if did and lane != b'':\n",
+                "    if isinstance(expires_at, int | float) and isinstance(server, bytes):\n",
+                "    if did and server != b'':\n",
             ),
         ),
         (_SQLITE + "test_a_damaged_line_of_the_schedule_hides_nobody[trio]",),
@@ -101,7 +101,7 @@ PLANTS = (
         "a path taken for text",
         7,
         "a store whose path is no UTF-8 can't be opened",
-        (Edit("store/urls", "quote(os.fsencode(self.path))", "quote(str(self.path))"),),
+        (Edit("store/store_url", "quote(os.fsencode(self.path))", "quote(str(self.path))"),),
         (_SQLITE + "test_a_path_that_is_no_text_is_a_store[trio]",),
     ),
     Plant(
@@ -158,7 +158,7 @@ PLANTS = (
         "one account that nobody has thought of ends `login --batch` for all",
         (
             Edit(
-                "cli/apart",
+                "cli/per_account",
                 "    except IdiolectError:\n        raise\n",
                 "    except Exception:\n        raise\n",
             ),

@@ -12,9 +12,9 @@ PLANTS = (
         "a backup of more than 16 rotations before overwrites the newest tokens",
         (
             Edit(
-                "state/adopt",
-                "        order = Order.OLDER if is_spent else order_of(stored, good)\n",
-                "        order = Order.OLDER if is_spent else Order.NEWER\n",
+                "state/reconciliation",
+                "        order = RecordOrder.OLDER if is_spent else order_of(stored, good)\n",
+                "        order = RecordOrder.OLDER if is_spent else RecordOrder.NEWER\n",
             ),
         ),
         (
@@ -30,8 +30,8 @@ PLANTS = (
         (
             Edit(
                 "store/merge",
-                "    return order is Order.OLDER or (order is Order.SEEMS_OLDER and same_key)\n",
-                "    return order is Order.OLDER and not same_key\n",
+                "    return order is RecordOrder.OLDER or (order is RecordOrder.SEEMS_OLDER and same_key)\n",
+                "    return order is RecordOrder.OLDER and not same_key\n",
             ),
         ),
         ("tests/refresh/test_displaced.py::test_a_copy_put_back_during_a_refresh[trio]",),
@@ -55,9 +55,9 @@ PLANTS = (
         "a rotation under a clock that was set back is lost",
         (
             Edit(
-                "state/adopt",
-                "            if order is Order.SEEMS_OLDER:\n",
-                "            if order is Order.UNKNOWN:\n",
+                "state/reconciliation",
+                "            if order is RecordOrder.SEEMS_OLDER:\n",
+                "            if order is RecordOrder.UNKNOWN:\n",
             ),
         ),
         (_DISPLACED + "test_a_rotation_under_a_clock_that_was_set_back[trio]",),
@@ -68,9 +68,9 @@ PLANTS = (
         "after the clock was set back nobody can log in",
         (
             Edit(
-                "state/adopt",
-                "order is Order.OLDER):\n",
-                "order is not Order.NEWER):\n",
+                "state/reconciliation",
+                "order is RecordOrder.OLDER):\n",
+                "order is not RecordOrder.NEWER):\n",
             ),
         ),
         (_STATE + "test_a_clock_that_was_set_back_keeps_nobody_from_logging_in",),

@@ -246,7 +246,7 @@ PLANTS = (
                 "self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))",
             ),
             Edit(
-                "store/files/store",
+                "store/files/file_store",
                 "in_thread(watch.start)",
                 "in_thread(watch.start, self._schedule.__contains__)",
             ),

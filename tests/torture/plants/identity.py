@@ -60,7 +60,7 @@ PLANTS = (
         "a server gives its account another account's handle",
         (
             Edit(
-                "refresh/sending",
+                "refresh/attempt",
                 "handle=sent.session.handle or tokens.handle, confirmed_handle=None)",
                 "handle=tokens.handle, confirmed_handle=tokens.handle)",
             ),
@@ -104,7 +104,7 @@ PLANTS = (
         "a login of a program that does not know the field lets impostors in",
         (
             Edit(
-                "state/adopt",
+                "state/reconciliation",
                 "Pins(confirmed_handle=state.pins.confirmed_handle)",
                 "Pins()",
             ),
@@ -191,7 +191,7 @@ PLANTS = (
         "an account that was taken down looks well",
         (
             Edit(
-                "refresh/sending",
+                "refresh/attempt",
                 "        told = told.with_account_status(status)\n",
                 "        told = told.with_account_status(None)\n",
             ),
@@ -233,7 +233,7 @@ PLANTS = (
         "a client that names the handle is refused for an hour after a foreign login",
         (
             Edit(
-                "refresh/ledger",
+                "refresh/recorder",
                 "        is_due = is_new and is_identity_due(",
                 "        is_due = False and is_identity_due(",
             ),

@@ -14,9 +14,9 @@ PLANTS = (
         (
             Edit(
                 "outcome",
-                '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n',
-                '    Row(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n'
-                '    Row(Verdict.SESSION, "refused", "invalid_grant"),\n',
+                '    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n',
+                '    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n'
+                '    RefusalRule(Verdict.SESSION, "refused", "invalid_grant"),\n',
             ),
         ),
         (_OUTCOME + "test_each_row",),
@@ -46,7 +46,13 @@ PLANTS = (
         "200 with HTML consumes nothing (legacy)",
         6,
         "a token that may be rotated is sent again at once",
-        (Edit("xrpc", "Refusal.found(response).error is None:\n", 'Refusal.found(response).error == "":\n'),),
+        (
+            Edit(
+                "xrpc",
+                "ErrorResponse.found(response).error is None:\n",
+                'ErrorResponse.found(response).error == "":\n',
+            ),
+        ),
         (_LEGACY,),
     ),
     Plant(

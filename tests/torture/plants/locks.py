@@ -42,12 +42,12 @@ PLANTS = (
         "a symbolic link makes a second claim",
         (
             Edit(
-                "store/files/store",
+                "store/files/file_store",
                 "    root = Path(os.path.realpath(path, strict=not make))\n",
                 "    root = Path(path).absolute()\n",
             ),
             Edit(
-                "store/files/store",
+                "store/files/file_store",
                 "        self._locks = Locks(self.runtime_dir)\n",
                 "        self._locks = Locks(root.with_name(root.name + '.locks'))\n",
             ),
@@ -99,7 +99,7 @@ PLANTS = (
         "no session is refreshed any more, and nobody says so",
         (
             Edit(
-                "store/files/store",
+                "store/files/file_store",
                 "            except FileNotFoundError:  # somebody removed a folder of ours\n"
                 "                await in_thread(self._folder.prepare)\n",
                 "            except FileNotFoundError:\n                raise\n",
@@ -126,7 +126,7 @@ PLANTS = (
         "a second daemon starts",
         (
             Edit(
-                "daemon/presence",
+                "daemon/single_instance",
                 "or self._lock.is_current():\n",
                 "or self._lock:\n",
             ),
@@ -172,7 +172,7 @@ PLANTS = (
         "whoever does so waits for ever",
         (
             Edit(
-                "store/sqlite/store",
+                "store/sqlite/sqlite_store",
                 "        if self._opened_in != (running_loop(), os.getpid()):\n",
                 "        if not self._opened_in:\n",
             ),
@@ -186,7 +186,7 @@ PLANTS = (
         "waiters poll",
         7,
         "of a crowd that writes, some never get the lock",
-        (Edit("store/locks/line", "_MOST_THREADS = 64\n", "_MOST_THREADS = 0\n"),),
+        (Edit("store/locks/waiting", "_MOST_THREADS = 64\n", "_MOST_THREADS = 0\n"),),
         (_LINE + "test_the_write_lock_is_given_in_the_order_of_asking[trio]",),
     ),
     Plant(
@@ -195,7 +195,7 @@ PLANTS = (
         "one stopped process keeps all others from writing",
         (
             Edit(
-                "store/locks/line",
+                "store/locks/waiting",
                 "                if thread is not None and not await self._stays_free(byte):\n",
                 "                if thread is not None:\n",
             ),
@@ -208,7 +208,7 @@ PLANTS = (
         "a session is held by a process that has given up on it",
         (
             Edit(
-                "store/locks/line",
+                "store/locks/waiting",
                 "                if self._is_wanted:\n                    self._taken, taken = taken, None\n",
                 "                self._taken, taken = taken, None\n",
             ),

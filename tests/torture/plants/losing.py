@@ -14,7 +14,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "                if not self._patience.lasts(since, pause):\n",
+                "                if not self._save_deadline.lasts(since, pause):\n",
                 "                if since >= 0.0:\n",
             ),
         ),
@@ -64,7 +64,7 @@ PLANTS = (
         "no look at the room",
         5,
         "a token is sent although its successor can't be saved",
-        (Edit("refresh", "        await self._ledger.store.ensure_room()\n", ""),),
+        (Edit("refresh", "        await self._recorder.store.ensure_room()\n", ""),),
         ("tests/refresh/test_before_sending.py::test_nothing_is_sent_without_room",),
     ),
     Plant(
@@ -159,11 +159,11 @@ PLANTS = (
         "a crash in that moment finds the tokens in neither place",
         (
             Edit(
-                "refresh/sending",
-                "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
+                "refresh/attempt",
+                "                committed = await self._recorder.commit(sent.session, done, tokens=tokens)\n",
                 "                if place is not None and self._spill is not None:\n"
                 "                    await self._spill.remove(sent.session.did)\n"
-                "                committed = await self._ledger.commit(sent.session, done, tokens=tokens)\n",
+                "                committed = await self._recorder.commit(sent.session, done, tokens=tokens)\n",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -174,10 +174,10 @@ PLANTS = (
         "a disk that fails once more ends the session",
         (
             Edit(
-                "refresh/notice",
-                "        if await self._ledger.commit(work.session, done, tokens=tokens)",
+                "refresh/reconciler",
+                "        if await self._recorder.commit(work.session, done, tokens=tokens)",
                 "        await self._spill.forget(session.did)\n"
-                "        if await self._ledger.commit(work.session, done, tokens=tokens)",
+                "        if await self._recorder.commit(work.session, done, tokens=tokens)",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -188,7 +188,7 @@ PLANTS = (
         "what a foreign program brought and took back again has cost the only copy",
         (
             Edit(
-                "refresh/notice",
+                "refresh/reconciler",
                 "        put_back = tokens_of(work.session)",
                 "        await self._spill.forget(work.session.did)\n"
                 "        put_back = tokens_of(work.session)",
@@ -200,14 +200,20 @@ PLANTS = (
         "held tokens raise no alarm",
         5,
         "nobody hears of the disk before the daemon ends",
-        (Edit("refresh/sending", "                self._patience.holding.add(sent.session.did)\n", ""),),
+        (Edit("refresh/attempt", "                self._save_deadline.holding.add(sent.session.did)\n", ""),),
         (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
     ),
     Plant(
         "alarm of held tokens never ends",
         5,
         "a disk that works again stays an alarm, until nobody looks any more",
-        (Edit("refresh/sending", "                self._patience.holding.discard(sent.session.did)\n", ""),),
+        (
+            Edit(
+                "refresh/attempt",
+                "                self._save_deadline.holding.discard(sent.session.did)\n",
+                "",
+            ),
+        ),
         (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
     ),
     Plant(
@@ -232,7 +238,7 @@ PLANTS = (
         "commit cut short blamed on somebody",
         3,
         "after a crash a person looks for a foreign program that is not there",
-        (Edit("refresh/notice", "        if not entry.cut_short:", "        if entry:"),),
+        (Edit("refresh/reconciler", "        if not entry.interrupted_commit:", "        if entry:"),),
         (_ENGINE + "test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody",),
     ),
 )

@@ -157,7 +157,7 @@ PLANTS = (
         6,
         "a server that closes just then makes an unclear answer",
         (Edit("http", "KEEPALIVE_SECONDS = 1.0\n", "KEEPALIVE_SECONDS = 60.0\n"),),
-        ("tests/http/test_lanes.py::test_a_connection_is_used_again_at_once_and_not_later[trio]",),
+        ("tests/http/test_origin_pools.py::test_a_connection_is_used_again_at_once_and_not_later[trio]",),
     ),
     Plant(
         "redirects followed",
@@ -275,7 +275,7 @@ PLANTS = (
         "unclear refusals passed on at once",
         1,
         "clients of a server with words of its own see every rotation",
-        (Edit("auth/refusals", "        return Refusal.PERHAPS\n", "        return None\n"),),
+        (Edit("auth/token_refusal", "        return TokenRefusal.PERHAPS\n", "        return None\n"),),
         ("tests/auth/test_refused_tokens.py::test_a_rotation_is_seen_in_any_words[trio-millipds]",),
     ),
     Plant(
@@ -291,7 +291,7 @@ PLANTS = (
         "two nodes with nonces of their own refuse in turn, without end",
         (
             Edit(
-                "oauth/repeats",
+                "oauth/repeated_answers",
                 "        self.nonce = self._brought[-2] if len(self._brought) == _NONCES else newest\n",
                 "        self.nonce = newest\n",
             ),
@@ -302,7 +302,13 @@ PLANTS = (
         "a wrong time in one server's words only",
         6,
         "a clock that is a minute off stops every call at other servers",
-        (Edit("oauth/repeats", ' and error != "invalid_grant":', ' and error == "invalid_dpop_proof":'),),
+        (
+            Edit(
+                "oauth/repeated_answers",
+                ' and error != "invalid_grant":',
+                ' and error == "invalid_dpop_proof":',
+            ),
+        ),
         (
             "tests/auth/test_signing.py::test_a_wrong_clock_is_corrected_whatever_the_words[trio-400-InvalidRequest]",
         ),

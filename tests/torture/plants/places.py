@@ -36,8 +36,8 @@ PLANTS = (
         5,
         "what is written down too late can't be written at all",
         (
-            Edit("store/files/store", "        self.spill.make_known()\n", ""),
-            Edit("store/sqlite/store", "        self.spill.make_known()\n", ""),
+            Edit("store/files/file_store", "        self.spill.make_known()\n", ""),
+            Edit("store/sqlite/sqlite_store", "        self.spill.make_known()\n", ""),
         ),
         (_PLACES + "test_the_place_is_written_down_before_anything_is_sent[trio-sqlite]",),
     ),
@@ -84,7 +84,7 @@ PLANTS = (
         "unreadable spill taken for an empty one",
         5,
         "the used token is sent although its successor lies in a folder that can't be read now",
-        (Edit("refresh/spill_look", "            if needed:\n                raise\n", ""),),
+        (Edit("refresh/spill_reader", "            if needed:\n                raise\n", ""),),
         (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
     ),
     Plant(
@@ -93,7 +93,9 @@ PLANTS = (
         "one folder's mode keeps every login from being refreshed",
         (
             Edit(
-                "refresh/spill_look", "            if needed:\n                raise\n", "            raise\n"
+                "refresh/spill_reader",
+                "            if needed:\n                raise\n",
+                "            raise\n",
             ),
         ),
         (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
@@ -293,9 +295,9 @@ PLANTS = (
         "the server that is asked most is the one that is refused",
         (
             Edit(
-                "http/lanes",
-                "        if lane is not None and lane.context is not context:\n",
-                "        if lane is not None and not lane.busy and lane.context is not context:\n",
+                "http/origin_pools",
+                "        if pool is not None and pool.context is not context:\n",
+                "        if pool is not None and not pool.busy and pool.context is not context:\n",
             ),
         ),
         (_FOLLOW + "test_a_busy_lane_takes_the_new_context[trio]",),

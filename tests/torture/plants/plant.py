@@ -1,8 +1,14 @@
 """What a planted bug is, and how it gets into a copy of the package."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+# Names, numbers, and every other character by itself; between two of them a line may be broken, which adds
+# a comma before a closing bracket, or brackets around the whole.
+_PART = re.compile(r"\w+|[^\w\s]")
+_BREAK = r"\s*,?\s*"
 
 
 class MisfitError(Exception):
@@ -63,15 +69,25 @@ def plant_into(package: Path, edits: Sequence[Edit]) -> dict[Path, str]:
         for path in _files(package / edit.room):
             text = after[path] if path in after else path.read_text()
             before.setdefault(path, text)
-            found += [path] * text.count(edit.old)
+            found += [(path, text, match) for match in _loosely(edit.old).finditer(text)]
         if len(found) != 1:
             raise MisfitError(f"{edit.room}: found {len(found)} times instead of once: {edit.old!r}")
-        (path,) = found
-        after[path] = after.get(path, before[path]).replace(edit.old, edit.new)
+        ((path, text, match),) = found
+        after[path] = text[: match.start()] + edit.new + text[match.end() :]
     for path, text in after.items():
         compile(text, str(path), "exec")
         path.write_text(text)
     return {path: before[path] for path in after}
+
+
+def _loosely(code: str) -> re.Pattern[str]:
+    """Finds a piece of code however its lines are broken: the formatter moves those when a name grows."""
+    parts = [re.escape(part) for part in _PART.findall(code)]
+    lead = re.match(r"\s*", code)
+    tail = re.search(r"\s*$", code)
+    return re.compile(
+        re.escape(lead[0] if lead else "") + _BREAK.join(parts) + re.escape(tail[0] if tail else "")
+    )
 
 
 def take_out(before: dict[Path, str]) -> None:

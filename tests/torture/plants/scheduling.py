@@ -17,7 +17,7 @@ PLANTS = (
         "a failing session is tried in a hot loop",
         (
             Edit(
-                "refresh/schedule",
+                "refresh/planner",
                 "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
                 "        return replace(state, next_attempt_at=now + delay)\n",
                 "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
@@ -109,21 +109,23 @@ PLANTS = (
         (_GAPS + "test_sessions_that_are_always_refused_service_go_behind_the_others",),
     ),
     Plant(
-        "one lane for all issuers",
+        "one queue for all issuers",
         7,
         "a dead issuer delays everybody",
         (
             Edit(
                 "scheduler",
-                "        lane = self.lane(due.lane)\n",
-                '        lane = self.lane(due.lane and "all")\n',
+                "        queue = self.queue(due.server)\n",
+                '        queue = self.queue(due.server and "all")\n',
             ),
-            Edit("scheduler/board", "            if server == home.name:\n", "            if server:\n"),
+            Edit(
+                "scheduler/issuer_queues", "            if server == home.name:\n", "            if server:\n"
+            ),
         ),
         (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
     ),
     Plant(
-        "Retry-After ignored by the lane",
+        "Retry-After ignored by the queue",
         7,
         "a server that asks for a pause gets none",
         (
@@ -209,7 +211,7 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "        except RecordError as error:\n            if again:\n                self._plan.put_off(did, self._troubles.record_is_broken(did, error))\n",
+                "        except RecordError as error:\n            if again:\n                self._due_queue.put_off(did, self._faults.record_is_broken(did, error))\n",
                 "        except RecordError as error:\n            if again:\n                raise\n",
             ),
         ),
@@ -248,7 +250,7 @@ PLANTS = (
         "line beyond the horizon told to nobody",
         7,
         "a daemon that is restarted on a folder refreshes nothing that is not due within minutes",
-        (Edit("scheduler/plan", "        self._store.schedule(did, due)\n", ""),),
+        (Edit("scheduler/due_queue", "        self._store.schedule(did, due)\n", ""),),
         ("tests/scheduler/test_restart.py",),
         short=True,
     ),
@@ -256,7 +258,7 @@ PLANTS = (
         "put-off look left behind by a clock",
         7,
         "a session that could not be looked at once runs out when the clock is set back",
-        (Edit("scheduler/set_back", "        left += await self._unmoved(put_off, by)\n", ""),),
+        (Edit("scheduler/clock_set_back", "        left += await self._unmoved(put_off, by)\n", ""),),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
     ),
     Plant(
@@ -265,9 +267,9 @@ PLANTS = (
         "a disk that fails when the clock is set back lets tokens run out",
         (
             Edit(
-                "scheduler/set_back",
+                "scheduler/clock_set_back",
                 "        except StoreError:\n            return False\n",
-                "        except StoreError:\n            self._plan.put_off(did, _PAUSE)\n",
+                "        except StoreError:\n            self._due_queue.put_off(did, _PAUSE)\n",
             ),
         ),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
@@ -278,7 +280,7 @@ PLANTS = (
         "whoever logs in anew waits for the session before, and runs out",
         (
             Edit(
-                "scheduler/memory",
+                "scheduler/session_memory",
                 "        if found is not None and found.token != token:\n",
                 "        if found is not None and token is None:\n",
             ),
@@ -292,7 +294,7 @@ PLANTS = (
         "the process grows with every account that ever was in trouble",
         (
             Edit(
-                "scheduler/memory",
+                "scheduler/session_memory",
                 "        if found is not None and found.token != token:\n",
                 "        if found is not None and token and found.token != token:\n",
             ),
@@ -305,9 +307,9 @@ PLANTS = (
         "the process grows with every server that was ever in trouble",
         (
             Edit(
-                "scheduler/board",
-                "        for lane in [lane for lane in self._lanes.values() if lane.is_forgettable(now)]:\n",
-                "        for lane in [lane for lane in self._lanes.values() if now < 0]:\n",
+                "scheduler/issuer_queues",
+                "        for queue in [queue for queue in self._queues.values() if queue.is_forgettable(now)]:\n",
+                "        for queue in [queue for queue in self._queues.values() if now < 0]:\n",
             ),
         ),
         (_CROWDS + "test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it",),
@@ -332,7 +334,7 @@ PLANTS = (
         "suspended sessions that ask a mute directory hold their issuer's places",
         (
             Edit(
-                "refresh/schedule",
+                "refresh/planner",
                 "    if is_identity_urgent(state):\n        return directory(session.did)\n",
                 "",
             ),
@@ -345,9 +347,9 @@ PLANTS = (
         "a mute PDS holds its issuer's places",
         (
             Edit(
-                "refresh/schedule",
-                "        return _server(session.pds_url)\n    return issuer_lane(session)\n",
-                "        return issuer_lane(session)\n    return issuer_lane(session)\n",
+                "refresh/planner",
+                "        return _server(session.pds_url)\n    return issuer_server(session)\n",
+                "        return issuer_server(session)\n    return server_of(session)\n",
             ),
         ),
         (_APART + "test_who_has_an_answer_missing_waits_for_the_pds",),
@@ -358,7 +360,7 @@ PLANTS = (
         "after a restart on many overdue sessions of a dead issuer nobody else's are found",
         (
             Edit(
-                "scheduler/plan",
+                "scheduler/due_queue",
                 "            if len(page) < _PAGE:\n",
                 "            if len(page) <= _PAGE:\n",
             ),
@@ -381,7 +383,13 @@ PLANTS = (
         "queues without an end",
         7,
         "a dead issuer's crowd fills the memory",
-        (Edit("scheduler/board", "        if not (must or self._has_room(lane)):\n", "        if False:\n"),),
+        (
+            Edit(
+                "scheduler/issuer_queues",
+                "        if not (must or self._has_room(queue)):\n",
+                "        if False:\n",
+            ),
+        ),
         (_CROWDS + "test_a_crowd_that_is_served_goes_on_until_its_end",),
     ),
     Plant(
@@ -424,9 +432,9 @@ PLANTS = (
         "an issuer names a foreign token endpoint, and that host gets as much as it likes",
         (
             Edit(
-                "scheduler/board",
-                "            wait = lane.admit(anyio.current_time())\n",
-                "            wait = 0.0 * lane.admit(anyio.current_time())\n",
+                "scheduler/issuer_queues",
+                "            wait = queue.admit(anyio.current_time())\n",
+                "            wait = 0.0 * queue.admit(anyio.current_time())\n",
             ),
         ),
         (_APART + "test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits",),
@@ -437,9 +445,9 @@ PLANTS = (
         "a wait of yesterday closes a breaker, or opens it",
         (
             Edit(
-                "refresh/ledger",
-                "            issuer_lane(work.session) if work.sent else None,\n",
-                "            issuer_lane(work.session),\n",
+                "refresh/recorder",
+                "            issuer_server(work.session) if work.sent else None,\n",
+                "            issuer_server(work.session),\n",
             ),
         ),
         ("tests/refresh/test_asked.py::test_a_wait_that_stands_tells_of_nobody",),
@@ -450,7 +458,7 @@ PLANTS = (
         "an account that is told to wait for an hour silences its issuer's others",
         (
             Edit(
-                "scheduler/lane",
+                "scheduler/issuer_queue",
                 "        if len(self._wishes) < _TRIP:\n",
                 "        if len(self._wishes) < _TRIP and not retry_after:\n",
             ),

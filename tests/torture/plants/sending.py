@@ -12,9 +12,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "            return Attempt(Gone(), None)\n"
+                "            return AttemptResult(Gone(), None)\n"
                 "        async with self._store.claim(did, patience=patience):\n",
-                "            return Attempt(Gone(), None)\n        if did:\n",
+                "            return AttemptResult(Gone(), None)\n        if did:\n",
             ),
         ),
         (_ENGINE + "test_no_claim_no_refresh[trio]",),
@@ -33,9 +33,9 @@ PLANTS = (
             Edit(
                 "refresh",
                 "            entry = await self._store.read(did)\n"
-                "            work = await self._notice.adopt(entry)\n"
+                "            work = await self._reconciler.reconcile(entry)\n"
                 "            if work is None or entry",
-                "            work = await self._notice.adopt(entry)\n            if work is None or entry",
+                "            work = await self._reconciler.reconcile(entry)\n            if work is None or entry",
             ),
         ),
         (
@@ -136,7 +136,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        match await self._ledger.commit(work.session, noted):\n",
+                "        match await self._recorder.commit(work.session, noted):\n",
                 "        match Committed.DONE if noted else Committed.GONE:\n",
             ),
         ),
@@ -157,14 +157,14 @@ PLANTS = (
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
     ),
     Plant(
-        "misfit published",
+        "mismatch published",
         3,
         "another account's tokens in this one's record",
         (
             Edit(
                 "refresh",
-                "            case Arrived(misfit=None, unsaid=None):\n",
-                "            case Arrived(unsaid=None):\n",
+                "            case Arrived(mismatch=None, unconfirmed=None):\n",
+                "            case Arrived(unconfirmed=None):\n",
             ),
         ),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
@@ -181,14 +181,14 @@ PLANTS = (
             ),
             Edit(
                 "state",
-                "        return Adopted(session, state, Change.SPENT)\n",
-                "        return Adopted(stored, state, Change.SPENT)\n",
+                "        return ReconciledRecord(session, state, RecordChange.SPENT)\n",
+                "        return ReconciledRecord(stored, state, RecordChange.SPENT)\n",
             ),
         ),
         (_ENGINE + "test_a_spent_token_put_back_is_undone[trio]",),
     ),
     Plant(
-        "used token of a misfit sent again",
+        "used token of a mismatch sent again",
         4,
         "a token that is known to be used up goes out",
         (

@@ -35,7 +35,7 @@ PLANTS = (
         "name look-ups without bound",
         7,
         "a thread for every name of a mute DNS",
-        (Edit("http/names", "_MOST = 64\n", "_MOST = 10_000\n"),),
+        (Edit("http/name_lookup", "_MOST = 64\n", "_MOST = 10_000\n"),),
         (_NAMES + "test_mute_names_keep_nobody_from_working[trio]",),
     ),
     Plant(
@@ -44,7 +44,7 @@ PLANTS = (
         "a healthy issuer's name stands behind the mute ones",
         (
             Edit(
-                "http/names",
+                "http/name_lookup",
                 "kind = _Kind.NEW if known is None else _Kind.QUICK if known.quick else _Kind.SLOW",
                 "kind = _Kind.NEW",
             ),
@@ -55,7 +55,13 @@ PLANTS = (
         "slow look-ups keep their place",
         7,
         "names that are new wait behind the mute ones",
-        (Edit("http/names", "_Kind.SLOW if now - look_up.since > _QUICK else look_up.kind", "look_up.kind"),),
+        (
+            Edit(
+                "http/name_lookup",
+                "_Kind.SLOW if now - look_up.since > _QUICK else look_up.kind",
+                "look_up.kind",
+            ),
+        ),
         (_NAMES + "test_slow_names_make_room_for_new_ones[trio]",),
     ),
     Plant(
@@ -64,7 +70,7 @@ PLANTS = (
         "each attempt waits for the mute name server again",
         (
             Edit(
-                "http/names",
+                "http/name_lookup",
                 "        if known is not None and known.until > now:\n",
                 "        if known is not None and known.until > now + 60:\n",
             ),
@@ -97,7 +103,9 @@ PLANTS = (
         "a slow disk stops everything with each claim",
         (
             Edit(
-                "store/locks/line", "        return await in_thread(try_now)\n", "        return try_now()\n"
+                "store/locks/waiting",
+                "        return await in_thread(try_now)\n",
+                "        return try_now()\n",
             ),
         ),
         (_LOOP,),
@@ -119,7 +127,7 @@ PLANTS = (
         "tokens sent without a descriptor left",
         5,
         "what arrives can be saved nowhere, and dies with the process",
-        (Edit("store/room", "    _ensure_descriptors()\n    with", "    with"),),
+        (Edit("store/disk_space", "    _ensure_descriptors()\n    with", "    with"),),
         ("tests/daemon/test_descriptors.py::test_no_descriptor_left",),
     ),
     Plant(
@@ -128,7 +136,9 @@ PLANTS = (
         "an answer in parts of one byte stops everybody for a second",
         (
             Edit(
-                "http/client", "                await anyio.lowlevel.checkpoint()\n", "                pass\n"
+                "http/http_client",
+                "                await anyio.lowlevel.checkpoint()\n",
+                "                pass\n",
             ),
         ),
         ("tests/http/test_client.py::test_an_answer_in_tiny_parts_lets_others_work[trio]",),
@@ -139,7 +149,7 @@ PLANTS = (
         "another name's look-up keeps a server's sessions from it for seconds",
         (
             Edit(
-                "http/names",
+                "http/name_lookup",
                 "self._learn(host, look_up, look_up.errand.result())",
                 "self._learn(host, look_up, [])",
             ),
@@ -178,7 +188,7 @@ PLANTS = (
         "each attempt at a mute name costs two durable writes",
         (
             Edit(
-                "xrpc/refresher",
+                "xrpc/legacy_refresher",
                 "            await self._http.look_up(session.pds_url)\n",
                 "            pass\n",
             ),

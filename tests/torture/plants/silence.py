@@ -15,11 +15,13 @@ PLANTS = (
         (
             Edit(
                 "store/merge",
-                "        keeps_line=is_dead or state.next_attempt_at is not None,\n",
-                "        keeps_line=False,\n",
+                "        keeps_entry=is_dead or state.next_attempt_at is not None,\n",
+                "        keeps_entry=False,\n",
             ),
             Edit(
-                "store/merge", "        line=None if rests else Due(", "        line=None if True else Due("
+                "store/merge",
+                "        entry=None if rests else ScheduleEntry(",
+                "        line=None if True else ScheduleEntry(",
             ),
         ),
         (_CONTRACT + "test_a_save_that_keeps_the_tokens_keeps_the_line[trio-sqlite]",),
@@ -36,7 +38,7 @@ PLANTS = (
         "used token put back without a plan",
         11,
         "the session is undone and never planned",
-        (Edit("refresh/notice", " or adopted.state.next_attempt_at is None:", ":"),),
+        (Edit("refresh/reconciler", " or reconciled.state.next_attempt_at is None:", ":"),),
         ("tests/refresh/test_engine.py::test_a_used_token_that_is_put_back_before_the_plan_is_made[trio]",),
     ),
     Plant(
@@ -45,7 +47,7 @@ PLANTS = (
         "new tokens are revoked because a foreign program replaces the record",
         (
             Edit(
-                "refresh/sending",
+                "refresh/attempt",
                 "        if committed is Committed.GONE:\n",
                 "        if committed is None:\n",
             ),
@@ -57,7 +59,7 @@ PLANTS = (
         "missing record forgotten at once",
         5,
         "a pause and the pins are lost because a foreign program replaces the record",
-        (Edit("refresh/notice", "        if left > 0:\n", "        if left > STAYS_AWAY:\n"),),
+        (Edit("refresh/reconciler", "        if left > 0:\n", "        if left > STAYS_AWAY:\n"),),
         (_SILENCE + "test_a_removed_record_that_comes_back_keeps_what_is_known",),
     ),
     Plant(
@@ -67,8 +69,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/operations",
-                "                return Plan(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
-                "                return Plan(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
+                "                return SetSchedule(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
+                "                return SetSchedule(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
             ),
         ),
         (_CONTRACT + "test_a_record_that_is_gone_is_forgotten_only_when_asked[trio-sqlite]",),
@@ -106,7 +108,7 @@ PLANTS = (
         "a backup that is put back after a failure wins over the newer tokens",
         (
             Edit(
-                "store/sqlite/store",
+                "store/sqlite/sqlite_store",
                 "        if self._writer.was_open:\n",
                 "        if self._writer.is_open:\n",
             ),
@@ -126,7 +128,7 @@ PLANTS = (
         "a program that holds the removed index writes over our commits",
         (
             Edit(
-                "store/sqlite/store",
+                "store/sqlite/sqlite_store",
                 "                await self._file.begin_new_log()\n",
                 "                pass\n",
             ),
@@ -140,8 +142,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/carry_over",
-                "        if adopted.change not in (Change.NONE, Change.SPENT):\n",
-                "        if adopted.change is not Change.NONE:\n",
+                "        if adopted.change not in (RecordChange.NONE, RecordChange.SPENT):\n",
+                "        if adopted.change is not RecordChange.NONE:\n",
             ),
         ),
         (_REPLACED + "test_a_database_put_back_from_a_backup_gets_the_newer_tokens[trio]",),
@@ -159,7 +161,7 @@ PLANTS = (
         "new tokens are revoked because a database was exchanged",
         (
             Edit(
-                "store/sqlite/store",
+                "store/sqlite/sqlite_store",
                 "        if done is Committed.GONE and self",
                 "        if done is Committed.SUPERSEDED and self",
             ),
@@ -218,7 +220,7 @@ PLANTS = (
         "the log fills up with one trouble",
         (
             Edit(
-                "scheduler/troubles",
+                "scheduler/fault_reporter",
                 "        if now >= self._say_at:\n",
                 "        if now >= self._down_since:\n",
             ),
@@ -231,7 +233,7 @@ PLANTS = (
         "the log fills up with one trouble",
         (
             Edit(
-                "refresh/sending",
+                "refresh/attempt",
                 "if place != was or anyio.current_time() >= say_at:",
                 "if place != was or anyio.current_time() >= since:",
             ),
@@ -245,8 +247,8 @@ PLANTS = (
         (
             Edit(
                 "scheduler/scheduler",
-                "                self._plan.put_off(did, self._troubles.record_is_broken(did, error))\n",
-                "                self._troubles.record_is_broken(did, error)\n",
+                "                self._due_queue.put_off(did, self._faults.record_is_broken(did, error))\n",
+                "                self._faults.record_is_broken(did, error)\n",
             ),
         ),
         (_SILENCE + "test_a_quarantined_record_gets_another_look_by_itself",),

@@ -37,7 +37,11 @@ PLANTS = (
         "the living access token not asked about",
         6,
         "a session whose PDS still takes its token is given up",
-        (Edit("refresh/verdict", "        case Taken.YES | None:\n", "        case None:\n"),),
+        (
+            Edit(
+                "refresh/verdict", "        case AccessTokenStatus.ACCEPTED | None:\n", "        case None:\n"
+            ),
+        ),
         (_ROW + "test_a_session_whose_access_token_lives_is_not_dead[trio-Taken.YES]",),
     ),
     Plant(
@@ -72,7 +76,7 @@ PLANTS = (
         "a refusal of yesterday and two of today's start end a session",
         (
             Edit(
-                "refresh/ledger",
+                "refresh/recorder",
                 "                    before = before.unrefused()\n",
                 "                    before = before.answered()\n",
             ),
@@ -119,8 +123,8 @@ PLANTS = (
         (
             Edit(
                 "outcome",
-                '    *_ELSEWHERE,\n    Row(Verdict.SESSION, "refused"),\n)\n\n# Legacy',
-                '    *_ELSEWHERE,\n    Row(Verdict.RETRY, "refused"),\n)\n\n# Legacy',
+                '    *_ELSEWHERE,\n    RefusalRule(Verdict.SESSION, "refused"),\n)\n\n# Legacy',
+                '    *_ELSEWHERE,\n    RefusalRule(Verdict.RETRY, "refused"),\n)\n\n# Legacy',
             ),
         ),
         (_REFUSALS + "test_what_an_application_refuses_is_heard",),
@@ -152,8 +156,8 @@ PLANTS = (
         (
             Edit(
                 "refresh/engine",
-                "                    return await self._ledger.conclude(work, found)\n",
-                "                    return await self._ledger.conclude(\n"
+                "                    return await self._recorder.conclude(work, found)\n",
+                "                    return await self._recorder.conclude(\n"
                 "                        work, replace(found, verdict=Verdict.REPLAYED)\n"
                 "                    )\n",
             ),
@@ -169,7 +173,7 @@ PLANTS = (
         "a dead session is tried for ever once somebody tried it on purpose",
         (
             Edit(
-                "refresh/ledger",
+                "refresh/recorder",
                 "        if before.state is State.RELOGIN_REQUIRED:\n",
                 "        if before.state is State.QUARANTINED:\n",
             ),

@@ -1,0 +1,127 @@
+"""Where a client's session is read: a store by its URL, or one that is open already.
+
+An open store belongs to its event loop: async programs ask it. Synchronous ones read the same place
+without a loop, as far as it is one of our stores.
+"""
+
+import os
+from functools import partial
+
+import anyio.lowlevel
+import anyio.to_thread
+
+from idiolectd.did import parse_did
+from idiolectd.errors import ConfigError, LockBusy, NoSessionError, StoreError
+from idiolectd.ports import OAuthTokenStore
+from idiolectd.session import OAuthSession
+from idiolectd.store import (
+    BUSY_PATIENCE,
+    InMemoryOAuthTokenStore,
+    MemoryReading,
+    Reading,
+    find_did,
+    open_reading,
+)
+
+# What a client program may name a store by.
+Store = OAuthTokenStore | str | os.PathLike[str] | None
+
+
+class SessionSource:
+    """One account's record in one store. For any number of tasks and threads.
+
+    Args:
+        store: an open store, a store URL or path, or None: the configured store.
+        account: a DID, or a stored session's handle, once confirmed. A handle is looked up once, at the
+            first request, by reading every record; from then on the DID counts.
+
+    Raises:
+        ConfigError: there is no such store, or the configuration is wrong.
+        DidError: it starts like a DID and is none.
+    """
+
+    def __init__(self, store: Store, account: str) -> None:
+        self._store: OAuthTokenStore | None = None
+        self.reading: Reading | None
+        if store is None or isinstance(store, str | os.PathLike):
+            self.reading = open_reading(None if store is None else os.fspath(store))
+        else:
+            self._store = store
+            self.reading = _reading_of(store)
+        self._account = account
+        self._did = parse_did(account) if account.startswith("did:") else None
+        if self._did is None and self.reading is None:
+            raise ConfigError(f"{self.place} can't be searched for the handle {account}; name the DID")
+
+    @property
+    def place(self) -> str:
+        """How messages name the store."""
+        return self.reading.url if self.reading is not None else type(self._store).__name__
+
+    @property
+    def account(self) -> str:
+        """The account as far as it is known: its DID, or what was asked for."""
+        return self._did or self._account
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes can open this store by its URL, which is then `place`."""
+        return self.reading is not None and self.reading.url != InMemoryOAuthTokenStore.url
+
+    def load(self) -> OAuthSession:
+        """The session as it is stored now. Blocks.
+
+        Raises:
+            NoSessionError: nothing is stored for the account.
+            HandleError: the handle is confirmed for none of the sessions that carry it, or for several.
+            RecordError: the record is unreadable.
+            StoreError: the store can't answer, or not without an event loop.
+        """
+        if self.reading is None:
+            raise StoreError(
+                f"{self.place} can be read in an event loop only; use httpx.AsyncClient, or name the store"
+                " by its URL"
+            )
+        did = self._did = self._did or find_did(self.reading, self._account)
+        return _found(did, self.reading.load(did, patience=BUSY_PATIENCE))
+
+    async def aload(self) -> OAuthSession:
+        """The session as it is stored now.
+
+        Raises:
+            As `load`.
+        """
+        if self._did is None:
+            assert self.reading is not None  # noqa: S101 - see the constructor
+            self._did = await anyio.to_thread.run_sync(find_did, self.reading, self._account)
+        if self._store is not None:
+            return _found(self._did, await self._store.load(self._did))
+        return _found(self._did, await self._read(self._did))
+
+    async def _read(self, did: str) -> OAuthSession | None:
+        assert self.reading is not None  # noqa: S101 - see the constructor
+        await anyio.lowlevel.checkpoint()
+        try:
+            return self.reading.load(did)  # in place: see `idiolectd.store.blocking`
+        except LockBusy:
+            # A foreign program commits; whoever waits for it does so where nobody else has to.
+            wait = partial(self.reading.load, did, patience=BUSY_PATIENCE)
+            return await anyio.to_thread.run_sync(wait)
+
+
+def _found(did: str, session: OAuthSession | None) -> OAuthSession:
+    if session is None:
+        raise NoSessionError(did)
+    return session
+
+
+def _reading_of(store: OAuthTokenStore) -> Reading | None:
+    from idiolectd.store import FilesystemOAuthTokenStore, SqliteOAuthTokenStore
+
+    match store:
+        case InMemoryOAuthTokenStore():
+            return MemoryReading(store)
+        case FilesystemOAuthTokenStore(url=url) | SqliteOAuthTokenStore(url=url):
+            return open_reading(url)
+        case _:
+            return None

@@ -1,0 +1,313 @@
+"""Every key of the configuration, declared once.
+
+A section is a frozen dataclass; a key is one of its fields, and the field carries the kind of value,
+the default, the sentence that explains it, and whether a running daemon takes over a change. The
+loader, the environment's variable names, the error messages and the example all come from here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from idiolectd.config import url_values, value_kinds
+from idiolectd.config.clients import CLIENTS, ClientConfig
+from idiolectd.config.value_kinds import Network, ValueKind
+from idiolectd.policy import WINDOW
+from idiolectd.session import OAuthSession
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is to be said about one key.
+
+    Attributes:
+        section: the TOML table.
+        name: the key in it.
+        kind: which values it takes.
+        doc: one or a few sentences for the example.
+        example: TOML text of the default, or of something typical if there is no default.
+        reload: whether SIGHUP applies a change; otherwise it waits for a restart.
+    """
+
+    section: str
+    name: str
+    kind: ValueKind
+    doc: str
+    example: str
+    reload: bool
+
+    @property
+    def path(self) -> str:
+        """``section.name``, as messages and documentation write it."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides the file."""
+        return f"IDIOLECTD_{self.section}__{self.name}".upper()
+
+
+def _scope(value: object) -> str:
+    scopes = value_kinds.string(value).split()
+    if "atproto" not in scopes:  # https://atproto.com/specs/oauth: every session has it
+        raise ValueError
+    return " ".join(scopes)
+
+
+def _key(
+    kind: ValueKind, default: Any, doc: str, *, example: str, reload: bool = True, secret: bool = False
+) -> Any:
+    about = {"kind": kind, "doc": doc, "example": example, "reload": reload}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=about, hash=False, repr=not secret)
+    return field(default=default, metadata=about, repr=not secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Where the sessions are."""
+
+    url: str = _key(
+        url_values.store_url(),
+        "",  # the loader fills it in: it depends on the environment
+        "The session store: sqlite:///PATH, file:///FOLDER, an absolute path or memory:. Without it:"
+        " the upstream CLI's folder, $IDIOLECT_SESSION_DIR or ~/.config/idiolect/sessions/.",
+        example='"sqlite:///var/lib/idiolectd/sessions.sqlite"',
+        reload=False,
+    )
+    group: str | None = _key(
+        value_kinds.optional(value_kinds.text("the name of a group")),
+        None,
+        "A group whose members may read the store. They see refresh tokens and DPoP keys too."
+        ' "" = only the owner may.',
+        example='"idiolectd"',
+        reload=False,
+    )
+    spill_dir: str | None = _key(
+        value_kinds.absolute_path(),
+        None,
+        "A second folder for tokens that the store would not take (a full disk), better on another file"
+        " system. Without it: /run/idiolectd/spill if that is the store's owner's, or"
+        " ~/.local/state/idiolectd/spill, whichever is on another file system. The store remembers where:"
+        " every program that refreshes looks there.",
+        example='"/run/idiolectd/spill"',
+        reload=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshConfig:
+    """When sessions are refreshed, and how fast."""
+
+    window: tuple[float, float] = _key(
+        value_kinds.window(),
+        WINDOW,
+        "The shares of an access token's life between which it is refreshed, once. What is left after"
+        " that is how long an outage of the server may last without anybody noticing.",
+        example="[0.70, 0.85]",
+    )
+    settle: float = _key(
+        value_kinds.duration(0, 3600),
+        30.0,
+        "How long a refresh whose answer was lost may still be in flight, before anything is tried"
+        " again. Below half a second a lost answer is mistaken for an unsent request.",
+        example='"30s"',
+    )
+    confirm: float = _key(
+        value_kinds.duration(0, 86_400),
+        120.0,
+        "For how long a server must refuse a session, at least three times, before it is given up. A"
+        " server also refuses while its database is locked or it restarts: below a minute that ends"
+        " sessions. 0 believes the first refusal, as only tests should.",
+        example='"2m"',
+    )
+    concurrency: int = _key(
+        value_kinds.integer(1, 1000),
+        8,
+        "How many refreshes may be under way at one server at the same time.",
+        example="8",
+    )
+    rate: float = _key(
+        value_kinds.rate(10_000),
+        50.0,
+        "How many refreshes a second one server gets at most.",
+        example="50",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OAuthConfig:
+    """Which OAuth clients the sessions belong to."""
+
+    client_id: str | None = _key(
+        value_kinds.optional(url_values.client_id()),
+        None,
+        "The client of sessions that don't name theirs. Sending with a wrong client ends a session, so"
+        ' it is used only if nothing contradicts it. "" = the client named by the session or its token.',
+        example='"https://app.example/client-metadata.json"',
+    )
+    login_client_id: str | None = _key(
+        value_kinds.optional(url_values.client_id()),
+        None,
+        "The client to log in with, one of oauth.clients; it needs a redirect_uri there."
+        ' "" = the public client of every machine (http://localhost), whose sessions are short.',
+        example='"https://app.example/client-metadata.json"',
+    )
+    scope: str = _key(
+        value_kinds.made("scopes with atproto among them, separated by spaces", _scope, text=True),
+        "atproto transition:generic",
+        "What a login asks for.",
+        example='"atproto transition:generic"',
+    )
+    session_life: float = _key(
+        value_kinds.duration(60, 36_500 * _DAY),
+        14 * _DAY,
+        "How long a server lets a session of a public client live in all, however often it is refreshed.",
+        example='"14d"',
+    )
+    session_life_confidential: float = _key(
+        value_kinds.duration(60, 36_500 * _DAY),
+        730 * _DAY,
+        "The same for a confidential client, one with keys.",
+        example='"730d"',
+    )
+    session_life_by_issuer: Mapping[str, float] = _key(
+        value_kinds.table_of(url_values.service_url(), value_kinds.duration(60, 36_500 * _DAY)),
+        {},
+        "The same for one issuer, whatever the kind of client.",
+        example='{ "https://issuer.example" = "30d" }',
+    )
+    clients: tuple[ClientConfig, ...] = _key(
+        CLIENTS,
+        (),
+        "Confidential clients, one table each: the client_id and its private keys (P-256; PEM or JWK)."
+        " A key is read from a file, from a systemd credential of that name, or from an environment"
+        " variable. A session needs the key it was started with for all of its life; new ones get the"
+        " first. `idiolectd client metadata` prints what to host at the client_id, and `idiolectd client"
+        " page` what to host at the redirect_uri.",
+        example='[{ client_id = "https://app.example/client-metadata.json",'
+        ' redirect_uri = "https://app.example/idiolectd", name = "Our bots",'
+        ' keys = [{ kid = "2026-01", credential = "client-key-2026-01" }] }]',
+    )
+
+    def session_life_of(self, session: OAuthSession) -> float:
+        """How long this session may live in all, in seconds; counted from its login."""
+        issuer = (session.issuer or "").rstrip("/")
+        confidential = session.client_auth_method == "private_key_jwt"
+        usual = self.session_life_confidential if confidential else self.session_life
+        return self.session_life_by_issuer.get(issuer, usual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityConfig:
+    """Who answers where an account lives."""
+
+    plc_directory_url: str = _key(
+        url_values.service_url(),
+        "https://plc.directory",
+        "The directory of did:plc identities.",
+        example='"https://plc.directory"',
+    )
+    handle_resolver_url: str | None = _key(
+        value_kinds.optional(url_values.service_url()),
+        None,
+        "A server that resolves handles (com.atproto.identity.resolveHandle); it learns which handles"
+        ' are asked for. "" = by DNS and the handle\'s own web server, as the specification says.',
+        example='""',
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Where connections may go."""
+
+    allow_loopback_http: bool = _key(
+        value_kinds.boolean(),
+        False,
+        "Plain HTTP to this very host, for a PDS on loopback.",
+        example="false",
+        reload=False,
+    )
+    allow_addresses: tuple[Network, ...] = _key(
+        value_kinds.networks(),
+        (),
+        "Networks that are not public and may be connected to all the same, for a PDS on the LAN.",
+        example="[]",
+        reload=False,
+    )
+    ca_file: str | None = _key(
+        value_kinds.optional(value_kinds.absolute_path()),
+        None,
+        "Certificates (PEM) of authorities that are believed beside the system's, for a PDS with a private"
+        " one. The system's are OpenSSL's, and those that $SSL_CERT_FILE and $SSL_CERT_DIR name.",
+        example='"/etc/idiolectd/lan-ca.pem"',
+        reload=False,
+    )
+    proxy: str | None = _key(
+        value_kinds.optional(url_values.proxy_url()),
+        None,
+        "An HTTP proxy for everything. It resolves the names, so addresses can't be checked here."
+        ' "" = none; proxy variables of the environment are never used.',
+        example='"http://proxy.example:3128"',
+        reload=False,
+        secret=True,  # may hold a password
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """What is written to standard error."""
+
+    format: Literal["json", "console"] | None = _key(
+        value_kinds.optional(value_kinds.choice("json", "console")),
+        None,
+        'json: one object a line; console: for people. "" = console on a terminal, else json.',
+        example='""',
+        reload=False,
+    )
+    level: Literal["debug", "info", "warning", "error"] = _key(
+        value_kinds.choice("debug", "info", "warning", "error"),
+        "info",
+        "The lowest level that is written: debug, info, warning or error.",
+        example='"info"',
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole configuration, checked.
+
+    Attributes:
+        path: the file it came from; None: there is none.
+    """
+
+    path: Path | None = None
+    store: StoreConfig
+    refresh: RefreshConfig = RefreshConfig()
+    oauth: OAuthConfig = field(default_factory=OAuthConfig)
+    identity: IdentityConfig = IdentityConfig()
+    network: NetworkConfig = NetworkConfig()
+    log: LogConfig = LogConfig()
+
+
+SECTIONS: Mapping[str, type] = {
+    "store": StoreConfig,
+    "refresh": RefreshConfig,
+    "oauth": OAuthConfig,
+    "identity": IdentityConfig,
+    "network": NetworkConfig,
+    "log": LogConfig,
+}
+
+
+def _declared() -> Iterator[Key]:
+    for section, declared in SECTIONS.items():
+        for declared_field in fields(declared):
+            assert declared_field.default is not MISSING or declared_field.default_factory is not MISSING  # noqa: S101
+            yield Key(section=section, name=declared_field.name, **declared_field.metadata)
+
+
+KEYS: Mapping[str, Key] = {key.path: key for key in _declared()}

@@ -1,0 +1,363 @@
+"""One request, one whole answer, or an error that says whether anything was sent.
+
+Works on a transport, not on an httpx client: so there are no redirects, no cookies, no environment
+and no decoding that nobody asked for. Foreign exceptions end here; their texts don't travel on,
+because they may quote a header, and headers hold tokens.
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+import anyio
+import anyio.lowlevel
+import httpx
+
+from idiolectd.clock import Clock
+from idiolectd.errors import NotSent, Unclear
+from idiolectd.events import EventSink
+from idiolectd.finish import in_thread
+from idiolectd.http.arrived import Message, read_message, unpacked
+from idiolectd.http.guard import NetworkPolicy, check_url, origin
+from idiolectd.http.origin_pools import EXCHANGE, OriginPools
+from idiolectd.http.origin_state import Nonces, Skews
+from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.response import CutOff, Response, http_date
+
+# An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
+MAX_BODY = 256 * 1024
+
+# What is kept of an answer as it came: such a body, a head, and what cuts a body into chunks.
+_MAX_KEPT = MAX_BODY + 128 * 1024
+
+# Seconds for everything together; then there is one last look (`RequestProgress`), five at most.
+DEADLINE = 30.0
+
+# Seconds. Each bounds one wait of the transport; a server that drips bytes is stopped by the deadline.
+_PHASES = {"connect": 10.0, "write": 10.0, "read": 20.0, "pool": 10.0}
+
+# A server may cut its answer into parts of one byte, of which thousands arrive at once; and reading such an
+# answer a second time may take a second. Nobody else waits for either.
+_PARTS_IN_A_ROW = 64
+_READ_IN_PLACE = 16 * 1024
+
+_HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "idiolectd"}
+
+
+@runtime_checkable
+class _LooksUp(Protocol):
+    """A transport that can tell beforehand whether there is such a host."""
+
+    async def look_up(self, host: str) -> None: ...
+
+
+class HttpClient:
+    """Sends requests, and remembers what servers' answers say about their clocks.
+
+    Args:
+        policy: where requests may go.
+        clock: ours, to compare the servers' with.
+        events: gets `ClockSkewed`.
+        transport: how they get there; None: `OriginPools`. Closed with the client.
+
+    Attributes:
+        nonces: the newest DPoP nonce of each server, for whoever signs proofs to keep and find.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: NetworkPolicy,
+        clock: Clock,
+        events: EventSink,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._transport = transport if transport is not None else OriginPools(policy)
+        self._skews = Skews(events)
+        self.nonces = Nonces()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the transport."""
+        await self._transport.aclose()
+
+    def permits(self, url: str) -> bool:
+        """Whether a request may go to a URL, as far as the URL itself tells."""
+        try:
+            check_url(url, self._policy)
+        except NotSent:
+            return False
+        return True
+
+    async def look_up(self, url: str) -> None:
+        """Looks up the name of a URL's host. For whoever has something to write down before a request.
+
+        Raises:
+            NotSent: nothing can be sent there now.
+        """
+        target = check_url(url, self._policy)
+        if isinstance(self._transport, _LooksUp):
+            await self._transport.look_up(target.host)
+
+    def skew(self, origin: str) -> float:
+        """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
+        return self._skews.of(origin)
+
+    def server_now(self, url: str) -> float:
+        """The time by the clock of the server behind a URL, as far as it is known."""
+        return self._clock.now() + self._skews.of(origin(url))
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        deadline: float = DEADLINE,
+    ) -> Response:
+        """Sends one request, once, and reads the whole answer.
+
+        Args:
+            method: HTTP method.
+            url: absolute; no secret belongs in it.
+            headers: beyond the usual ones.
+            form: the body, as ``application/x-www-form-urlencoded``.
+            json: the body, as JSON. Neither: no body.
+            deadline: seconds for everything together.
+
+        Raises:
+            NotSent: not one byte of the request left this machine.
+            CutOff: the same, and a part of the answer is here.
+            Unclear: there is no whole answer, and the server may have acted.
+        """
+        target = check_url(url, self._policy)
+        server = target.origin
+        exchange = RequestProgress(keep=_MAX_KEPT, looks=method == "POST")
+        try:
+            request = httpx.Request(
+                method,
+                str(target),
+                # httpx would decode the host for this header, and fail on what is no IDN.
+                headers={"Host": target.authority, **_HEADERS, **_checked(headers or {}, server)},
+                data=form,
+                json=json,
+                extensions={"timeout": _PHASES, EXCHANGE: exchange},
+            )
+        except UnicodeEncodeError:  # lone surrogates; the error would quote the value
+            raise NotSent("unsendable", f"{server}: a value holds characters that can't be sent") from None
+        with exchange.under_way():
+            answered = await self._exchange(request, exchange, server, deadline)
+        if isinstance(answered, Unclear):
+            return await _recovered(exchange, answered)
+        if isinstance(answered, NotSent):
+            raise answered
+        return answered
+
+    async def _exchange(
+        self, request: httpx.Request, exchange: RequestProgress, server: str, deadline: float
+    ) -> Response | NotSent | Unclear:
+        sent_at = self._clock.now()
+        response: Response | None = None
+        with anyio.move_on_after(deadline):
+            try:
+                answer = await self._transport.handle_async_request(request)
+                self._learn_clock(server, answer, sent_at)
+                try:
+                    response = await _read(answer, exchange, server)
+                finally:
+                    # A connection that breaks now, or a deadline that strikes, changes nothing:
+                    # the answer is here, or the error is on its way.
+                    with suppress(*_FOREIGN):
+                        await answer.aclose()
+            except _FOREIGN as error:
+                return _translated(error, server, exchange)
+        if response is None:
+            kind = Unclear if exchange.possible else NotSent
+            return kind("deadline", f"{server}: no whole answer within {deadline:g} s")
+        return response
+
+    def _learn_clock(self, server: str, answer: httpx.Response, sent_at: float) -> None:
+        date = http_date(answer.headers.get("date", ""))
+        if date is not None and "age" not in answer.headers:  # else a cache's old answer
+            self._skews.take(server, date, sent_at=sent_at, received_at=self._clock.now())
+
+
+# What transports raise; OSError includes ssl.SSLError, which anyio lets through in mid-stream.
+_FOREIGN: tuple[type[Exception], ...] = (
+    httpx.HTTPError,
+    httpx.StreamError,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+# The first match names what happened, and whether the transport vouches that nothing was sent.
+_CODES: tuple[tuple[type[Exception], str, bool], ...] = (
+    (httpx.ConnectTimeout, "connect_timeout", True),
+    (httpx.ConnectError, "connect", True),
+    (httpx.PoolTimeout, "pool", True),
+    (httpx.UnsupportedProtocol, "guard", True),
+    (httpx.ProxyError, "connect", True),
+    (httpx.ReadTimeout, "read_timeout", False),
+    (httpx.WriteTimeout, "write_timeout", False),
+    (httpx.ProtocolError, "protocol", False),
+    (httpx.DecodingError, "protocol", False),
+)
+
+_TEXTS = {
+    "connect": "can't connect",
+    "connect_timeout": "no connection in time",
+    "tls": "TLS failed",
+    "pool": "all connections to it are busy",
+    "guard": "not a URL that is used",
+    "read_timeout": "no answer in time",
+    "write_timeout": "it does not read the request",
+    "reset": "the connection broke",
+    "protocol": "what came is no whole HTTP answer",
+}
+
+
+def _translated(error: Exception, server: str, exchange: RequestProgress) -> NotSent | Unclear:
+    code, unsent = "reset", False
+    for kind, name, vouched in _CODES:
+        if isinstance(error, kind):
+            code, unsent = name, vouched
+            break
+    detail = ""
+    cause = _system_error(error)
+    if isinstance(cause, ssl.SSLError):
+        code = "tls"
+        detail = getattr(cause, "verify_message", "") or cause.reason or ""
+    elif cause is not None:
+        detail = os.strerror(cause.errno) if cause.errno else ""
+    made = NotSent if unsent or not exchange.possible else Unclear
+    return made(code, f"{server}: {_TEXTS[code]}" + (f" ({detail})" if detail else ""))
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """What the operating system or OpenSSL said, below the libraries' translations of it.
+
+    httpcore clears `__cause__` when it raises again, so the context is followed. Only of errors
+    that have such a cause: the context of others is whatever the caller was busy with.
+    """
+    if not isinstance(error, httpx.NetworkError | OSError):
+        return None
+    below: BaseException | None = error
+    found = None
+    while below is not None:
+        if isinstance(below, BaseExceptionGroup):  # several addresses, or happy eyeballs
+            below = below.exceptions[0]
+        if isinstance(below, OSError):
+            found = below
+            if below.errno is not None or isinstance(below, ssl.SSLError):
+                break
+        below = below.__cause__ or below.__context__
+    return found
+
+
+def _checked(headers: Mapping[str, str], server: str) -> Mapping[str, str]:
+    """The headers, if they can be sent: the library's own refusal would quote them."""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise NotSent("header", f"{server}: the value of {name} can't be sent in a header")
+    return headers
+
+
+async def _read(answer: httpx.Response, exchange: RequestProgress, server: str) -> Response:
+    """The whole answer, or `Unclear` if it grows too large, packed or unpacked."""
+    if not isinstance(answer.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not asynchronous")
+    body = bytearray()
+    with anyio.CancelScope() as reading:
+        parts = 0
+        async for part in answer.stream:
+            body += part
+            parts += 1
+            if not parts % _PARTS_IN_A_ROW:  # of what has arrived already, none needs a wait
+                await anyio.lowlevel.checkpoint()
+            if len(body) > MAX_BODY:
+                # Not `break`: a generator left in the middle is closed when it is collected,
+                # and its connection then. A cancelled one closes on its way out.
+                exchange.answered = True  # more of it is not wanted
+                reading.cancel()
+    exchange.answered = True
+    response = None
+    if not reading.cancel_called:
+        response = _response(answer.status_code, answer.headers, bytes(body))
+    if response is None:
+        raise _too_large(server)
+    message = await _message(exchange)
+    if message is not None and not message.is_whole:
+        exchange.overrun = True
+        if response.json_object() is None:  # its length may be less than what was sent
+            await exchange.last_look()
+            response = (await _arrived(exchange))[1] or response
+    return response
+
+
+async def _recovered(exchange: RequestProgress, why: Unclear) -> Response:
+    """The answer, if it had arrived whole when we looked away; else raises why there is none."""
+    is_whole, response = await _arrived(exchange)
+    if response is None:
+        raise why
+    if not is_whole:
+        raise CutOff(why.code, str(why), response)
+    return response
+
+
+async def _message(exchange: RequestProgress) -> Message | None:
+    raw = bytes(exchange.arrived)
+    if len(raw) <= _READ_IN_PLACE:
+        return read_message(raw)
+    return await in_thread(read_message, raw)
+
+
+async def _arrived(exchange: RequestProgress) -> tuple[bool, Response | None]:
+    """What came of an answer, if there is something to read, and whether its frame is whole."""
+    message = await _message(exchange)
+    if message is None:
+        return False, None
+    return message.is_whole, _response(message.status, httpx.Headers(list(message.headers)), message.body)
+
+
+def _response(status: int, headers: httpx.Headers, body: bytes) -> Response | None:
+    """An answer without its content codings; None if it is too large then."""
+    body = unpacked(body, headers.get("content-encoding", ""), MAX_BODY)
+    if len(body) > MAX_BODY:
+        return None
+    return Response(
+        status=status,
+        headers=_joined(headers),
+        body=body,
+        date=http_date(headers.get("date", "")),
+    )
+
+
+def _joined(headers: httpx.Headers) -> Mapping[str, str]:
+    """By name in lower case (RFC 9110, section 5.3); httpx's own takes the square of their number."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers.multi_items():
+        found.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
+def _too_large(server: str) -> Unclear:
+    return Unclear("too_large", f"{server}: the answer is larger than {MAX_BODY} bytes")

@@ -1,0 +1,301 @@
+"""One login: from the pushed authorization request to the session.
+
+https://atproto.com/specs/oauth: PAR (RFC 9126), PKCE (RFC 7636), DPoP (RFC 9449), the issuer in the
+authorization response (RFC 9207). Each login has a DPoP key, a verifier and a state of its own.
+
+Does not open a browser, wait, resolve accounts or store. Rules: what comes back is believed only with
+this login's state and its issuer's name; whoever's tokens arrive, the account was chosen before.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import parse_qsl, quote, urlencode
+
+from idiolectd.clock import Clock, rfc3339
+from idiolectd.did import parse_did
+from idiolectd.errors import DidError, LoginError
+from idiolectd.foreign import number
+from idiolectd.http import CutOff, ErrorResponse, HttpClient, Response, retry_after, safe_text, text_member
+from idiolectd.identity import INVALID_HANDLE, Account
+from idiolectd.jose import b64url_encode
+from idiolectd.oauth.client_auth import ClientAuth
+from idiolectd.oauth.discovery import AuthorizationServer
+from idiolectd.oauth.dpop import DpopKey
+from idiolectd.oauth.oauth_refresher import OAuthRequest
+from idiolectd.oauth.token_endpoint import TokenResponse, code_parameters
+from idiolectd.session import OAuthSession
+
+_LOOPBACK = "http://127.0.0.1"
+_CALLBACK = "/callback"
+
+# A redirect has four parameters; one with many more is somebody's who tries things.
+_MAX_PARAMETERS = 32
+
+# RFC 6749, section 4.1.2.1: the two errors of a server that could not, and may later.
+_PASSING = ("server_error", "temporarily_unavailable")
+
+
+@dataclass(frozen=True)
+class LoginClient:
+    """The OAuth client that a login is made with.
+
+    Attributes:
+        auth: its name, and how it authenticates.
+        redirect_uri: where the browser goes afterwards.
+    """
+
+    auth: ClientAuth
+    redirect_uri: str
+
+
+def loopback_client(scope: str, port: int | None = None) -> LoginClient:
+    """The public client of every machine (https://atproto.com/specs/oauth#localhost-client-development).
+
+    Args:
+        scope: what it may ask for; it is a part of the client_id.
+        port: where the browser is waited for. Servers compare loopback redirects without it (RFC 8252,
+            section 7.3), so the client_id names none and is the same for every login. None: nobody
+            waits there.
+    """
+    declared = {"redirect_uri": _LOOPBACK + _CALLBACK, "scope": scope}
+    client_id = "http://localhost?" + urlencode(declared, quote_via=quote)
+    where = _LOOPBACK if port is None else f"{_LOOPBACK}:{port}"
+    return LoginClient(ClientAuth(client_id), where + _CALLBACK)
+
+
+@dataclass(frozen=True)
+class Granted:
+    """Tokens arrived.
+
+    Attributes:
+        session: what to store.
+        misfit: why it must not be stored, and should be revoked; None: it is what was asked for.
+    """
+
+    session: OAuthSession
+    mismatch: str | None
+
+
+@dataclass(frozen=True)
+class AuthorizationRequest:
+    """A login that has begun; good for one. `repr` shows no secret.
+
+    Attributes:
+        url: where the browser goes.
+        expires_in: for how many seconds the server keeps the request; None: it does not say.
+    """
+
+    url: str = field(repr=False)
+    expires_in: float | None
+    _http: HttpClient = field(repr=False)
+    _clock: Clock = field(repr=False)
+    _request: OAuthRequest
+    _redirect_uri: str
+    _state: str = field(repr=False)
+    _verifier: str = field(repr=False)
+
+    @classmethod
+    async def push(
+        cls,
+        http: HttpClient,
+        clock: Clock,
+        server: AuthorizationServer,
+        client: LoginClient,
+        *,
+        scope: str,
+        login_hint: str,
+        state_suffix: str = "",
+    ) -> Self:
+        """Begins a login: pushes the request, with a new DPoP key (RFC 9126, section 2).
+
+        Args:
+            http: sends the requests.
+            clock: ours.
+            server: the authorization server of the account's PDS.
+            client: who asks.
+            scope: for what.
+            login_hint: handle or DID of the account, so that the person is not asked for it.
+            state_suffix: what the page behind the redirect_uri should see of the state.
+
+        Raises:
+            LoginError: the server does not offer what a login needs, or refuses the request.
+            TransportError: it can't be reached, or its answer was lost.
+        """
+        if server.unfit_for_login:
+            found = "; ".join(server.unfit_for_login)
+            raise LoginError(
+                "server_unfit", f"{server.issuer}: no login is possible by its metadata: {found}"
+            )
+        request = OAuthRequest(server, client.auth, DpopKey.generate())
+        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24) + state_suffix
+        parameters = {
+            "response_type": "code",
+            "redirect_uri": client.redirect_uri,
+            "scope": scope,
+            "state": state,
+            "code_challenge": b64url_encode(hashlib.sha256(verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+            "login_hint": login_hint,
+        }
+        response = await request.post(http, server.pushed_authorization_request_endpoint, parameters)
+        if not 200 <= response.status < 300:
+            raise _refused(server.issuer, response, clock.now())
+        answer = response.json_object() or {}
+        request_uri = text_member(answer, "request_uri")
+        if request_uri is None:
+            raise _unreadable(server.issuer, response)
+        query = urlencode({"client_id": client.auth.client_id, "request_uri": request_uri})
+        joint = "&" if "?" in server.authorization_endpoint else "?"  # RFC 6749, section 3.1
+        return cls(
+            server.authorization_endpoint + joint + query,
+            number(answer.get("expires_in"), 0.0) or None,
+            http,
+            clock,
+            request,
+            client.redirect_uri,
+            state,
+            verifier,
+        )
+
+    @property
+    def issuer(self) -> str:
+        """The authorization server."""
+        return self._request.server.issuer
+
+    def is_ours(self, query: str) -> bool:
+        """Whether a redirect with this query belongs to this login: it knows the state."""
+        return self._knows_state(_parameters(query))
+
+    def read_redirect(self, query: str) -> str:
+        """The code that the browser brought (RFC 6749, section 4.1.2).
+
+        Raises:
+            LoginError: it brought none, or not from this login's server, or not for this login.
+        """
+        answer = _parameters(query)
+        if not self._knows_state(answer):
+            raise LoginError("state_mismatch", "the browser came back from another login")
+        # RFC 9207, section 2.4; before anything else, errors included.
+        if answer.get("iss") != self.issuer:
+            named = safe_text(answer.get("iss", "")) or "no authorization server"
+            raise LoginError(
+                "issuer_mismatch", f"the browser came back from {named}, and was sent to {self.issuer}"
+            )
+        if "error" in answer:
+            raise self._declined(answer)
+        if not answer.get("code"):
+            raise LoginError("unreadable_answer", f"the browser came back from {self.issuer} without a code")
+        return answer["code"]
+
+    async def exchange(self, code: str, account: Account) -> Granted:
+        """Turns the code into a session (RFC 6749, section 4.1.3). Must run to its end once begun.
+
+        Args:
+            code: as `read_redirect` returned it; good for one exchange.
+            account: whose session it is to be.
+
+        Raises:
+            LoginError: the server refuses the code, or answers without tokens.
+            NotSent: the server could not be reached; the code is unused.
+            Unclear: the answer was lost. A session may be left over there, and ends by itself.
+        """
+        sent_at = self._clock.now()
+        parameters = code_parameters(code, self._redirect_uri, self._verifier)
+        try:
+            response = await self._request.post(self._http, self._request.server.token_endpoint, parameters)
+        except CutOff as error:
+            response = error.response
+            if not response.is_success or TokenResponse.found(response) is None:
+                raise
+        if not 200 <= response.status < 300:
+            raise _refused(self.issuer, response, self._clock.now(), (code, self._verifier))
+        answer = TokenResponse.found(response)
+        if answer is None:
+            raise _unreadable(self.issuer, response)
+        client = self._request.client
+        session = OAuthSession(
+            did=account.did,
+            pds_url=account.pds_url,
+            access_jwt=answer.access_token or "",
+            # Only a session that does not fit has none: the access token then names it to revoke.
+            refresh_jwt=answer.refresh_token or answer.access_token or "",
+            dpop_private_key_jwk=self._request.key.to_private_jwk(),
+            token_type="DPoP",  # noqa: S106 -- a type, not a password
+            scope=answer.scope,
+            handle=None if account.handle == INVALID_HANDLE else account.handle,
+            issued_at=rfc3339(sent_at),
+            expires_at=rfc3339(sent_at + answer.life),
+            issuer=self.issuer,
+            client_id=client.client_id,
+            client_auth_method=client.method,
+            client_key_id=client.key_id,
+            session_started_at=rfc3339(sent_at),
+        )
+        return Granted(session, _misfit(answer, account, self.issuer))
+
+    def _knows_state(self, answer: Mapping[str, str]) -> bool:
+        return hmac.compare_digest(answer.get("state", "").encode(), self._state.encode())
+
+    def _declined(self, answer: Mapping[str, str]) -> LoginError:
+        code = safe_text(answer["error"])[:64] or "error"
+        words = safe_text(answer.get("error_description", ""))
+        told = f": {words}" if words else ""
+        if code == "access_denied":
+            return LoginError(code, f"the login was declined at {self.issuer}{told}")
+        message = f"{self.issuer} ended the login with {code}{told}"
+        return LoginError(code, message, passing=code in _PASSING)
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """The parameters of a redirect; none at all if one is there twice (RFC 6749, section 3.1)."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        return {}
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else {}
+
+
+def _misfit(answer: TokenResponse, account: Account, issuer: str) -> str | None:
+    """Why the tokens are not the session that was asked for."""
+    asked = account.did if account.handle == INVALID_HANDLE else f"{account.handle} ({account.did})"
+    if answer.sub is not None and answer.sub != account.did and _is_did(answer.sub):
+        return f"{answer.sub} consented at {issuer}, and not {asked}"
+    if (mismatch := answer.mismatch(account.did)) is not None:
+        return f"{issuer}: {mismatch}, {asked}" if answer.sub != account.did else f"{issuer}: {mismatch}"
+    if answer.unconfirmed is not None:  # a login is what says whose tokens they are: nobody else is asked
+        return f"{issuer}: {answer.unconfirmed}"
+    if "atproto" not in (answer.scope or "").split():
+        return f"{issuer}: the scope that was granted lacks atproto"
+    if answer.access_token is None or answer.refresh_token is None:
+        return f"{issuer}: the answer lacks one of the two tokens; a session can't be kept alive with it"
+    return None
+
+
+def _is_did(text: str) -> bool:
+    try:
+        return bool(parse_did(text))
+    except DidError:
+        return False
+
+
+def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] = ()) -> LoginError:
+    refusal = ErrorResponse.found(response)
+    code = safe_text(refusal.error or "", sent)[:64] or f"http_{response.status}"
+    text = safe_text(refusal.text, sent)
+    return LoginError(
+        code,
+        f"{issuer} refused the login: {text or f'it answered {response.status}'} ({code})",
+        retry_after=retry_after(response, now),
+        passing=response.status == 429 or response.status >= 500,
+    )
+
+
+def _unreadable(issuer: str, response: Response) -> LoginError:
+    return LoginError(
+        "unreadable_answer", f"{issuer}: what it answered ({response.status}) is no OAuth answer"
+    )

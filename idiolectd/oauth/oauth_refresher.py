@@ -1,0 +1,274 @@
+"""The OAuth side of a refresh: prepare, send, probe, revoke (`idiolectd.ports.SplitRefresher`).
+
+`prepare` looks for everything that would make the server end the session if it were sent: another
+key, another client, another issuer. `send` is the point of no return and is never cancelled from
+here. It repeats a request in one case only: the server refused it for its nonce.
+
+Does not store, schedule or retry, and never sends a token to anybody but the session's issuer
+(refresh tokens) and its PDS (access tokens).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from idiolectd.clock import Clock
+from idiolectd.errors import NotSent, SessionError, Unclear
+from idiolectd.hosting import Hosting
+from idiolectd.http import GET_SESSION, HttpClient, Response, judge_not_sent, judge_probe, origin
+from idiolectd.identity import Identity
+from idiolectd.oauth import dpop
+from idiolectd.oauth.client_auth import (
+    ClientAuth,
+    ClientRegistry,
+    issuer_hint,
+    thumbprint_hint,
+)
+from idiolectd.oauth.discovery import AuthorizationServer, Discovery
+from idiolectd.oauth.dpop import DpopKey
+from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
+from idiolectd.outcome import Retry, Suspended
+from idiolectd.ports import (
+    AccessTokenStatus,
+    AccountLocation,
+    Answer,
+    Arrived,
+    NotRevoked,
+    Prepared,
+    Probe,
+    is_about_session,
+)
+from idiolectd.session import Kind, OAuthSession
+
+# A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
+_REVOCATIONS = 2
+
+
+@dataclass(frozen=True)
+class OAuthRequest:
+    """All that a session's requests to its authorization server need."""
+
+    server: AuthorizationServer
+    client: ClientAuth
+    key: DpopKey = field(repr=False)
+
+    def form(self, parameters: Mapping[str, str], http: HttpClient, url: str) -> dict[str, str]:
+        """The body of one request, with a client assertion of its own if the client has keys."""
+        authentication = self.client.parameters(self.server.issuer, http.server_now(url))
+        return {**parameters, **authentication}
+
+    async def post(self, http: HttpClient, url: str, parameters: Mapping[str, str]) -> Response:
+        """Posts one form with a proof and the client's authentication. Raises as `dpop.request`."""
+        return await dpop.request(http, self.key, "POST", url, form=lambda: self.form(parameters, http, url))
+
+
+class OAuthRefresher:
+    """Refreshes DPoP-bound sessions.
+
+    Args:
+        http: sends the requests.
+        clock: ours.
+        clients: the OAuth clients that this host may act as.
+        discovery: finds issuers and their endpoints.
+        identity: finds the PDS of an account.
+    """
+
+    kind: Kind = "dpop"
+    has_grace = False
+
+    def __init__(
+        self,
+        http: HttpClient,
+        clock: Clock,
+        clients: ClientRegistry,
+        discovery: Discovery,
+        identity: Identity,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._clients = clients
+        self._discovery = discovery
+        self._hosting = Hosting(identity, discovery)
+
+    # Prepare ---------------------------------------------------------------------------------
+
+    async def prepare(self, session: OAuthSession) -> Prepared[OAuthRequest] | Retry | Suspended:
+        """Discovery and local checks; sends no token. See `SplitRefresher.prepare`."""
+        key = _bound_key(session)
+        if isinstance(key, Suspended):
+            return key
+        client = self._clients.client_of(session)
+        if isinstance(client, Suspended):
+            return client
+        known = replace(
+            session,
+            client_id=client.client_id,
+            client_auth_method=client.method,
+            client_key_id=client.key_id,
+        )
+        issuer = await self._issuer(known)
+        if not isinstance(issuer, str):
+            return issuer
+        server = await self._discovery.server(issuer)
+        if isinstance(server, Retry):
+            return server
+        try:
+            await self._http.look_up(server.token_endpoint)
+        except NotSent as error:
+            return judge_not_sent(error)
+        known = replace(known, issuer=known.issuer or issuer)
+        return Prepared(OAuthRequest(server, client, key), known, origin(server.token_endpoint))
+
+    async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
+        """The session's issuer; if it does not name one: its PDS's, if its token agrees."""
+        if session.issuer is not None:
+            return self._named_issuer(session.issuer)
+        if not self._http.permits(session.pds_url):
+            return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
+        found = await self._discovery.issuer_of_pds(session.pds_url)
+        hint = issuer_hint(session)
+        if isinstance(found, str) and hint is not None and self._discovery.issuer_of(hint) != found:
+            return _issuer_changed(f"the PDS names {found} as its issuer, the access token another")
+        return found
+
+    def _named_issuer(self, issuer: str) -> str | Suspended:
+        """A session's own word for its issuer, in the spelling that is used."""
+        message = f"the session's issuer, {issuer[:80]!a}, is not one that is used"
+        found = self._discovery.issuer_of(issuer)
+        return found or Suspended("issuer_unusable", "issuer_unusable", message)
+
+    async def locate(
+        self, session: OAuthSession, *, with_handle: bool = False
+    ) -> AccountLocation | Suspended | Retry:
+        """Where the account is now. See `SplitRefresher.locate`.
+
+        A session goes along to another PDS of the same issuer, and to no other issuer ever.
+        """
+        pinned = None if session.issuer is None else self._named_issuer(session.issuer)
+        if isinstance(pinned, Suspended):
+            return pinned
+        present = await self._hosting.present(session.did, with_handle=with_handle)
+        if isinstance(present, Retry):
+            return present
+        found = await self._discovery.issuer_of_pds(present.pds_url)
+        if isinstance(found, Retry):
+            return found
+        if pinned not in (None, found):
+            return _issuer_changed(f"{present.pds_url} names {found} as its issuer, not {pinned}")
+        known = present.naming(session)
+        if _moved(session, present.pds_url):
+            known = replace(known, pds_url=present.pds_url)
+        return AccountLocation(known, is_handle_told=present.handle is not None)
+
+    # Send ------------------------------------------------------------------------------------
+
+    async def send(self, session: OAuthSession, prepared: Prepared[OAuthRequest]) -> Answer:
+        """Sends the refresh token, once or, after `use_dpop_nonce`, twice. See `SplitRefresher.send`."""
+        return await self._refresh(session, prepared.request)
+
+    async def _refresh(self, session: OAuthSession, request: OAuthRequest) -> Answer:
+        sent_at = self._clock.now()
+        url = request.server.token_endpoint
+        try:
+            # The point of no return: from the first byte on the old token may be used up, and the
+            # only copy of the new one is in the answer.
+            response = await self._post(url, request, refresh_parameters(session.refresh_jwt))
+        except (NotSent, Unclear) as error:
+            answer = read_cut_off(error, session, sent_at=sent_at)
+        else:
+            if 300 <= response.status < 500 and response.json_object() is None:
+                self._discovery.forget(request.server.issuer)
+            answer = read_answer(response, session, sent_at=sent_at, now=self._clock.now())
+        if isinstance(answer, Arrived):
+            nonce = self._http.nonces.get(dpop.nonce_key(session.pds_url, session.access_jwt))
+            return replace(answer, tokens=replace(answer.tokens, dpop_nonce=nonce))
+        return answer
+
+    async def _post(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+        return await request.post(self._http, url, parameters)
+
+    # Probe -----------------------------------------------------------------------------------
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        key = _bound_key(session)
+        if isinstance(key, Suspended):
+            return Probe(AccessTokenStatus.UNKNOWN)  # the PDS would refuse the key and call the token invalid
+        url = session.pds_url.rstrip("/") + GET_SESSION
+        try:
+            response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
+        except (NotSent, Unclear):
+            return Probe(AccessTokenStatus.UNKNOWN)
+        return judge_probe(response, session.did)
+
+    # Revoke ----------------------------------------------------------------------------------
+
+    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
+        """Ends the session at the server (RFC 7009), and checks that it ended.
+
+        The check is a refresh: servers answer 200 whether or not they revoked. If it brings tokens,
+        those are revoked in turn. See `SplitRefresher.revoke`.
+        """
+        prepared = await self.prepare(session)
+        if not isinstance(prepared, Prepared):
+            return NotRevoked(prepared.message, passing=isinstance(prepared, Retry))
+        request = prepared.request
+        url = request.server.revocation_endpoint
+        if url is None:
+            return NotRevoked(f"{request.server.issuer} has no revocation endpoint", passing=False)
+        for _ in range(_REVOCATIONS):
+            parameters = {"token": session.refresh_jwt, "token_type_hint": "refresh_token"}
+            try:
+                response = await self._revoke_at(url, request, parameters)
+            except NotSent as error:
+                return NotRevoked(str(error), passing=True)
+            except Unclear:
+                pass  # the check tells
+            else:
+                if not 200 <= response.status < 300 and not self._refuses(session, response):
+                    message = f"{request.server.issuer}: the revocation was answered {response.status}"
+                    return NotRevoked(message, passing=response.status == 429 or response.status >= 500)
+            answer = await self._refresh(session, request)
+            if is_about_session(answer):
+                return None
+            if not isinstance(answer, Arrived):
+                return NotRevoked(f"whether it was revoked is not known: {answer.message}", passing=True)
+            session = session.with_tokens(answer.tokens)
+        message = f"{request.server.issuer} still takes the refresh token after revoking it"
+        return NotRevoked(message, passing=False)
+
+    def _refuses(self, session: OAuthSession, response: Response) -> bool:
+        """Whether a server calls the token of a revocation none of its own: the check tells, then."""
+        now = self._clock.now()
+        return is_about_session(read_answer(response, session, sent_at=now, now=now))
+
+    async def _revoke_at(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+        """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""
+        known = self._http.nonces.get(dpop.nonce_key(url))
+        response = await self._post(url, request, parameters)
+        if self._http.nonces.get(dpop.nonce_key(url)) != known:
+            response = await self._post(url, request, parameters)
+        return response
+
+
+def _bound_key(session: OAuthSession) -> DpopKey | Suspended:
+    """The session's DPoP key, if it is the one that the access token says it is bound to."""
+    try:
+        key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
+    except SessionError as error:
+        return Suspended("dpop_key_unusable", "dpop_key_unusable", str(error))
+    if thumbprint_hint(session) not in (None, key.thumbprint):
+        message = "the access token is bound to another DPoP key than the one stored with it"
+        return Suspended("dpop_key_mismatch", "dpop_key_mismatch", message)
+    return key
+
+
+def _issuer_changed(message: str) -> Suspended:
+    return Suspended("issuer_changed", "issuer_changed", message)
+
+
+def _moved(session: OAuthSession, pds_url: str) -> bool:
+    """Whether it is another server; another spelling of the same one leaves the record alone."""
+    try:
+        return origin(session.pds_url) != origin(pds_url)
+    except NotSent:
+        return True

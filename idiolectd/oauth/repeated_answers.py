@@ -1,0 +1,56 @@
+"""When a request with a DPoP proof is signed anew and sent again, and with which nonce. Pure.
+
+A server refuses a proof before it does anything, and its refusal brings what was missing: a nonce
+(RFC 9449, sections 8 and 9), or the time. So a repetition costs nothing, but there must be an end.
+"""
+
+# Behind one name there may be several nodes, each with nonces of its own, and each request may meet
+# another one. The first repetition is for the node that refused; the next ones try what the others said.
+_NONCES = 3
+
+_REFUSALS = (400, 401)
+
+
+class RepeatedAnswers:
+    """One request's repetitions.
+
+    Args:
+        nonce: the nonce that it is sent with first.
+        skew: how far the server's clock was taken to be from ours then, in seconds.
+    """
+
+    def __init__(self, nonce: str | None, skew: float) -> None:
+        self.nonce = nonce
+        self._skew = skew
+        self._brought: list[str] = []
+        self._may_date = True
+
+    def allows(self, status: int, error: str | None, *, nonce: str | None, skew: float) -> bool:
+        """Whether an answer calls for another sending; `nonce` is what it is to carry then.
+
+        Args:
+            status: of the answer.
+            error: the error code in it.
+            nonce: the newest of this server now.
+            skew: of the server's clock now.
+        """
+        if status not in _REFUSALS:
+            return False
+        if error == "use_dpop_nonce":
+            return self._for_nonce(nonce)
+        # Servers say in many words that a proof was made at the wrong time. That the answer brought
+        # another time is what counts; a refused token is another matter (RFC 6749, section 5.2).
+        if self._may_date and skew != self._skew and error != "invalid_grant":
+            self._may_date = False
+            self.nonce = nonce
+            return True
+        return False
+
+    def _for_nonce(self, newest: str | None) -> bool:
+        if newest is None or newest == self.nonce or len(self._brought) == _NONCES:
+            return False
+        self._brought.append(newest)
+        # Refused with what the last refusal brought: this one came from another node. Its turn may be
+        # over as well, so the nonces of both are tried in turn.
+        self.nonce = self._brought[-2] if len(self._brought) == _NONCES else newest
+        return True

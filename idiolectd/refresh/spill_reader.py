@@ -1,0 +1,70 @@
+"""Looking into the second place, where tokens wait that a store would not take.
+
+A place that can't be read is told once, however often it is met, and stops only the session whose
+tokens may be there.
+"""
+
+from contextlib import suppress
+
+from idiolectd import events
+from idiolectd.errors import SpillUnreadable, StoreError
+from idiolectd.events import EventSink
+from idiolectd.ports import Spill, Spilled
+from idiolectd.session import OAuthSession
+
+
+class SpillReader:
+    """Reads the second place, and tells when it can't.
+
+    Args:
+        spill: the second place; None: there is none.
+        emit: who is told.
+    """
+
+    def __init__(self, spill: Spill | None, emit: EventSink) -> None:
+        self._spill = spill
+        self._emit = emit
+        self._told: set[str] = set()
+
+    async def find(self, stored: OAuthSession, *, needed: bool) -> Spilled | None:
+        """The tokens that came for the stored session, if they wait there.
+
+        Args:
+            stored: the session as it is stored.
+            needed: its token was sent, so that sending it again without having looked may end it.
+
+        Raises:
+            SpillUnreadable: nobody can look, and it is needed.
+        """
+        if self._spill is None:
+            return None
+        try:
+            found = await self._spill.find(stored.did, stored.refresh_token_hash)
+        except SpillUnreadable as error:
+            self._tell([str(error)])
+            if needed:
+                raise
+            return None
+        self._told.clear()
+        return found
+
+    async def dids(self) -> list[str]:
+        """Whose tokens wait there, as far as it can be told."""
+        if self._spill is None:
+            return []
+        found = await self._spill.survey()
+        self._told.intersection_update(found.broken)
+        self._tell(found.broken)
+        return found.dids
+
+    async def forget(self, did: str, predecessor: str | None = None) -> None:
+        """Removes what is worthless now; a failure costs no more than another look at it."""
+        if self._spill is not None:
+            with suppress(StoreError):
+                await self._spill.remove(did, predecessor)
+
+    def _tell(self, broken: list[str]) -> None:
+        for error in broken:
+            if error not in self._told:
+                self._told.add(error)
+                self._emit(events.SpillFolderUnreadable(error=error))

@@ -1,0 +1,322 @@
+"""One JSON file for each session, as idiolect-oauth keeps them; safe between processes.
+
+Files are read without a lock: they are replaced whole. Whatever reads and writes does so in one
+worker thread, under the write lock, to its end. What is due is known in memory only.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.lowlevel
+
+from idiolectd.clock import Clock, SystemClock
+from idiolectd.did import parse_did
+from idiolectd.errors import StoreError
+from idiolectd.finish import finish, in_thread
+from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, StoredSession, Survey
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState, State
+from idiolectd.store.access import RecordAccess
+from idiolectd.store.disk_space import ensure_room
+from idiolectd.store.due_index import DueIndex
+from idiolectd.store.durable import make_private_folder
+from idiolectd.store.error_translation import ONLY_LOOKING, translated
+from idiolectd.store.files.folder import Folder
+from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.locks.claims import Locks
+from idiolectd.store.spill_places import StoreSpill
+from idiolectd.store.store_url import StoreUrl
+
+# Longer than a commit takes from its first file to its second, if the disk is not very busy. Who only
+# looks may take no lock; at worst it shows what was true a moment before.
+_BETWEEN_FILES = 0.05
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class FilesystemOAuthTokenStore:
+    """Sessions in a folder. See `idiolectd.ports.SharedStore`; made by `open`.
+
+    Attributes:
+        url: the store's URL.
+        runtime_dir: a private folder (0700, made with the first write) for what belongs to the store
+            but is not a session.
+        spill: the second place for tokens.
+    """
+
+    def __init__(
+        self, root: Path, *, group: str | None, spill_dir: Path | None, looking: bool, clock: Clock
+    ) -> None:
+        self.url = str(StoreUrl("file", root))
+        self._folder = Folder(root, RecordAccess(group))
+        self.runtime_dir = self._folder.runtime_dir
+        self.spill = StoreSpill(self.runtime_dir, spill_dir)
+        self._clock = clock
+        self._looking = looking
+        self._locks = Locks(self.runtime_dir)
+        self._prepared = False
+        self._schedule = DueIndex()
+        self._watches = 0
+        # The names that `unplanned` has still to look at.
+        self._unseen: list[str] = []
+        # What our own commits wrote while somebody looked out: that need not be reported.
+        self._own: dict[str, Stamp] = {}
+
+    def __repr__(self) -> str:
+        return f"<FilesystemOAuthTokenStore {self.url}>"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        group: str | None = None,
+        spill_dir: Path | None = None,
+        looking: bool = False,
+        clock: Clock | None = None,
+    ) -> AsyncIterator[Self]:
+        """Opens a folder of sessions; a missing one is made.
+
+        Reading needs no more than the permission to read; what writing needs is made by the first
+        write.
+
+        Args:
+            path: the folder.
+            group: a group whose members may read the records (0640; folder 2750); None: nobody.
+            spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
+            looking: nothing is changed on disk, and nothing can be written.
+            clock: where the time comes from.
+
+        Raises:
+            StoreError: it is not a folder, or can't be made.
+        """
+        with translated(f"can't open {os.fspath(path)}"):
+            root = await in_thread(_real_folder, path, not looking)
+            store = cls(root, group=group, spill_dir=spill_dir, looking=looking, clock=clock or SystemClock())
+            await in_thread(store._folder.check_format)
+        yield store
+
+    # OAuthTokenStore -------------------------------------------------------------------------
+
+    async def save(self, session: OAuthSession) -> None:
+        """See `OAuthTokenStore.save`."""
+        did = parse_did(session.did)
+        await self._write(f"can't save {did}", self._save, did, session)
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """See `OAuthTokenStore.load`."""
+        with translated(f"can't load {did} from {self.url}"):
+            found = await in_thread(self._folder.locate, parse_did(did))
+        return found.readable()
+
+    async def delete(self, did: str) -> None:
+        """See `OAuthTokenStore.delete`."""
+        await self._write(f"can't delete {did}", self._delete, parse_did(did))
+
+    async def list_dids(self) -> list[str]:
+        """See `OAuthTokenStore.list_dids`."""
+        return (await self.survey()).dids
+
+    # SharedStore -----------------------------------------------------------------------------
+
+    async def survey(self) -> Survey:
+        """See `SharedStore.survey`."""
+        with translated(f"can't list {self.url}"):
+            return await in_thread(self._folder.survey)
+
+    async def count(self) -> int:
+        """See `SharedStore.count`."""
+        with translated(f"can't list {self.url}"):
+            return len(await in_thread(self._folder.names))
+
+    @asynccontextmanager
+    async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
+        """See `SharedStore.claim`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        async with self._locks.claim(parse_did(did), patience):
+            yield
+
+    async def claim_holder(self, did: str) -> str | None:
+        """See `SharedStore.claim_holder`."""
+        return await self._locks.claim_holder(parse_did(did))
+
+    async def ensure_room(self) -> None:
+        """See `SharedStore.ensure_room`."""
+        await in_thread(self._ensure_room)
+
+    async def ensure_writable(self) -> None:
+        """See `SharedStore.ensure_writable`."""
+        await self._write("can't write", self._in_thread, self._folder.try_to_write)
+
+    async def secure(self) -> None:
+        """See `SharedStore.secure`."""
+        with translated(f"can't set the permissions of {self.url}"):
+            await in_thread(self._folder.secure)
+
+    async def read(self, did: str) -> StoredSession:
+        """See `SharedStore.read`."""
+        with translated(f"can't read {did} from {self.url}"):
+            entry = await in_thread(self._read, parse_did(did))
+        if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
+            # Perhaps a commit was between its two files: look again when it can't be.
+            if self._looking:
+                await anyio.sleep(_BETWEEN_FILES)
+                with translated(f"can't read {did} from {self.url}"):
+                    return await in_thread(self._read, did)
+            return await self._write(f"can't read {did}", self._in_thread, self._read, did)
+        return entry
+
+    async def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        *,
+        tokens: Tokens | None = None,
+        due: ScheduleEntry | None = None,
+    ) -> Committed:
+        """See `SharedStore.commit`."""
+        did = parse_did(read.did)
+        if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
+            await self._locks.confirm_claim(did)
+        # What was sent, or is about to be, waits behind nobody's note that nothing could be sent.
+        first = tokens is not None or state.state is State.AMBIGUOUS
+        return await self._write(
+            f"can't commit {did}", self._commit, did, read, state, tokens, due, first=first
+        )
+
+    async def unplanned(self) -> list[str]:
+        """See `SharedStore.unplanned`."""
+        with translated(f"can't list {self.url}"):
+            if not self._unseen:
+                self._unseen = sorted(await in_thread(self._folder.names))
+            part, self._unseen = self._unseen[:FULL_BATCH], self._unseen[FULL_BATCH:]
+            dids = await in_thread(self._folder.dids_of, part)
+        return [did for did in dids if did not in self._schedule]
+
+    def reopened(self) -> list[str]:
+        """See `SharedStore.reopened`."""
+        return []
+
+    async def forget(self, did: str) -> bool:
+        """See `SharedStore.forget`."""
+        did = parse_did(did)
+        return await self._write(f"can't forget {did}", self._forget, did)
+
+    async def due(
+        self, before: float, *, limit: int, after: ScheduleEntry | None = None
+    ) -> list[ScheduleEntry]:
+        """See `SharedStore.due`; of a folder that is not there any more it is no answer."""
+        with translated(f"can't read the schedule of {self.url}"):
+            await in_thread(self._folder.check_identity)
+        return self._schedule.before(before, limit, after)
+
+    def schedule(self, did: str, due: ScheduleEntry | None) -> None:
+        """See `SharedStore.schedule`."""
+        self._schedule.put(did, due)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[FolderWatch]:
+        """See `SharedStore.watch`."""
+        watch = FolderWatch(self._folder, self._own)
+        self._watches += 1
+        try:
+            with translated(f"can't watch {self.url}"):
+                await in_thread(watch.start)
+            yield watch
+        finally:
+            watch.close()
+            self._watches -= 1
+            if not self._watches:
+                self._own.clear()
+
+    # -----------------------------------------------------------------------------------------
+
+    def _ensure_room(self) -> None:
+        ensure_room(self._folder.root)
+        self.spill.make_known()
+
+    async def _write(
+        self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, first: bool = True
+    ) -> T:
+        """Runs work under the write lock, to its end."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        with translated(f"{what} in {self.url}"):
+            return await finish(self._locked, work, args, first)
+
+    async def _locked(
+        self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts], first: bool
+    ) -> T:
+        async with self._locks.writing(first=first):
+            if not self._prepared:
+                await in_thread(self._folder.prepare)
+                self._prepared = True
+            try:
+                return await work(*args)
+            except FileNotFoundError:  # somebody removed a folder of ours
+                await in_thread(self._folder.prepare)
+                return await work(*args)
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await in_thread(work, *args)
+
+    async def _save(self, did: str, session: OAuthSession) -> None:
+        merged = await in_thread(self._folder.save, session, self._clock.now())
+        self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
+
+    async def _delete(self, did: str) -> None:
+        await in_thread(self._folder.delete, did)
+        self._schedule.put(did, None)
+
+    async def _forget(self, did: str) -> bool:
+        is_gone = await in_thread(self._folder.forget, did)
+        if is_gone:
+            self._schedule.put(did, None)
+        return is_gone
+
+    async def _commit(
+        self,
+        did: str,
+        read: OAuthSession,
+        state: RefreshState,
+        tokens: Tokens | None,
+        due: ScheduleEntry | None,
+    ) -> Committed:
+        done = await in_thread(self._folder.commit, read, state, tokens, self._own_write)
+        if done is Committed.DONE:
+            self._schedule.put(did, due)
+        return done
+
+    def _own_write(self, name: str, written: os.stat_result) -> None:
+        if self._watches:
+            self._own[name] = stamp(written)
+
+    def _read(self, did: str) -> StoredSession:
+        # The record first: a state that is newer than its record shows, one that is older doesn't.
+        found = self._folder.locate(did)
+        entry = StoredSession(found.readable(), self._folder.state(did, self._clock.now()))
+        # It can't be now: whoever reads that looks again under the write lock.
+        return replace(
+            entry, interrupted_commit=_is_used(entry) and self._folder.is_older_than_its_state(found, did)
+        )
+
+
+def _is_used(entry: StoredSession) -> bool:
+    return entry.session is not None and entry.session.refresh_token_hash in entry.state.spent
+
+
+def _real_folder(path: str | os.PathLike[str], make: bool) -> Path:
+    root = Path(os.path.realpath(path, strict=not make))
+    if not root.exists():
+        make_private_folder(root)
+    if not root.is_dir():
+        raise StoreError(f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?")
+    return root

@@ -1,0 +1,85 @@
+"""A new legacy session from an account's app password."""
+
+from dataclasses import dataclass
+
+from idiolectd.clock import Clock, rfc3339
+from idiolectd.did import parse_did
+from idiolectd.errors import DidError, LoginError
+from idiolectd.http import CutOff, ErrorResponse, HttpClient, origin, retry_after, safe_text
+from idiolectd.session import OAuthSession
+from idiolectd.state import ACTIVE
+from idiolectd.xrpc.tokens import read_tokens
+
+
+@dataclass(frozen=True)
+class LegacyLogin:
+    """What a login brought.
+
+    Attributes:
+        session: as upstream writes one.
+        account_status: why the account is not active, as the server says; None: it is, or it says nothing.
+    """
+
+    session: OAuthSession
+    account_status: str | None
+
+
+async def create_session(
+    http: HttpClient, clock: Clock, pds_url: str, identifier: str, password: str
+) -> LegacyLogin:
+    """Logs in at a PDS (``com.atproto.server.createSession``). Never repeated by itself: logins are rationed.
+
+    Args:
+        http: sends the request.
+        clock: ours.
+        pds_url: the account's PDS.
+        identifier: handle or DID.
+        password: an app password.
+
+    Returns:
+        The session, and what is said of its account.
+
+    Raises:
+        LoginError: the PDS answered, and not with a session.
+        NotSent: it could not be reached.
+        Unclear: it did not answer; a session may be left over there, and ends by itself.
+    """
+    server = origin(pds_url)
+    sent_at = clock.now()
+    try:
+        response = await http.request(
+            "POST",
+            f"{server}/xrpc/com.atproto.server.createSession",
+            json={"identifier": identifier, "password": password},
+        )
+    except CutOff as error:
+        response = error.response
+        answer = read_tokens(response, sent_at=sent_at)
+        if response.status != 200 or answer is None or answer.did is None:
+            raise
+    if response.status != 200:
+        refusal = ErrorResponse.found(response)
+        code = safe_text(refusal.error or "", [password])[:64] or f"http_{response.status}"
+        text = safe_text(refusal.text, [password]) or f"the PDS answered {response.status}"
+        raise LoginError(code, f"{server}: {text}", retry_after=retry_after(response, clock.now()))
+    answer = read_tokens(response, sent_at=sent_at)
+    if answer is None or answer.did is None:
+        raise LoginError("unreadable_answer", f"{server}: answered 200 without a session in it")
+    try:
+        did = parse_did(answer.did)
+    except DidError as error:
+        raise LoginError("unreadable_answer", f"{server}: {error}") from None
+    session = OAuthSession(
+        did=did,
+        pds_url=server,
+        access_jwt=answer.tokens.access_jwt,
+        refresh_jwt=answer.tokens.refresh_jwt,
+        token_type=answer.tokens.token_type,
+        scope=answer.tokens.scope,
+        handle=answer.tokens.handle,
+        issued_at=answer.tokens.issued_at,
+        expires_at=answer.tokens.expires_at,
+        refresh_expires_at=answer.tokens.refresh_expires_at,
+        session_started_at=rfc3339(sent_at),
+    )
+    return LegacyLogin(session, None if answer.account_status == ACTIVE else answer.account_status)

@@ -1,0 +1,164 @@
+"""The legacy side of a refresh (`idiolectd.ports.SplitRefresher`): refreshSession and deleteSession.
+
+A refresh token that was used brings the same next token again for two hours, so a lost answer is
+found again by asking once more (`has_grace`). Tokens go to the recorded PDS only, never to where an account is
+said to have moved: the tokens are that server's own.
+"""
+
+from idiolectd.clock import Clock
+from idiolectd.errors import NotSent, Unclear
+from idiolectd.hosting import Hosting
+from idiolectd.http import (
+    GET_SESSION,
+    CutOff,
+    ErrorResponse,
+    HttpClient,
+    Response,
+    judge_failure,
+    judge_not_sent,
+    judge_probe,
+    judge_refusal,
+    origin,
+)
+from idiolectd.outcome import Ambiguous, Retry, Suspended
+from idiolectd.ports import (
+    AccessTokenStatus,
+    AccountLocation,
+    Answer,
+    Arrived,
+    NotRevoked,
+    Prepared,
+    Probe,
+    Refused,
+    is_about_session,
+)
+from idiolectd.session import Kind, OAuthSession
+from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
+
+_REFRESH = "/xrpc/com.atproto.server.refreshSession"
+_DELETE = "/xrpc/com.atproto.server.deleteSession"
+
+# A server that deletes and still refreshes gets a second chance, with the tokens it gave instead.
+_DELETIONS = 2
+
+
+class LegacyRefresher:
+    """Refreshes Bearer sessions.
+
+    Args:
+        http: sends the requests.
+        clock: ours.
+        hosting: tells where accounts are; None: nobody does.
+    """
+
+    kind: Kind = "bearer"
+    has_grace = True
+
+    def __init__(self, http: HttpClient, clock: Clock, hosting: Hosting | None = None) -> None:
+        self._http = http
+        self._clock = clock
+        self._hosting = hosting
+
+    async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> AccountLocation | Retry:
+        """Where the account is now. See `SplitRefresher.locate`.
+
+        The session goes along nowhere: its tokens are the recorded PDS's own.
+        """
+        if self._hosting is None:
+            return AccountLocation(session)
+        present = await self._hosting.present(session.did, with_handle=with_handle)
+        if isinstance(present, Retry):
+            return present
+        is_there = await self._hosting.is_at(present, session.pds_url)
+        if isinstance(is_there, Retry):
+            return is_there
+        moved_to = None if is_there else present.pds_url
+        return AccountLocation(present.naming(session), present.handle is not None, moved_to)
+
+    async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
+        """Local checks, and whether there is such a host. See `SplitRefresher.prepare`."""
+        if not self._http.permits(session.pds_url):
+            return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
+        try:
+            await self._http.look_up(session.pds_url)
+        except NotSent as error:
+            return judge_not_sent(error)
+        return Prepared(None, session, origin(session.pds_url))
+
+    async def send(self, session: OAuthSession, prepared: Prepared[None]) -> Answer:
+        """Sends the refresh token, once. See `SplitRefresher.send`."""
+        sent_at = self._clock.now()
+        try:
+            response = await self._post(session, _REFRESH)
+        except CutOff as error:
+            # The tokens count if they are in what came. A refusal does not: nobody knows the rest of it.
+            answer = read_tokens(error.response, sent_at=sent_at) if error.response.is_success else None
+            return judge_failure(error) if answer is None else _arrived(answer, session)
+        except (NotSent, Unclear) as error:
+            return judge_failure(error)
+        answer = read_tokens(response, sent_at=sent_at) if response.is_success else None
+        if answer is not None:
+            return _arrived(answer, session)
+        if response.is_success and ErrorResponse.found(response).error is None:
+            return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
+        return self._judged(session, response)
+
+    async def probe(self, session: OAuthSession) -> Probe:
+        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        url = session.pds_url.rstrip("/") + GET_SESSION
+        headers = {"Authorization": f"Bearer {session.access_jwt}"}
+        try:
+            response = await self._http.request("GET", url, headers=headers)
+        except (NotSent, Unclear):
+            return Probe(AccessTokenStatus.UNKNOWN)
+        return judge_probe(response, session.did)
+
+    async def revoke(self, session: OAuthSession) -> NotRevoked | None:
+        """Deletes the session, and checks that it no longer refreshes. See `SplitRefresher.revoke`."""
+        prepared = await self.prepare(session)
+        if not isinstance(prepared, Prepared):
+            return NotRevoked(prepared.message, passing=isinstance(prepared, Retry))
+        for _ in range(_DELETIONS):
+            try:
+                response = await self._post(session, _DELETE)
+            except NotSent as error:
+                return NotRevoked(str(error), passing=True)
+            except Unclear:
+                pass  # the check tells
+            else:
+                if not 200 <= response.status < 300:
+                    refused = self._judged(session, response)
+                    if not is_about_session(refused):  # else it may be over already: the check tells
+                        return NotRevoked(refused.message, passing=not isinstance(refused, Refused))
+            answer = await self.send(session, prepared)
+            if is_about_session(answer):
+                return None
+            if not isinstance(answer, Arrived):
+                return NotRevoked(f"whether it was deleted is not known: {answer.message}", passing=True)
+            session = session.with_tokens(answer.tokens)
+        return NotRevoked("the PDS still takes the refresh token after deleting the session", passing=False)
+
+    async def _post(self, session: OAuthSession, path: str) -> Response:
+        # No body: these servers refuse even an empty object.
+        return await self._http.request(
+            "POST",
+            session.pds_url.rstrip("/") + path,
+            headers={"Authorization": f"Bearer {session.refresh_jwt}"},
+        )
+
+    def _judged(self, session: OAuthSession, response: Response) -> Refused | Retry | Ambiguous:
+        return judge_refusal(
+            "bearer",
+            response,
+            ErrorResponse.found(response),
+            now=self._clock.now(),
+            secrets=(session.access_jwt, session.refresh_jwt),
+        )
+
+
+def _arrived(answer: SessionAnswer, session: OAuthSession) -> Arrived:
+    if answer.did is None:
+        unconfirmed = "the answer came without did"
+        return Arrived(answer.tokens, unconfirmed=unconfirmed, account_status=answer.account_status)
+    mismatch = None if answer.did == session.did else "the answer's did is not the session's"
+    return Arrived(answer.tokens, mismatch, account_status=answer.account_status)

@@ -1,0 +1,122 @@
+"""Connections: one small pool per origin."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import SocketStream
+
+from idiolectd.http import HttpClient, OriginPools
+from tests.http.support import LOOPBACK, FakeClock, listening, read_request
+
+pytestmark = pytest.mark.anyio
+
+
+def keep_alive(connections: list[SocketStream]) -> Callable[[SocketStream], Awaitable[None]]:
+    async def handler(stream: SocketStream) -> None:
+        connections.append(stream)
+        while True:
+            await read_request(stream)
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    return handler
+
+
+def client(transport: OriginPools) -> HttpClient:
+    return HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport)
+
+
+async def test_a_connection_is_used_again_at_once_and_not_later() -> None:
+    """The repetition for a nonce finds the connection; a token an hour later must not."""
+    connections: list[SocketStream] = []
+    async with listening(keep_alive(connections)) as url, client(OriginPools(LOOPBACK)) as http:
+        await http.request("GET", url)
+        await http.request("GET", url)
+        assert len(connections) == 1
+        await anyio.sleep(1.2)
+        await http.request("GET", url)
+    assert len(connections) == 2
+
+
+async def test_lanes_that_rest_are_closed() -> None:
+    """A server that was talked to once costs nothing a second later."""
+    transport = OriginPools(LOOPBACK)
+    async with (
+        listening(keep_alive([])) as first,
+        listening(keep_alive([])) as second,
+        client(transport) as http,
+    ):
+        await http.request("GET", first)
+        await anyio.sleep(1.2)
+        await http.request("GET", second)
+        assert repr(transport) == "<OriginPools origins=1 busy=0>"
+
+
+async def test_the_longest_unused_lane_goes_first_and_never_one_in_use() -> None:
+    """A limit on lanes does not tear a request's connection away."""
+    transport = OriginPools(LOOPBACK, max_pools=1)
+    release = anyio.Event()
+
+    async def slow(stream: SocketStream) -> None:
+        await read_request(stream)
+        await release.wait()
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    statuses: list[int] = []
+    async with (
+        listening(slow) as busy,
+        listening(keep_alive([])) as second,
+        listening(keep_alive([])) as third,
+        client(transport) as http,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def ask() -> None:
+            statuses.append((await http.request("GET", busy)).status)
+
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await http.request("GET", second)
+        assert repr(transport) == "<OriginPools origins=2 busy=1>"
+        await http.request("GET", third)
+        assert repr(transport) == "<OriginPools origins=2 busy=1>"
+        release.set()
+    assert statuses == [200]
+
+
+async def test_requests_beyond_the_connections_of_a_lane_wait() -> None:
+    """A crowd on one server is served in turn, and the lane is idle after it."""
+    transport = OriginPools(LOOPBACK)
+    connections: list[SocketStream] = []
+    async with listening(keep_alive(connections)) as url, client(transport) as http:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(http.request, "GET", url)
+        assert 1 <= len(connections) <= 16
+        assert repr(transport) == "<OriginPools origins=1 busy=0>"
+
+
+async def test_a_failed_request_leaves_its_lane() -> None:
+    """Lanes are given back on every path, else they could never be closed."""
+    transport = OriginPools(LOOPBACK)
+    async with client(transport) as http:
+        with pytest.raises(Exception, match="can't connect"):
+            await http.request("GET", "http://127.0.0.1:1/")
+        with anyio.move_on_after(0):
+            await http.request("GET", "http://127.0.0.1:1/")
+    transport = OriginPools(LOOPBACK)
+    request = httpx.Request("GET", "http://127.0.0.1:1/")
+    with pytest.raises(httpx.ConnectError):
+        await transport.handle_async_request(request)
+    assert repr(transport) == "<OriginPools origins=1 busy=0>"
+    await transport.aclose()
+
+
+async def test_all_lanes_share_one_tls_context() -> None:
+    """A context costs 50 ms and a megabyte; a lane must not."""
+    context = ssl.create_default_context()
+    transport = OriginPools(LOOPBACK, ssl_context=context)
+    pools = [transport._enter(httpx.URL(f"https://{n}.test/")).pool for n in range(3)]
+    assert {id(pool._ssl_context) for pool in pools} == {id(context)}
