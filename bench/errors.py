@@ -1,0 +1,9 @@
+"""What ends a benchmark."""
+
+
+class BenchError(Exception):
+    """A measurement went wrong: its figures would mean nothing. The message says what to do."""
+
+
+class NotMeasured(Exception):  # noqa: N818 - nothing went wrong
+    """Something that this machine does not have is needed. The message says what."""
