@@ -1,11 +1,13 @@
 """``idiolectd run`` as its own process, with a configuration of its own, told ready as a service manager is."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +36,7 @@ def write_config(folder: Path, store_url: str, endpoint: Endpoint, *, ca_file: P
         f"window = [{WINDOW[0]}, {WINDOW[1]}]",
         "[identity]",
         f'plc_directory_url = "{endpoint.directory}"',
+        f'handle_resolver_url = "{endpoint.issuers[0]}"',
         "[network]",
         *network,
         "[log]",
@@ -55,50 +58,35 @@ def command(*arguments: str) -> list[str]:
 
 
 class Daemon:
-    """A daemon that has said it is ready. A context manager: leaving it ends the process in order.
+    """A running daemon. A context manager: leaving it ends the process in order.
 
     Args:
         config: its configuration; the log lies beside it.
-        within: how many seconds it may take until it is ready.
         program: what runs ``idiolectd run``, if not idiolectd itself.
 
     Attributes:
         pid: its process.
         began: when it was started, in seconds, monotonic.
-        ready_after: seconds until it said that it is ready.
-
-    Raises:
-        BenchError: it was not ready in time, or ended; the message shows the end of its log.
+        ready_after: seconds until it said that it is ready; None: it has not been heard yet.
     """
 
-    def __init__(self, config: Path, *, within: float = 600, program: list[str] | None = None) -> None:
-        self.log = config.parent / "log"
-        address = str(config.parent / "notify")
-        Path(address).unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(address)
-            self.began = time.monotonic()
-            with self.log.open("ab") as log, pinned(own_cpus()):
-                self._process = subprocess.Popen(
-                    program or command("run"),
-                    env=environment(config) | {"NOTIFY_SOCKET": address},
-                    stdin=subprocess.DEVNULL,
-                    stderr=log,
-                )
-            self.pid = self._process.pid
-            self.ready_after = self._wait_ready(manager, within)
-
-    def _wait_ready(self, manager: socket.socket, within: float) -> float:
-        manager.settimeout(1)
-        while time.monotonic() - self.began < within and self._process.poll() is None:
-            try:
-                if b"READY=1" in manager.recv(4096):
-                    return time.monotonic() - self.began
-            except TimeoutError:
-                continue
-        self._process.kill()
-        self._process.wait()
-        raise BenchError(f"the daemon is not ready after {within:.0f} s; its log ends:\n{self._end_of_log()}")
+    def __init__(self, config: Path, *, program: Sequence[str] = ()) -> None:
+        self.ready_after: float | None = None
+        self._log = config.parent / "log"
+        address = config.parent / "notify"
+        address.unlink(missing_ok=True)
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(str(address))
+        self._manager.setblocking(False)
+        self.began = time.monotonic()
+        with self._log.open("ab") as log, pinned(own_cpus()):
+            self._process = subprocess.Popen(
+                program or command("run"),
+                env=environment(config) | {"NOTIFY_SOCKET": str(address)},
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.pid = self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -112,15 +100,28 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        self._manager.close()
         if code != 0 and error is None:
             raise BenchError(f"the daemon ended with {code}; its log ends:\n{self._end_of_log()}")
 
-    def require_running(self) -> None:
-        """Raises `BenchError` if it has ended."""
+    def glance(self) -> None:
+        """Hears what it has told the service manager.
+
+        Raises:
+            BenchError: it has ended; the message shows the end of its log.
+        """
         if self._process.poll() is not None:
             raise BenchError(
                 f"the daemon ended with {self._process.returncode}; its log ends:\n{self._end_of_log()}"
             )
+        with contextlib.suppress(BlockingIOError):
+            while message := self._manager.recv(4096):
+                if b"READY=1" in message and self.ready_after is None:
+                    self.ready_after = time.monotonic() - self.began
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
 
     def _end_of_log(self) -> str:
-        return self.log.read_text(errors="replace")[-2000:]
+        return self._log.read_text(errors="replace")[-2000:]

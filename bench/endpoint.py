@@ -46,7 +46,9 @@ def program() -> Path:
             check=False,
         )
         if compiled.returncode != 0:
-            raise NotMeasured(f"{compiler} can't compile {_SOURCE.name}; {_NEEDED}:\n{compiled.stderr[-2000:]}")
+            raise NotMeasured(
+                f"{compiler} can't compile {_SOURCE.name}; {_NEEDED}:\n{compiled.stderr[-2000:]}"
+            )
         unfinished.rename(made)
     return made
 

@@ -5,5 +5,5 @@ class BenchError(Exception):
     """A measurement went wrong: its figures would mean nothing. The message says what to do."""
 
 
-class NotMeasured(Exception):  # noqa: N818 - nothing went wrong
+class NotMeasured(Exception):
     """Something that this machine does not have is needed. The message says what."""

@@ -196,7 +196,11 @@ class H11Http(Http):
     ) -> Answer:
         connection = h11.Connection(h11.CLIENT)
         fields = [*fields, (b"Content-Length", b"%d" % len(body))]
-        events = (h11.Request(method=b"POST", target=path, headers=fields), h11.Data(body), h11.EndOfMessage())
+        events = (
+            h11.Request(method=b"POST", target=path, headers=fields),
+            h11.Data(body),
+            h11.EndOfMessage(),
+        )
         await stream.send_all(b"".join(connection.send(event) or b"" for event in events))
         status, nonce, content = 0, "", b""
         while True:
@@ -266,13 +270,18 @@ class Floor:
             "refresh_token": record["refreshJwt"],
             "client_id": record["clientId"],
         }
-        for _ in range(2):  # the second time with the nonce
-            answer = await self._http.post(url, form, proof(jwk, url, self._nonces.get(issuer)))
-            self._nonces[issuer] = answer.nonce
-            if answer.status == 200:
-                tokens: dict[str, Any] = json.loads(answer.body)
-                return tokens
-        raise ValueError(f"status {answer.status}: {answer.body.decode()}")
+        answer = await self._post(url, form, jwk, issuer)
+        if answer.status == 400 and b"use_dpop_nonce" in answer.body:
+            answer = await self._post(url, form, jwk, issuer)
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}: {answer.body.decode()}")
+        tokens: dict[str, Any] = json.loads(answer.body)
+        return tokens
+
+    async def _post(self, url: str, form: dict[str, str], jwk: dict[str, str], issuer: str) -> Answer:
+        answer = await self._http.post(url, form, proof(jwk, url, self._nonces.get(issuer)))
+        self._nonces[issuer] = answer.nonce
+        return answer
 
 
 def main() -> None:

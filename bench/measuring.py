@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bench.errors import NotMeasured
 
+# The unit of a figure that compares two others of the same round.
+RATIO = "times"
+
 
 @dataclass(frozen=True)
 class Size:
@@ -16,6 +19,7 @@ class Size:
 
     Attributes:
         rounds: how often each measure is repeated; a measure may allow itself fewer.
+        warm: refreshes before any is counted: by then what is under way at once was under way twice.
         refreshes: of the daemon, a round; slow peers do fewer.
         sessions: the sizes of the stores whose start and commands are measured.
         requests: of a client, a round.
@@ -25,6 +29,7 @@ class Size:
     """
 
     rounds: int = 5
+    warm: int = 256
     refreshes: int = 3000
     sessions: Sequence[int] = (100_000, 1_000_000)
     requests: int = 2000
@@ -33,9 +38,7 @@ class Size:
     days: Sequence[int] = (100_000,)
 
 
-QUICK = Size(
-    rounds=1, refreshes=160, sessions=(1000,), requests=200, idle=5.0, patience=60.0, days=(1000,)
-)
+QUICK = Size(rounds=1, refreshes=160, sessions=(1000,), requests=200, idle=5.0, patience=60.0, days=(1000,))
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,15 @@ from bench.peers import finished
 from bench.seeding import base64url, did, rfc3339, unique
 
 
-def proof(jwk: dict[str, str], claims: dict[str, Any]) -> str:
+def proof(record: dict[str, Any], url: str, nonce: str | None) -> str:
     """A DPoP proof (RFC 9449)."""
+    jwk = json.loads(record["dpopPrivateKeyJwk"])
     key = ec.derive_private_key(int.from_bytes(urlsafe_b64decode(jwk["d"] + "="), "big"), ec.SECP256R1())
     public = {name: value for name, value in jwk.items() if name != "d"}
     head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public}
+    claims = {"jti": unique(), "htm": "POST", "htu": url, "iat": int(time.time())}
+    if nonce is not None:
+        claims["nonce"] = nonce
     signed = base64url(json.dumps(head).encode()) + "." + base64url(json.dumps(claims).encode())
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     return signed + "." + base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
@@ -43,15 +47,10 @@ def refresh(name: str, database: sqlite3.Connection, http: httpx.Client, nonces:
         "refresh_token": record["refreshJwt"],
         "client_id": record["clientId"],
     }
-    for _ in range(2):  # the second time with the nonce
-        claims = {"jti": unique(), "htm": "POST", "htu": url, "iat": int(time.time())}
-        if issuer in nonces:
-            claims["nonce"] = nonces[issuer]
-        dpop = proof(json.loads(record["dpopPrivateKeyJwk"]), claims)
-        answer = http.post(url, data=form, headers={"DPoP": dpop})
-        nonces[issuer] = answer.headers["DPoP-Nonce"]
-        if answer.status_code == 200:
-            break
+    answer = http.post(url, data=form, headers={"DPoP": proof(record, url, nonces.get(issuer))})
+    nonces[issuer] = answer.headers["DPoP-Nonce"]
+    if answer.status_code == 400:  # it wants the nonce
+        answer = http.post(url, data=form, headers={"DPoP": proof(record, url, nonces[issuer])})
     tokens = answer.raise_for_status().json()
     now = time.time()
     record |= {

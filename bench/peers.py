@@ -1,6 +1,5 @@
 """Who is measured beside the daemon: programs that refresh each session of a store once."""
 
-import json
 import shutil
 import subprocess
 import sys

@@ -68,24 +68,25 @@ def resident(pid: int, *, peak: bool = False) -> float:
     return 0.0
 
 
-def wait_quiet(pid: int, *, within: float, interval: float = 0.5) -> float | None:
-    """Waits until a process does nothing; returns when it stopped working, None if it did not.
+class Quiet:
+    """Notices when a process has nothing to do any more.
 
     Args:
         pid: the process.
-        within: seconds to wait.
-        interval: for how long it must do nothing.
-
-    Returns:
-        Seconds, monotonic: the beginning of the interval in which it did nothing.
+        interval: for how many seconds it must do nothing.
     """
-    end = time.monotonic() + within
-    while (began := time.monotonic()) < end:
-        before = cpu_time(pid)
-        time.sleep(interval)
-        if cpu_time(pid) - before <= _QUIET * interval:
-            return began
-    return None
+
+    def __init__(self, pid: int, interval: float = 0.5) -> None:
+        self._pid = pid
+        self._interval = interval
+        self._since, self._cpu = time.monotonic(), cpu_time(pid)
+
+    def glance(self) -> float | None:
+        """Looks again; says since when it has done nothing (in seconds, monotonic), None while it works."""
+        now, cpu = time.monotonic(), cpu_time(self._pid)
+        if cpu - self._cpu > _QUIET * self._interval:
+            self._since, self._cpu = now, cpu
+        return self._since if now - self._since >= self._interval else None
 
 
 def own_cpus() -> Set[int]:

@@ -16,16 +16,16 @@ from bench.certificate import write_certificate
 from bench.daemon import Daemon, write_config
 from bench.endpoint import Endpoint, Statistics
 from bench.errors import BenchError, NotMeasured
-from bench.measuring import Figure, Goal, Measure, Workshop
+from bench.measuring import RATIO, Figure, Goal, Measure, Workshop
 from bench.peers import FLOOR_H11, FLOOR_RAW, NAIVE, NODE, Peer, running
-from bench.processes import Usage, resident, usage, wait_quiet
+from bench.processes import Quiet, Usage, resident, usage
 from bench.seeding import Seeding, write_files, write_sqlite
 
 DAEMON = "idiolectd"
 CPU, RATE, WRITTEN = "CPU per refresh", "refreshes per second", "written per refresh"
 
 # Between two questions to the server how far it is.
-_GLANCE = 0.02
+_GLANCE = 0.01
 
 # Seconds without any refresh after which something is stuck.
 _STUCK = 60.0
@@ -103,10 +103,14 @@ def observe(subject: str, pid: int, endpoint: Endpoint, *, warm: int, total: int
             f" where {total} sessions were to be refreshed once"
         )
     made = total - first.counted.tokens
+    if not made:
+        raise BenchError(f"{subject} was through before anybody looked: more refreshes are needed")
     yield Figure(subject, CPU, 1000 * (last.used.cpu - first.used.cpu) / made, "ms")
     yield Figure(subject, RATE, made / (ended - first.used.at), "/s")
     yield Figure(subject, WRITTEN, (last.used.written - first.used.written) / made / 1024, "KiB")
-    yield Figure(subject, "context switches per refresh", (last.used.switches - first.used.switches) / made, "")
+    yield Figure(
+        subject, "context switches per refresh", (last.used.switches - first.used.switches) / made, ""
+    )
     requests = last.counted.requests - first.counted.requests
     yield Figure(subject, "requests per refresh", requests / made, "")
     server = last.counted.cpu - first.counted.cpu
@@ -114,9 +118,25 @@ def observe(subject: str, pid: int, endpoint: Endpoint, *, warm: int, total: int
     yield Figure(subject, "resident memory", resident(pid), "MiB")
 
 
+def _wait_looked(daemon: Daemon, due: float) -> float:
+    """Waits until a daemon has looked at all sessions; returns how many seconds it took.
+
+    Raises:
+        BenchError: they became due meanwhile.
+    """
+    quiet = Quiet(daemon.pid)
+    while time.time() < due:
+        daemon.glance()
+        since = quiet.glance()
+        if since is not None and daemon.ready_after is not None:
+            return since - daemon.began
+        time.sleep(_GLANCE)
+    raise BenchError("the sessions became due while the daemon still looked at them")
+
+
 def daemon(subject: str, workshop: Workshop, kind: Kind) -> Iterator[Figure]:
     """One round of the daemon."""
-    warm = max(kind.issuers, workshop.size.refreshes // 10)
+    warm = max(workshop.size.warm, kind.issuers)
     total = warm + int(workshop.size.refreshes * kind.share)
     with workshop.scratch() as folder:
         certificate = write_certificate(folder) if kind.is_secured else None
@@ -126,18 +146,15 @@ def daemon(subject: str, workshop: Workshop, kind: Kind) -> Iterator[Figure]:
             url = kind.write(folder / "sessions.sqlite", seeding.records())
             config = write_config(folder, url, endpoint, ca_file=certificate[0] if certificate else None)
             with Daemon(config) as running_daemon:
-                quiet_at = wait_quiet(running_daemon.pid, within=due - time.time())
-                if quiet_at is None or endpoint.statistics().tokens:
-                    workshop.look *= 2
-                    raise BenchError("the sessions became due while the daemon still looked at them")
-                workshop.look = 0.0005 + 1.5 * (quiet_at - running_daemon.began) / total
+                looked_for = _wait_looked(running_daemon, due)
+                workshop.look = 0.0005 + 1.5 * looked_for / total
                 yield from observe(subject, running_daemon.pid, endpoint, warm=warm, total=total)
-                running_daemon.require_running()
+                running_daemon.glance()
 
 
 def peer(workshop: Workshop, other: Peer) -> Iterator[Figure]:
     """One round of a peer; says why if it can't run here."""
-    warm = max(64, int(workshop.size.refreshes * other.share) // 10)
+    warm = workshop.size.warm
     total = warm + int(workshop.size.refreshes * other.share)
     with workshop.scratch() as folder, Endpoint(16, sessions=total, host=other.host) as endpoint:
         seeding = Seeding(endpoint.issuers, total, due=time.time())
@@ -162,7 +179,7 @@ def side_by_side(workshop: Workshop) -> Iterator[Figure]:
             yield figure
     for other in (FLOOR_H11, NAIVE, NODE):
         if other.name in found:
-            yield Figure(f"{DAEMON} / {other.name}", CPU, found[DAEMON] / found[other.name], "×")
+            yield Figure(f"{DAEMON} / {other.name}", CPU, found[DAEMON] / found[other.name], RATIO)
 
 
 def beside_plain(workshop: Workshop, subject: str, kind: Kind) -> Iterator[Figure]:
@@ -174,7 +191,7 @@ def beside_plain(workshop: Workshop, subject: str, kind: Kind) -> Iterator[Figur
                 found.append(figure.value)
             yield figure
     plain, other = found
-    yield Figure(f"{subject} / {DAEMON}", CPU, other / plain, "×")
+    yield Figure(f"{subject} / {DAEMON}", CPU, other / plain, RATIO)
 
 
 def _alone(workshop: Workshop, subject: str, kind: Kind) -> Iterator[Figure]:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-CLIENT_ID = "http://localhost?redirect_uri=http%3A%2F%2F127.0.0.1%2Fcallback&scope=atproto%20transition%3Ageneric"
+CLIENT_ID = (
+    "http://localhost?redirect_uri=http%3A%2F%2F127.0.0.1%2Fcallback&scope=atproto%20transition%3Ageneric"
+)
 
 # Seconds that the seeded access tokens, and those that the server gives, live.
 LIFETIME = 3600.0
@@ -59,19 +61,24 @@ class Seeding:
         count: how many.
         due: when the first becomes due, in seconds since the epoch.
         pause: seconds between one session's due time and the next one's.
-        foreign: in the shape that other programs write: no issuer, no client, no confirmed handle.
+        first: the number of the first session.
+        lifetime: seconds that their access tokens live.
+        is_foreign: in the shape that other programs write: no issuer, no client, no confirmed handle.
     """
 
     issuers: Sequence[str]
     count: int
     due: float
     pause: float = 0.0
-    foreign: bool = False
+    first: int = 0
+    lifetime: float = LIFETIME
+    is_foreign: bool = False
 
     def records(self) -> Iterator[tuple[str, str]]:
         """DID and record of each session, in the order of their due times."""
-        for number in range(self.count):
-            issued_at = self.due + number * self.pause - WINDOW[0] * LIFETIME
+        for place in range(self.count):
+            number = self.first + place
+            issued_at = self.due + place * self.pause - WINDOW[0] * self.lifetime
             yield did(number), json.dumps(self._record(number, issued_at), separators=(",", ":"))
 
     def _record(self, number: int, issued_at: float) -> dict[str, str]:
@@ -80,16 +87,16 @@ class Seeding:
         record = {
             "did": did(number),
             "pdsUrl": issuer,
-            "accessJwt": _access_token(number, issuer, thumbprint, issued_at),
+            "accessJwt": self._access_token(number, issuer, thumbprint, issued_at),
             "refreshJwt": refresh_token(number),
             "dpopPrivateKeyJwk": jwk,
             "tokenType": "DPoP",
             "scope": "atproto transition:generic",
             "handle": handle(number),
             "issuedAt": rfc3339(issued_at),
-            "expiresAt": rfc3339(issued_at + LIFETIME),
+            "expiresAt": rfc3339(issued_at + self.lifetime),
         }
-        if not self.foreign:
+        if not self.is_foreign:
             record |= {
                 "issuer": issuer,
                 "clientId": CLIENT_ID,
@@ -99,20 +106,19 @@ class Seeding:
             }
         return record
 
-
-def _access_token(number: int, issuer: str, thumbprint: str, issued_at: float) -> str:
-    claims = {
-        "aud": "did:web:localhost",
-        "iat": int(issued_at),
-        "exp": int(issued_at + LIFETIME),
-        "sub": did(number),
-        "jti": f"tok-{number:032x}",
-        "cnf": {"jkt": thumbprint},
-        "client_id": CLIENT_ID,
-        "scope": "atproto transition:generic",
-        "iss": issuer,
-    }
-    return f"{_ACCESS_HEAD}.{base64url(json.dumps(claims, separators=(',', ':')).encode())}.{_SIGNATURE}"
+    def _access_token(self, number: int, issuer: str, thumbprint: str, issued_at: float) -> str:
+        claims = {
+            "aud": "did:web:localhost",
+            "iat": int(issued_at),
+            "exp": int(issued_at + self.lifetime),
+            "sub": did(number),
+            "jti": f"tok-{number:032x}",
+            "cnf": {"jkt": thumbprint},
+            "client_id": CLIENT_ID,
+            "scope": "atproto transition:generic",
+            "iss": issuer,
+        }
+        return f"{_ACCESS_HEAD}.{base64url(json.dumps(claims, separators=(',', ':')).encode())}.{_SIGNATURE}"
 
 
 @cache

@@ -1,28 +1,24 @@
-"""Durable commits a second, side by side with what the disk can do.
+"""Durable commits a second, side by side with what the disk can do."""
 
-    python -m bench.store [--rounds 5] [--sessions 256] [--at-once 64]
-
-Each round measures, in turn: the disk alone (one file, write and fdatasync of a record's size), the
-upstream way (SQLite, WAL, synchronous=NORMAL: not durable at a power cut), and both stores of ours
-(record and state, fsynced). Machines are noisy: read the ratios and medians.
-"""
-
-import argparse
 import os
 import sqlite3
-import statistics
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
+from bench.measuring import RATIO, Figure, Measure, Workshop
 from idiolectd import OAuthSession, open_store
 from idiolectd.clock import rfc3339
 from idiolectd.ports import SharedStore
 from idiolectd.state import RefreshState, reconcile, tokens_of
+
+RATE = "commits per second"
+
+_SESSIONS = 256
+_AT_ONCE = 64
 
 
 def a_session(number: int) -> OAuthSession:
@@ -93,46 +89,46 @@ async def rotate(store: SharedStore, session: OAuthSession) -> None:
     await store.commit(session, state, tokens=tokens_of(after))
 
 
-def timed(work: Callable[[Path, list[OAuthSession]], None], sessions: list[OAuthSession]) -> float:
+def timed(
+    workshop: Workshop, work: Callable[[Path, list[OAuthSession]], None], sessions: list[OAuthSession]
+) -> float:
     """Seconds of a piece of work in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+    with workshop.scratch() as folder:
         began = time.perf_counter()
-        work(Path(folder), sessions)
+        work(folder, sessions)
         return time.perf_counter() - began
 
 
-def timed_store(kind: str, sessions: list[OAuthSession], at_once: int) -> float:
+def timed_store(workshop: Workshop, kind: str, sessions: list[OAuthSession]) -> float:
     """Seconds of the same in a store of ours, on trio as the daemon runs."""
-    with tempfile.TemporaryDirectory() as folder:
+    with workshop.scratch() as folder:
         url = f"sqlite://{folder}/sessions.sqlite" if kind == "sqlite" else f"file://{folder}"
-        return anyio.run(ours, url, sessions, at_once, backend="trio")
+        return anyio.run(ours, url, sessions, _AT_ONCE, backend="trio")
 
 
-def main() -> None:
-    """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sessions", type=int, default=256)
-    parser.add_argument("--at-once", type=int, default=64)
-    arguments = parser.parse_args()
-    sessions = [a_session(number) for number in range(arguments.sessions)]
-    rates: dict[str, list[float]] = {}
-    for _ in range(arguments.rounds):
-        for name, seconds in (
-            ("the disk alone", timed(disk_alone, sessions)),
-            ("upstream's way", timed(upstream_way, sessions)),
-            ("SQLite store", timed_store("sqlite", sessions, arguments.at_once)),
-            ("file store", timed_store("files", sessions, arguments.at_once)),
-        ):
-            rates.setdefault(name, []).append(len(sessions) / seconds)
-    disk = statistics.median(rates["the disk alone"])
-    print(f"{arguments.sessions} sessions, {arguments.at_once} at once, {arguments.rounds} rounds")
-    for name, found in rates.items():
-        middle = statistics.median(found)
-        print(
-            f"{name:16} {middle:8.0f}/s  ({min(found):.0f} to {max(found):.0f})  {middle / disk:5.2f} of the disk"
-        )
+def commits(workshop: Workshop) -> Iterator[Figure]:
+    """One round of all four."""
+    sessions = [a_session(number) for number in range(_SESSIONS)]
+    alone = timed(workshop, disk_alone, sessions)
+    for subject, seconds in (
+        ("the disk alone", alone),
+        ("upstream's way", timed(workshop, upstream_way, sessions)),
+        ("idiolectd, SQLite store", timed_store(workshop, "sqlite", sessions)),
+        ("idiolectd, file store", timed_store(workshop, "files", sessions)),
+    ):
+        yield Figure(subject, RATE, len(sessions) / seconds, "/s")
+        if seconds != alone:
+            yield Figure(f"{subject} / the disk alone", RATE, alone / seconds, RATIO)
 
 
-if __name__ == "__main__":
-    main()
+MEASURES = (
+    Measure(
+        "commits",
+        "Durable commits of the stores",
+        f"{_SESSIONS} records, {_AT_ONCE} at once: the disk alone (one file, write and fdatasync of a record's"
+        " size); the upstream way (SQLite, WAL, synchronous=NORMAL: not durable at a power cut); both stores of"
+        " ours (record and state, durable).",
+        commits,
+        plot=RATE,
+    ),
+)
