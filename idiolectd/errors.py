@@ -25,7 +25,7 @@
     ├── UrlError              not a URL that is used
     └── ConfigError           the configuration is wrong; the message names the key
 
-Rules: foreign exceptions (OSError, sqlite3, httpcore, ...) are translated once, in the room that
+Rules: foreign exceptions (OSError, sqlite3, httpx, ...) are translated once, in the room that
 owns the library. A message says what was found and what to do, and never holds a secret.
 """
 

@@ -9,14 +9,14 @@ Syntax only: where a request may go, the rooms `http` (the guard) and `auth` (th
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from functools import cached_property, lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote
 
 from idiolectd.errors import UrlError
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # RFC 3986, appendix B, for the two schemes that are used.
 _URL = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.ASCII | re.IGNORECASE)
@@ -92,14 +92,20 @@ class Url:
         return host if self.port is None else f"{host}:{self.port}"
 
     @property
+    def dialled_port(self) -> int:
+        """The port, also if it is the scheme's own."""
+        return self.port or DEFAULT_PORTS[self.scheme]
+
+    @cached_property
     def is_loopback(self) -> bool:
         """Whether the host is this machine by its name or number, without asking anybody."""
         return is_loopback_host(self.host)
 
-    @property
-    def is_address(self) -> bool:
-        """Whether the host is a number."""
-        return ":" in self.host or self.host.rpartition(".")[2].isdecimal()
+    @cached_property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host, if it is a number."""
+        is_number = ":" in self.host or self.host.rpartition(".")[2].isdecimal()
+        return ip_address(self.host) if is_number else None
 
 
 def is_loopback_host(host: str) -> bool:
@@ -125,14 +131,14 @@ def _parsed(text: str) -> Url:
         hint = "" if found[2].isascii() else "; write an international name in its ASCII form (xn--...)"
         raise UrlError(f"the URL names no host and port that are used{hint}")
     scheme = found[1].lower()
-    port = int(authority["port"] or _DEFAULT_PORTS[scheme])
+    port = int(authority["port"] or DEFAULT_PORTS[scheme])
     if not 0 < port <= _MAX_PORT:
         raise UrlError(f"the URL's port is {port}; ports end at {_MAX_PORT}")
     try:
         return Url(
             scheme=scheme,
             host=_address(authority["ipv6"]) if authority["ipv6"] else _host(authority["name"].lower()),
-            port=None if port == _DEFAULT_PORTS[scheme] else port,
+            port=None if port == DEFAULT_PORTS[scheme] else port,
             path=quote(found[3], safe=_PATH_SAFE) or "/",
             query=None if found[4] is None else quote(found[4], safe=_QUERY_SAFE),
             has_fragment=found[5] is not None,

@@ -1,10 +1,10 @@
 """HTTP as the rest of the house sees it: one request, one whole answer or one of two errors.
 
-The only room that knows httpx and httpcore. Rules: https, or plain http to loopback if allowed; no
-redirects, cookies, proxies from the environment; addresses are checked before they are dialled; an
-exchange without a whole answer is `NotSent` or `Unclear`, and nothing in between. It knows no
-tokens and no protocols: those are `oauth` and `xrpc`. `refusals` is where both of them meet the
-table of errors.
+httpx is its face: requests are httpx's, and any of httpx's asynchronous transports may stand below
+`HttpClient`. The connections are its own, framed by h11. Rules: https, or plain http to loopback if allowed;
+no redirects, cookies, proxies from the environment; addresses are checked before they are dialled; a request
+without a whole answer is `NotSent` or `Unclear`, and nothing in between. It knows no tokens and no protocols:
+those are `oauth` and `xrpc`. `error_response` is where both of them meet the table of errors.
 """
 
 from idiolectd.http.arrived import unpacked

@@ -1,31 +1,19 @@
-"""Where requests may go: the rules for URLs and for addresses, and the backend that applies them.
+"""Where requests may go: the rules for URLs and for addresses.
 
-A host name is resolved here, every address it has is checked, and the checked number is dialled:
-a name that resolves differently the second time gains nothing. TLS still verifies the host's name.
-
-Does not see the addresses behind a configured proxy: the proxy resolves names itself, and keeping it
-away from private ones is its operator's job. URLs, and hosts written as numbers, are checked all
-the same.
+`idiolectd.http.dialler` checks by them every address that a host name has, before it dials one. It does not
+see the addresses behind a configured proxy; URLs, and hosts written as numbers, are checked all the same.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
-from typing import Any
-
-import anyio
-import httpcore
 
 from idiolectd.errors import ConfigError, NotSent, UrlError
-from idiolectd.http.name_lookup import NameLookups
-from idiolectd.http.request_progress import ProgressBackend
 from idiolectd.url import Url, is_loopback_host
 
 Address = IPv4Address | IPv6Address
@@ -51,9 +39,6 @@ _SPECIAL = tuple(
 # On a network with NAT64 every IPv4 host is reached through this prefix, so it is looked into.
 # Its local-use sibling 64:ff9b:1::/48 says nothing about what lies behind it: refused.
 _NAT64 = IPv6Network("64:ff9b::/96")
-
-# One dead address (an IPv6 route that swallows packets) must not use up the whole time to connect.
-_SECONDS_PER_ADDRESS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +91,8 @@ def check_url(url: str, policy: NetworkPolicy) -> Url:
             raise NotSent("guard", f"{where}: only https is used, except to loopback")
         if not policy.allow_loopback_http:
             raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
-    if parsed.is_address:
-        check_address(ip_address(parsed.host), policy, parsed.host)
+    if parsed.address is not None:
+        check_address(parsed.address, policy, parsed.host)
     return parsed
 
 
@@ -135,62 +120,6 @@ def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
         return
     if not _is_public(inner):
         raise NotSent("guard", f"{host}: {address} is not a public address; see network.allow_addresses")
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects like httpcore's anyio backend, to checked addresses only.
-
-    Args:
-        policy: which addresses; None: all, because the operator named the host (a proxy's).
-        names: who looks up names.
-
-    What it refuses, and what does not resolve, is raised as `NotSent` (codes ``guard``, ``dns``,
-    ``dns_busy``) and passes through httpcore unchanged; failing connections are httpcore's own exceptions.
-    """
-
-    def __init__(self, policy: NetworkPolicy | None, names: NameLookups | None = None) -> None:
-        self._policy = policy
-        self._names = names or NameLookups()
-        self._dialler: httpcore.AsyncNetworkBackend = ProgressBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Resolves, checks, and dials the addresses in the resolver's order until one answers."""
-        try:
-            with anyio.fail_after(timeout):
-                numbers = await self._resolve(host)
-                for number in numbers[:-1]:
-                    try:
-                        return await self._dialler.connect_tcp(
-                            number, port, _SECONDS_PER_ADDRESS, local_address, socket_options
-                        )
-                    except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                        continue
-                return await self._dialler.connect_tcp(
-                    numbers[-1], port, timeout, local_address, socket_options
-                )
-        except TimeoutError:
-            raise httpcore.ConnectTimeout from None
-
-    async def sleep(self, seconds: float) -> None:
-        """Waits."""
-        await anyio.sleep(seconds)
-
-    async def _resolve(self, host: str) -> list[str]:
-        numbers = await self._names.addresses(host)
-        if self._policy is None:
-            return numbers
-        # All of them, not just the one that would be dialled: a name that mixes public and private
-        # addresses is a mistake or an attack.
-        for number in numbers:
-            check_address(ip_address(number), self._policy, host)
-        return numbers
 
 
 def _parse(url: str) -> Url:

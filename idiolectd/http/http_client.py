@@ -7,10 +7,13 @@ because they may quote a header, and headers hold tokens.
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
+from json import dumps
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
+from urllib.parse import urlencode
 
 import anyio
 import anyio.lowlevel
@@ -20,12 +23,13 @@ from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.events import EventSink
 from idiolectd.finish import in_thread
-from idiolectd.http.arrived import Message, read_message, unpacked
+from idiolectd.http.arrived import read_message, unpacked
 from idiolectd.http.guard import NetworkPolicy, check_url, origin
-from idiolectd.http.origin_pools import EXCHANGE, OriginPools
+from idiolectd.http.origin_pools import OriginPools
 from idiolectd.http.origin_state import Nonces, Skews
-from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.request_progress import PROGRESS, RequestProgress
 from idiolectd.http.response import CutOff, Response, http_date
+from idiolectd.url import Url
 
 # An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
 MAX_BODY = 256 * 1024
@@ -149,53 +153,43 @@ class HttpClient:
         """
         target = check_url(url, self._policy)
         server = target.origin
-        exchange = RequestProgress(keep=_MAX_KEPT, looks=method == "POST")
-        try:
-            request = httpx.Request(
-                method,
-                str(target),
-                # httpx would decode the host for this header, and fail on what is no IDN.
-                headers={"Host": target.authority, **_HEADERS, **_checked(headers or {}, server)},
-                data=form,
-                json=json,
-                extensions={"timeout": _PHASES, EXCHANGE: exchange},
-            )
-        except UnicodeEncodeError:  # lone surrogates; the error would quote the value
-            raise NotSent("unsendable", f"{server}: a value holds characters that can't be sent") from None
-        with exchange.under_way():
-            answered = await self._exchange(request, exchange, server, deadline)
+        progress = RequestProgress(keep=_MAX_KEPT, looks=method == "POST")
+        request = _request(method, target, headers or {}, form, json)
+        request.extensions |= {"timeout": _PHASES, PROGRESS: progress}
+        answered = await self._exchange(request, progress, server, deadline)
         if isinstance(answered, Unclear):
-            return await _recovered(exchange, answered)
+            return await _recovered(progress, answered)
         if isinstance(answered, NotSent):
             raise answered
         return answered
 
     async def _exchange(
-        self, request: httpx.Request, exchange: RequestProgress, server: str, deadline: float
+        self, request: httpx.Request, progress: RequestProgress, server: str, deadline: float
     ) -> Response | NotSent | Unclear:
         sent_at = self._clock.now()
         response: Response | None = None
         with anyio.move_on_after(deadline):
             try:
                 answer = await self._transport.handle_async_request(request)
-                self._learn_clock(server, answer, sent_at)
+                headers = _joined(answer.headers.multi_items())
+                self._learn_clock(server, headers, sent_at)
                 try:
-                    response = await _read(answer, exchange, server)
+                    response = await _read(answer, headers, progress, server)
                 finally:
                     # A connection that breaks now, or a deadline that strikes, changes nothing:
                     # the answer is here, or the error is on its way.
                     with suppress(*_FOREIGN):
                         await answer.aclose()
             except _FOREIGN as error:
-                return _translated(error, server, exchange)
+                return _translated(error, server, progress)
         if response is None:
-            kind = Unclear if exchange.possible else NotSent
+            kind = Unclear if progress.possible else NotSent
             return kind("deadline", f"{server}: no whole answer within {deadline:g} s")
         return response
 
-    def _learn_clock(self, server: str, answer: httpx.Response, sent_at: float) -> None:
-        date = http_date(answer.headers.get("date", ""))
-        if date is not None and "age" not in answer.headers:  # else a cache's old answer
+    def _learn_clock(self, server: str, headers: Mapping[str, str], sent_at: float) -> None:
+        date = http_date(headers.get("date", ""))
+        if date is not None and "age" not in headers:  # else a cache's old answer
             self._skews.take(server, date, sent_at=sent_at, received_at=self._clock.now())
 
 
@@ -235,7 +229,7 @@ _TEXTS = {
 }
 
 
-def _translated(error: Exception, server: str, exchange: RequestProgress) -> NotSent | Unclear:
+def _translated(error: Exception, server: str, progress: RequestProgress) -> NotSent | Unclear:
     code, unsent = "reset", False
     for kind, name, vouched in _CODES:
         if isinstance(error, kind):
@@ -248,15 +242,15 @@ def _translated(error: Exception, server: str, exchange: RequestProgress) -> Not
         detail = getattr(cause, "verify_message", "") or cause.reason or ""
     elif cause is not None:
         detail = os.strerror(cause.errno) if cause.errno else ""
-    made = NotSent if unsent or not exchange.possible else Unclear
+    made = NotSent if unsent or not progress.possible else Unclear
     return made(code, f"{server}: {_TEXTS[code]}" + (f" ({detail})" if detail else ""))
 
 
 def _system_error(error: BaseException) -> OSError | None:
     """What the operating system or OpenSSL said, below the libraries' translations of it.
 
-    httpcore clears `__cause__` when it raises again, so the context is followed. Only of errors
-    that have such a cause: the context of others is whatever the caller was busy with.
+    A library that clears `__cause__` when it raises again leaves the context. Only of errors that have
+    such a cause: the context of others is whatever the caller was busy with.
     """
     if not isinstance(error, httpx.NetworkError | OSError):
         return None
@@ -273,15 +267,45 @@ def _system_error(error: BaseException) -> OSError | None:
     return found
 
 
-def _checked(headers: Mapping[str, str], server: str) -> Mapping[str, str]:
-    """The headers, if they can be sent: the library's own refusal would quote them."""
+# A URL costs httpx as much as all the rest of a request.
+_httpx_url = lru_cache(maxsize=1024)(httpx.URL)
+
+
+def _request(
+    method: str,
+    target: Url,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+    json: Mapping[str, Any] | None,
+) -> httpx.Request:
+    """A request with all its header fields, so that httpx adds none.
+
+    Raises:
+        NotSent: it can't be sent. The libraries' own refusals would quote a value.
+    """
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise NotSent("header", f"{server}: the value of {name} can't be sent in a header")
-    return headers
+            raise NotSent("header", f"{target.origin}: the value of {name} can't be sent in a header")
+    fields = {"Host": target.authority, **_HEADERS, **headers}
+    body = b""
+    try:
+        if form is not None:
+            body = urlencode(form).encode()
+            fields["Content-Type"] = "application/x-www-form-urlencoded"
+        elif json is not None:
+            body = dumps(json, ensure_ascii=False).encode()
+            fields["Content-Type"] = "application/json"
+    except UnicodeEncodeError:  # lone surrogates
+        raise NotSent("unsendable", f"{target.origin}: a value holds characters that can't be sent") from None
+    if body or method == "POST":
+        fields["Content-Length"] = str(len(body))
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    return httpx.Request(method, _httpx_url(str(target)), headers=raw, stream=httpx.ByteStream(body))
 
 
-async def _read(answer: httpx.Response, exchange: RequestProgress, server: str) -> Response:
+async def _read(
+    answer: httpx.Response, headers: Mapping[str, str], progress: RequestProgress, server: str
+) -> Response:
     """The whole answer, or `Unclear` if it grows too large, packed or unpacked."""
     if not isinstance(answer.stream, httpx.AsyncByteStream):
         raise TypeError("the transport is not asynchronous")
@@ -296,26 +320,23 @@ async def _read(answer: httpx.Response, exchange: RequestProgress, server: str) 
             if len(body) > MAX_BODY:
                 # Not `break`: a generator left in the middle is closed when it is collected,
                 # and its connection then. A cancelled one closes on its way out.
-                exchange.answered = True  # more of it is not wanted
+                progress.answered = True  # more of it is not wanted
                 reading.cancel()
-    exchange.answered = True
+    progress.answered = True
     response = None
     if not reading.cancel_called:
-        response = _response(answer.status_code, answer.headers, bytes(body))
+        response = _response(answer.status_code, headers, bytes(body))
     if response is None:
         raise _too_large(server)
-    message = await _message(exchange)
-    if message is not None and not message.is_whole:
-        exchange.overrun = True
-        if response.json_object() is None:  # its length may be less than what was sent
-            await exchange.last_look()
-            response = (await _arrived(exchange))[1] or response
+    if progress.overrun and response.json_object() is None:  # its length may be less than what was sent
+        await progress.last_look()
+        response = (await _arrived(progress))[1] or response
     return response
 
 
-async def _recovered(exchange: RequestProgress, why: Unclear) -> Response:
+async def _recovered(progress: RequestProgress, why: Unclear) -> Response:
     """The answer, if it had arrived whole when we looked away; else raises why there is none."""
-    is_whole, response = await _arrived(exchange)
+    is_whole, response = await _arrived(progress)
     if response is None:
         raise why
     if not is_whole:
@@ -323,38 +344,27 @@ async def _recovered(exchange: RequestProgress, why: Unclear) -> Response:
     return response
 
 
-async def _message(exchange: RequestProgress) -> Message | None:
-    raw = bytes(exchange.arrived)
-    if len(raw) <= _READ_IN_PLACE:
-        return read_message(raw)
-    return await in_thread(read_message, raw)
-
-
-async def _arrived(exchange: RequestProgress) -> tuple[bool, Response | None]:
+async def _arrived(progress: RequestProgress) -> tuple[bool, Response | None]:
     """What came of an answer, if there is something to read, and whether its frame is whole."""
-    message = await _message(exchange)
+    raw = bytes(progress.arrived)
+    message = read_message(raw) if len(raw) <= _READ_IN_PLACE else await in_thread(read_message, raw)
     if message is None:
         return False, None
-    return message.is_whole, _response(message.status, httpx.Headers(list(message.headers)), message.body)
+    return message.is_whole, _response(message.status, _joined(message.headers), message.body)
 
 
-def _response(status: int, headers: httpx.Headers, body: bytes) -> Response | None:
+def _response(status: int, headers: Mapping[str, str], body: bytes) -> Response | None:
     """An answer without its content codings; None if it is too large then."""
     body = unpacked(body, headers.get("content-encoding", ""), MAX_BODY)
     if len(body) > MAX_BODY:
         return None
-    return Response(
-        status=status,
-        headers=_joined(headers),
-        body=body,
-        date=http_date(headers.get("date", "")),
-    )
+    return Response(status, headers, body, date=http_date(headers.get("date", "")))
 
 
-def _joined(headers: httpx.Headers) -> Mapping[str, str]:
+def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     """By name in lower case (RFC 9110, section 5.3); httpx's own takes the square of their number."""
     found: dict[str, list[str]] = {}
-    for name, value in headers.multi_items():
+    for name, value in headers:
         found.setdefault(name.lower(), []).append(value)
     return {name: ", ".join(values) for name, values in found.items()}
 

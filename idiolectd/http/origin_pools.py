@@ -1,29 +1,26 @@
-"""Connections: a small pool per origin ("lane") below one httpx transport.
+"""Which connection a request goes on: a few for each origin, kept for a second, below httpx's transport API.
 
-httpcore looks at every connection of a pool for every request, so one pool for all origins grows
-slow with their number; a pool per origin does not. All lanes share one TLS context, which is what
+Limits how many connections there are to an origin, and how many origins have idle ones. Does not limit how
+much is sent, and does not retry: that is decided above. All connections share one TLS context, which is what
 is costly to build.
-
-Does not limit how much is sent to an origin, and does not retry: that is decided above.
 """
 
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import anyio
-import httpcore
 import httpx
 
 from idiolectd.finish import in_thread
-from idiolectd.http.guard import GuardedBackend, NetworkPolicy
+from idiolectd.http.connection import Connection, Timeouts
+from idiolectd.http.dialler import Dialler
+from idiolectd.http.guard import NetworkPolicy
 from idiolectd.http.name_lookup import NameLookups
-from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.request_progress import PROGRESS, RequestProgress
 from idiolectd.http.trust import Trust
-from idiolectd.url import is_loopback_host
+from idiolectd.url import DEFAULT_PORTS
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
 # put on it, nobody knows whether the token was read: an unclear answer, and perhaps a lost session.
@@ -31,33 +28,44 @@ from idiolectd.url import is_loopback_host
 # is safe. That is enough for the repetition that a DPoP nonce asks for, which is the usual case.
 KEEPALIVE_SECONDS = 1.0
 
-_MAX_LANES = 256
-_MAX_CONNECTIONS_PER_LANE = 16
+_MAX_POOLS = 256
+_MAX_CONNECTIONS_PER_ORIGIN = 16
 
-# Set in a request's extensions by whoever wants to know; see `RequestProgress`.
-EXCHANGE = "idiolectd.exchange"
+Origin = tuple[str, str, int]  # scheme, host, port
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pool:
-    pool: httpcore.AsyncConnectionPool
-    context: ssl.SSLContext
-    busy: int = 0
-    rested_at: float = 0.0
+    """The connections to one origin.
+
+    Attributes:
+        origin: where they lead.
+        idle: connections that wait for a request; the last is the newest.
+        requests: how many are under way or wait for a connection.
+        free: how many connections may be used beside those that are.
+    """
+
+    origin: Origin
+    idle: list[Connection] = field(default_factory=list)
+    requests: int = 0
+    free: anyio.Semaphore = field(
+        default_factory=lambda: anyio.Semaphore(_MAX_CONNECTIONS_PER_ORIGIN, fast_acquire=True)
+    )
 
 
 class OriginPools(httpx.AsyncBaseTransport):
-    """A connection pool per origin, all behind the guard.
+    """A small pool of connections for each origin, all behind the guard.
 
     Raises what httpx's own transport raises, and `NotSent` where the guard refuses or a name does
-    not resolve.
+    not resolve. The request's body and the answer's head are in memory as a whole; the answer's body
+    must be read or closed.
 
     Args:
         policy: the guard's rules, and the proxy.
-        ssl_context: shared by all lanes; None: that of `trust`.
+        ssl_context: shared by all connections; None: that of `trust`.
         trust: makes it; None: one that believes the system's authorities.
-        names: looks up names, for all lanes; None: by the system's resolver.
-        max_lanes: lanes beyond this are closed, the longest unused first, unless they are in use.
+        names: looks up names; None: by the system's resolver.
+        max_pools: beyond this number of origins idle connections are closed, the longest unused first.
     """
 
     def __init__(
@@ -66,192 +74,156 @@ class OriginPools(httpx.AsyncBaseTransport):
         *,
         ssl_context: ssl.SSLContext | None = None,
         trust: Trust | None = None,
-        max_pools: int = _MAX_LANES,
+        max_pools: int = _MAX_POOLS,
         names: NameLookups | None = None,
     ) -> None:
-        self._policy = policy
-        self._names = names or NameLookups()
-        self._fixed_context = ssl_context
-        self._trust = trust or Trust() if ssl_context is None else None
-        # Lanes whose context is not today's any more, until whoever is on them has left.
-        self._retired: list[_Pool] = []
-        self._max_lanes = max_pools
-        self._pools: OrderedDict[tuple[str, str, int | None], _Pool] = OrderedDict()
+        self._dialler = Dialler(policy, names)
+        if ssl_context is None:
+            trust = trust or Trust()
+            ssl_context = trust.context()
+        self._trust, self._context = trust, ssl_context
+        self._max_pools = max_pools
+        self._pools: dict[Origin, _Pool] = {}
+        # All idle connections, and where they belong; the longest unused is the first.
+        self._idle: OrderedDict[Connection, _Pool] = OrderedDict()
+        self._busy: set[Connection] = set()
 
     def __repr__(self) -> str:
-        busy = sum(pool.busy for pool in self._pools.values())
+        busy = sum(pool.requests for pool in self._pools.values())
         return f"<OriginPools origins={len(self._pools)} busy={busy}>"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends one request on its origin's lane; the answer's body must be read or closed."""
-        if self._trust is not None and self._trust.is_due:
-            await in_thread(self._trust.context)
-        pool = self._enter(request.url)
+        """Sends one request to its origin, and reads the head of the answer."""
+        progress = request.extensions.get(PROGRESS)
+        if not isinstance(progress, RequestProgress):
+            progress = RequestProgress()
+        progress.possible = False
+        timeouts: Timeouts = request.extensions.get("timeout", {})
+        body = await request.aread()
+        if self._trust is not None:
+            if self._trust.is_due:
+                await in_thread(self._trust.context)
+            self._context = self._trust.context()
+        await self._close_unused()
+        pool = await self._enter(_origin(request.url), timeouts)
+        connection: Connection | None = None
         try:
-            await self._close_unused()
-            with _httpx_exceptions():
-                response = await pool.pool.handle_async_request(_to_httpcore(request))
+            connection = await self._connection(pool, timeouts)
+            self._busy.add(connection)
+            head = await connection.ask(
+                request.method.encode("ascii"),
+                request.url.raw_path,
+                request.headers.raw,
+                body,
+                timeouts=timeouts,
+                progress=progress,
+            )
         except BaseException:
-            self._leave(pool)
+            await self._leave(pool, connection)
             raise
-        return httpx.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=_Body(self, pool, response),
-            extensions=response.extensions,
-        )
+        body_to_come = _AnswerBody(self, pool, connection, timeouts)
+        return httpx.Response(head.status, headers=head.headers, stream=body_to_come)
 
     async def look_up(self, host: str) -> None:
-        """Looks up a host's name, if its requests will need that; a proxy looks up names itself.
-
-        Raises:
-            NotSent: as `NameLookups.addresses`.
-        """
-        if self._policy.proxy is None or is_loopback_host(host):
-            await self._names.addresses(host)
+        """Looks up a host's name, if its requests will need that. See `Dialler.look_up`."""
+        await self._dialler.look_up(host)
 
     async def aclose(self) -> None:
-        """Closes every lane, whatever is in flight on it."""
-        pools = [*self._pools.values(), *self._retired]
-        self._pools.clear()
-        self._retired.clear()
-        for pool in pools:
-            await pool.pool.aclose()
+        """Closes every connection, whatever is in flight on it."""
+        for connection in [*self._idle, *self._busy]:
+            await connection.cut()
+        self._idle.clear()
+        self._pools = {pool.origin: pool for pool in self._pools.values() if pool.requests}
+        for pool in self._pools.values():
+            pool.idle.clear()
 
-    def _enter(self, url: httpx.URL) -> _Pool:
-        host = url.raw_host.decode("ascii")  # `url.host` would decode what looks like an IDN, or raise
-        key = (url.scheme, host, url.port)
-        pool = self._pools.get(key)
-        context = self._context()
-        if pool is not None and pool.context is not context:
-            self._retired.append(self._pools.pop(key))
-            pool = None
+    async def _enter(self, origin: Origin, timeouts: Timeouts) -> _Pool:
+        """Waits until there may be one more connection to an origin."""
+        pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[key] = _Pool(self._new_pool(host, context), context)
-        self._pools.move_to_end(key)
-        pool.busy += 1
+            pool = self._pools[origin] = _Pool(origin)
+        pool.requests += 1
+        try:
+            pool.free.acquire_nowait()
+        except anyio.WouldBlock:
+            try:
+                with anyio.fail_after(timeouts.get("pool")):
+                    await pool.free.acquire()
+            except BaseException as error:
+                pool.requests -= 1
+                self._drop_if_empty(pool)
+                if isinstance(error, TimeoutError):
+                    raise httpx.PoolTimeout("") from error
+                raise
         return pool
 
-    def _context(self) -> ssl.SSLContext:
-        if self._trust is not None:
-            return self._trust.context()
-        assert self._fixed_context is not None  # noqa: S101 - see the constructor
-        return self._fixed_context
+    async def _connection(self, pool: _Pool, timeouts: Timeouts) -> Connection:
+        """The newest idle connection of a pool that can be trusted with a request, else a new one."""
+        while pool.idle:
+            connection = pool.idle.pop()
+            del self._idle[connection]
+            if self._is_good(connection) and not connection.is_disturbed:
+                return connection
+            await connection.aclose()
+        return await self._dialler.connect(*pool.origin, self._context, timeouts)
 
-    def _leave(self, pool: _Pool) -> None:
-        pool.busy -= 1
-        pool.rested_at = anyio.current_time()
+    async def _leave(self, pool: _Pool, connection: Connection | None) -> None:
+        """Ends one request's use of a pool."""
+        try:
+            if connection is not None:
+                self._busy.discard(connection)
+                if connection.rest() and self._is_good(connection):
+                    pool.idle.append(connection)
+                    self._idle[connection] = pool
+                else:
+                    await connection.aclose()
+        finally:
+            pool.requests -= 1
+            pool.free.release()
+            self._drop_if_empty(pool)
+
+    def _is_good(self, connection: Connection) -> bool:
+        """Whether a connection has not idled for long, and its server was verified as a new one's would be."""
+        is_young = anyio.current_time() - connection.rested_at <= KEEPALIVE_SECONDS
+        return is_young and connection.context is self._context
 
     async def _close_unused(self) -> None:
-        """Closes lanes that hold only connections too old for use, and those above the limit."""
-        stale = anyio.current_time() - KEEPALIVE_SECONDS
-        surplus = len(self._pools) - self._max_lanes
-        unused: list[_Pool] = []
-        for key, pool in list(self._pools.items()):
-            if pool.busy == 0 and (pool.rested_at < stale or len(unused) < surplus):
-                unused.append(self._pools.pop(key))
-        unused += [pool for pool in self._retired if pool.busy == 0]
-        self._retired = [pool for pool in self._retired if pool.busy]
-        with anyio.CancelScope(shield=True):  # closing does not wait for the peer
-            for pool in unused:
-                await pool.pool.aclose()
+        """Closes idle connections that nobody would use, and of origins beyond the limit."""
+        while self._idle:
+            connection, pool = next(iter(self._idle.items()))
+            if self._is_good(connection) and len(self._pools) <= self._max_pools:
+                break
+            del self._idle[connection]
+            pool.idle.remove(connection)
+            self._drop_if_empty(pool)
+            await connection.aclose()
 
-    def _new_pool(self, host: str, context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
-        proxy = None if is_loopback_host(host) else _proxy(self._policy.proxy, context)
-        return httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            proxy=proxy,
-            max_connections=_MAX_CONNECTIONS_PER_LANE,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            # What is dialled with a proxy is the proxy: the operator named it, wherever it is.
-            network_backend=GuardedBackend(None if proxy else self._policy, self._names),
-        )
+    def _drop_if_empty(self, pool: _Pool) -> None:
+        if not pool.requests and not pool.idle:
+            self._pools.pop(pool.origin, None)
 
 
-class _Body(httpx.AsyncByteStream):
-    """An answer's body; hands the lane back when it is closed."""
+class _AnswerBody(httpx.AsyncByteStream):
+    """An answer's body; ends its request's use of the pool when it is closed."""
 
-    def __init__(self, transport: OriginPools, pool: _Pool, response: httpcore.Response) -> None:
-        self._transport = transport
-        self._lane: _Pool | None = pool
-        self._response = response
+    def __init__(self, pools: OriginPools, pool: _Pool, connection: Connection, timeouts: Timeouts) -> None:
+        self._pools = pools
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._timeouts = timeouts
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _httpx_exceptions():
-            async for part in self._response.aiter_stream():
-                yield part
+        while self._connection is not None and (part := await self._connection.read_part(self._timeouts)):
+            yield part
 
     async def aclose(self) -> None:
-        pool, self._lane = self._lane, None
-        if pool is None:
-            return
-        try:
-            with _httpx_exceptions():
-                await self._response.aclose()
-        finally:
-            self._transport._leave(pool)  # noqa: SLF001 -- the two are one thing in two classes
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pools._leave(self._pool, connection)  # noqa: SLF001 -- the two are one thing in two classes
 
 
-def _to_httpcore(request: httpx.Request) -> httpcore.Request:
-    exchange = request.extensions.get(EXCHANGE)
-    extensions: dict[str, Any] = dict(request.extensions)
-    if isinstance(exchange, RequestProgress):
-        exchange.possible = False
-
-        async def trace(event: str, info: Mapping[str, Any]) -> None:
-            # Opening a tunnel through a proxy is a request too, and not ours.
-            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
-                exchange.begins()
-
-        extensions["trace"] = trace
-    return httpcore.Request(
-        method=request.method,
-        url=httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        ),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions=extensions,
-    )
-
-
-def _proxy(url: str | None, ssl_context: ssl.SSLContext) -> httpcore.Proxy | None:
-    if url is None:
-        return None
-    proxy = httpx.Proxy(url)
-    return httpcore.Proxy(
-        url=httpcore.URL(
-            scheme=proxy.url.raw_scheme,
-            host=proxy.url.raw_host,
-            port=proxy.url.port,
-            target=proxy.url.raw_path,
-        ),
-        auth=proxy.raw_auth,
-        ssl_context=ssl_context if proxy.url.scheme == "https" else None,
-    )
-
-
-# Most specific first.
-_EXCEPTIONS: Mapping[type[Exception], type[httpx.TransportError]] = {
-    httpcore.ConnectTimeout: httpx.ConnectTimeout,
-    httpcore.ReadTimeout: httpx.ReadTimeout,
-    httpcore.WriteTimeout: httpx.WriteTimeout,
-    httpcore.PoolTimeout: httpx.PoolTimeout,
-    httpcore.ConnectError: httpx.ConnectError,
-    httpcore.ReadError: httpx.ReadError,
-    httpcore.WriteError: httpx.WriteError,
-    httpcore.ProxyError: httpx.ProxyError,
-    httpcore.LocalProtocolError: httpx.LocalProtocolError,
-    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
-}
-
-
-@contextmanager
-def _httpx_exceptions() -> Iterator[None]:
-    try:
-        yield
-    except tuple(_EXCEPTIONS) as error:
-        raise _EXCEPTIONS[type(error)](str(error)) from error
+def _origin(url: httpx.URL) -> Origin:
+    if url.scheme not in DEFAULT_PORTS:
+        raise httpx.UnsupportedProtocol("neither https nor http")
+    host = url.raw_host.decode("ascii")  # `url.host` would decode what looks like an IDN, or raise
+    return url.scheme, host, url.port or DEFAULT_PORTS[url.scheme]

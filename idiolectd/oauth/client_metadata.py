@@ -158,7 +158,7 @@ def _shown(value: object) -> str:
 def _unfit_name(client_id: str) -> str | None:
     """Why servers would not fetch a document at this URL, whatever lies there."""
     url = Url.parse(client_id)
-    if url.is_address:
+    if url.address is not None:
         return "servers want the name of a host in it, not an address"
     if not url.path.strip("/") or url.path.endswith("/"):
         return "servers want a path in it that does not end in a slash, as in /client-metadata.json"

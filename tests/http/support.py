@@ -86,3 +86,15 @@ def answering(*parts: bytes) -> Handler:
             await stream.send(part)
 
     return handler
+
+
+def keep_alive(connections: list[SocketStream]) -> Handler:
+    """A handler that answers every request on a connection, and keeps the connections it got."""
+
+    async def handler(stream: SocketStream) -> None:
+        connections.append(stream)
+        while True:
+            await read_request(stream)
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    return handler

@@ -4,13 +4,15 @@ import shutil
 import ssl
 from pathlib import Path
 
+import anyio
 import dns.resolver
-import httpx
 import pytest
+from anyio.abc import SocketStream
 
 from idiolectd.errors import ConfigError
-from idiolectd.http import NetworkPolicy, OriginPools, Trust
+from idiolectd.http import OriginPools, Trust
 from idiolectd.identity.txt import DnsTxt
+from tests.http.support import LOOPBACK, listening, read_request, world
 
 
 @pytest.fixture
@@ -76,26 +78,33 @@ def test_renewed_authorities_are_believed(authorities: Path, clock: Clock) -> No
 
 
 @pytest.mark.anyio
-async def test_a_busy_lane_takes_the_new_context(authorities: Path, clock: Clock) -> None:
-    """Also a server that is never left alone gets it; whoever is on the old lane ends there."""
-    trust = Trust(str(authorities))
-    transport = OriginPools(NetworkPolicy(), trust=trust)
-    url = httpx.URL("https://pds.example/")
-    old = transport._enter(url)
-    assert transport._enter(url) is old
-    transport._leave(old)
-    replace_file(authorities, authorities.read_bytes() + b"\n")
-    clock.now += 61
-    new = transport._enter(url)
-    assert new is not old
-    assert new.context is trust.context()
-    await transport._close_unused()
-    assert transport._retired == [old]
-    transport._leave(old)
-    await transport._close_unused()
-    assert transport._retired == []
-    transport._leave(new)
-    await transport.aclose()
+async def test_a_busy_origin_takes_the_new_context(authorities: Path, clock: Clock) -> None:
+    """Also a server that is never left alone gets it: no connection that was made before is used again."""
+    connections: list[SocketStream] = []
+    release = anyio.Event()
+
+    async def handler(stream: SocketStream) -> None:
+        connections.append(stream)
+        while True:
+            if b"slow" in await read_request(stream):
+                await release.wait()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    transport = OriginPools(LOOPBACK, trust=Trust(str(authorities)))
+    async with listening(handler) as url, world(transport) as w, anyio.create_task_group() as tasks:
+        tasks.start_soon(w.client.request, "GET", url + "/slow")
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            await w.client.request("GET", url)
+        assert len(connections) == 2
+        replace_file(authorities, authorities.read_bytes() + b"\n")
+        clock.now += 61
+        await w.client.request("GET", url)
+        assert len(connections) == 3
+        release.set()
+        await anyio.wait_all_tasks_blocked()
+        await w.client.request("GET", url)
+        assert len(connections) == 3
 
 
 def test_other_name_servers_are_asked(tmp_path: Path) -> None:

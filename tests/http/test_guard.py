@@ -1,16 +1,18 @@
 """Where requests may go."""
 
+import ssl
 from ipaddress import ip_address, ip_network
 
-import httpcore
+import httpx
 import pytest
 import trio
+from anyio.abc import ByteStream, SocketStream
 
 from idiolectd.errors import ConfigError, NotSent
 from idiolectd.http import NetworkPolicy, check_address, check_url, origin
-from idiolectd.http.guard import GuardedBackend
+from idiolectd.http.dialler import Dialler
 from idiolectd.http.name_lookup import NameLookups
-from tests.http.support import LOOPBACK, answering, listening, world
+from tests.http.support import LOOPBACK, answering, listening, read_request, world
 
 STRICT = NetworkPolicy()
 
@@ -222,39 +224,75 @@ async def test_a_proxys_refusal_is_not_sent() -> None:
             await w.client.request("GET", "https://pds.test/")
 
 
-class Dialler(httpcore.AsyncNetworkBackend):
+@pytest.mark.anyio
+async def test_a_proxy_is_given_ipv6_addresses_in_brackets() -> None:
+    """As RFC 9110, section 9.3.6, has it: the colon before the port is none of the address's."""
+    asked: list[bytes] = []
+
+    async def handler(stream: SocketStream) -> None:
+        asked.append(await read_request(stream))
+
+    async with listening(handler) as proxy, world(policy=NetworkPolicy(proxy=proxy)) as w:
+        with pytest.raises(NotSent):
+            await w.client.request("GET", "https://[2606:4700::1111]/")
+    target = b"[2606:4700::1111]:443"
+    assert asked == [b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n"]
+
+
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+IN_TIME = {"connect": 5.0}
+
+
+class Dialled:
     """Connects to nobody and keeps what it was asked for."""
 
     def __init__(self) -> None:
         self.hosts: list[str] = []
 
-    async def connect_tcp(self, host: str, *args: object, **kwargs: object) -> httpcore.AsyncNetworkStream:
+    async def __call__(self, host: str, _port: int) -> ByteStream:
         self.hosts.append(host)
-        raise httpcore.ConnectError
+        raise ConnectionRefusedError
 
 
 @pytest.mark.anyio
 async def test_the_checked_number_is_dialled_and_not_the_name() -> None:
     """A name that resolves differently the second time gains nothing, because there is no second time."""
-    backend, dialler = GuardedBackend(LOOPBACK), Dialler()
-    backend._dialler = dialler
-    with pytest.raises(httpcore.ConnectError):
-        await backend.connect_tcp("localhost", 1, 5.0)
-    assert dialler.hosts
-    assert all(ip_address(host).is_loopback for host in dialler.hosts)
+    dialled = Dialled()
+    with pytest.raises(httpx.ConnectError):
+        await Dialler(LOOPBACK, dial=dialled).connect("http", "localhost", 1, CONTEXT, IN_TIME)
+    assert dialled.hosts
+    assert all(ip_address(host).is_loopback for host in dialled.hosts)
 
 
 @pytest.mark.parametrize("numbers", [("93.184.216.34", "10.0.0.1"), ("10.0.0.1", "93.184.216.34")])
 def test_every_address_of_a_name_is_checked(numbers: tuple[str, str]) -> None:
     """A name with a public and a private address is not dialled at all, whichever comes first."""
-    dialler = Dialler()
+    dialled = Dialled()
 
     async def connect() -> None:
-        backend = GuardedBackend(NetworkPolicy(), NameLookups(lambda _: list(numbers)))
-        backend._dialler = dialler
+        dialler = Dialler(NetworkPolicy(), NameLookups(lambda _: list(numbers)), dialled)
         with pytest.raises(NotSent) as caught:
-            await backend.connect_tcp("both.test", 443, 5.0)
+            await dialler.connect("https", "both.test", 443, CONTEXT, IN_TIME)
         assert caught.value.code == "guard"
 
     trio.run(connect)
-    assert dialler.hosts == []
+    assert dialled.hosts == []
+
+
+@pytest.mark.anyio
+async def test_an_address_is_dialled_as_it_is() -> None:
+    """Nobody looks it up, and the server is named with brackets."""
+    dialled, looked_up = Dialled(), list[str]()
+
+    def resolve(host: str) -> list[str]:
+        looked_up.append(host)
+        return []
+
+    dialler = Dialler(LOOPBACK, NameLookups(resolve), dialled)
+    for number in ("::1", "127.0.0.1"):
+        with pytest.raises(httpx.ConnectError):
+            await dialler.connect("http", number, 1, CONTEXT, IN_TIME)
+    assert dialled.hosts == ["::1", "127.0.0.1"]
+    assert looked_up == []
+    async with world(httpx.MockTransport(lambda asked: httpx.Response(200, text=asked.headers["Host"]))) as w:
+        assert (await w.client.request("GET", "http://[::1]:1/")).body == b"[::1]:1"

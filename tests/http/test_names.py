@@ -1,6 +1,7 @@
 """Name look-ups wait in each other's way only."""
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,14 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-import httpcore
+import httpx
 import pytest
 
 from idiolectd.errors import NotSent
-from idiolectd.http.guard import GuardedBackend, NetworkPolicy
+from idiolectd.http.dialler import Dialler
+from idiolectd.http.guard import NetworkPolicy
 from idiolectd.http.name_lookup import NameLookups
 from idiolectd.store import open_store
 from tests.store.support import ALICE, session
+
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # More than anybody's pool of threads has.
 _MUTE = 300
@@ -172,9 +176,9 @@ async def test_a_failure_is_remembered_for_a_while() -> None:
 async def test_a_connection_has_its_deadline_whatever_the_dns_does() -> None:
     """Connecting to a host with a mute name server ends when its time is over."""
     with dns() as resolver:
-        backend = GuardedBackend(NetworkPolicy(), NameLookups(resolver))
-        with anyio.fail_after(10), pytest.raises(httpcore.ConnectTimeout):
-            await backend.connect_tcp("mute.test", 443, 0.05)
+        dialler = Dialler(NetworkPolicy(), NameLookups(resolver))
+        with anyio.fail_after(10), pytest.raises(httpx.ConnectTimeout):
+            await dialler.connect("https", "mute.test", 443, CONTEXT, {"connect": 0.05})
 
 
 @pytest.mark.anyio
@@ -184,8 +188,9 @@ async def test_numbers_are_nobodys_business() -> None:
         names = NameLookups(resolver)
         assert await names.addresses("::1") == ["::1"]
         assert not resolver.asked
+        dialler = Dialler(NetworkPolicy(proxy="http://no.test:3128"), names)
         with pytest.raises(NotSent):
-            await GuardedBackend(None, names).connect_tcp("no.test", 3128, 1.0)
+            await dialler.connect("https", "pds.test", 443, CONTEXT, {"connect": 1.0})
         assert resolver.asked == {"no.test": 1}
 
 

@@ -1,27 +1,15 @@
 """Connections: one small pool per origin."""
 
-import ssl
-from collections.abc import Awaitable, Callable
-
 import anyio
 import httpx
 import pytest
 from anyio.abc import SocketStream
 
+from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import HttpClient, OriginPools
-from tests.http.support import LOOPBACK, FakeClock, listening, read_request
+from tests.http.support import LOOPBACK, FakeClock, keep_alive, listening, read_request
 
 pytestmark = pytest.mark.anyio
-
-
-def keep_alive(connections: list[SocketStream]) -> Callable[[SocketStream], Awaitable[None]]:
-    async def handler(stream: SocketStream) -> None:
-        connections.append(stream)
-        while True:
-            await read_request(stream)
-            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    return handler
 
 
 def client(transport: OriginPools) -> HttpClient:
@@ -40,7 +28,7 @@ async def test_a_connection_is_used_again_at_once_and_not_later() -> None:
     assert len(connections) == 2
 
 
-async def test_lanes_that_rest_are_closed() -> None:
+async def test_connections_that_rest_are_closed() -> None:
     """A server that was talked to once costs nothing a second later."""
     transport = OriginPools(LOOPBACK)
     async with (
@@ -54,8 +42,8 @@ async def test_lanes_that_rest_are_closed() -> None:
         assert repr(transport) == "<OriginPools origins=1 busy=0>"
 
 
-async def test_the_longest_unused_lane_goes_first_and_never_one_in_use() -> None:
-    """A limit on lanes does not tear a request's connection away."""
+async def test_the_longest_unused_connection_goes_first_and_never_one_in_use() -> None:
+    """A limit on origins does not tear a request's connection away."""
     transport = OriginPools(LOOPBACK, max_pools=1)
     release = anyio.Event()
 
@@ -86,8 +74,8 @@ async def test_the_longest_unused_lane_goes_first_and_never_one_in_use() -> None
     assert statuses == [200]
 
 
-async def test_requests_beyond_the_connections_of_a_lane_wait() -> None:
-    """A crowd on one server is served in turn, and the lane is idle after it."""
+async def test_requests_beyond_the_connections_of_an_origin_wait() -> None:
+    """A crowd on one server is served in turn, and nothing is busy after it."""
     transport = OriginPools(LOOPBACK)
     connections: list[SocketStream] = []
     async with listening(keep_alive(connections)) as url, client(transport) as http:
@@ -98,8 +86,8 @@ async def test_requests_beyond_the_connections_of_a_lane_wait() -> None:
         assert repr(transport) == "<OriginPools origins=1 busy=0>"
 
 
-async def test_a_failed_request_leaves_its_lane() -> None:
-    """Lanes are given back on every path, else they could never be closed."""
+async def test_a_failed_request_leaves_its_pool() -> None:
+    """On every path, else there would be no place in it for others."""
     transport = OriginPools(LOOPBACK)
     async with client(transport) as http:
         with pytest.raises(Exception, match="can't connect"):
@@ -110,13 +98,54 @@ async def test_a_failed_request_leaves_its_lane() -> None:
     request = httpx.Request("GET", "http://127.0.0.1:1/")
     with pytest.raises(httpx.ConnectError):
         await transport.handle_async_request(request)
-    assert repr(transport) == "<OriginPools origins=1 busy=0>"
+    assert repr(transport) == "<OriginPools origins=0 busy=0>"
     await transport.aclose()
 
 
-async def test_all_lanes_share_one_tls_context() -> None:
-    """A context costs 50 ms and a megabyte; a lane must not."""
-    context = ssl.create_default_context()
-    transport = OriginPools(LOOPBACK, ssl_context=context)
-    pools = [transport._enter(httpx.URL(f"https://{n}.test/")).pool for n in range(3)]
-    assert {id(pool._ssl_context) for pool in pools} == {id(context)}
+async def test_who_finds_no_connection_free_gives_up_in_time() -> None:
+    """Nothing was sent; and a place is free again for each of those who waited, cancelled or not."""
+    release = anyio.Event()
+
+    async def slow(stream: SocketStream) -> None:
+        await read_request(stream)
+        await release.wait()
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    transport = OriginPools(LOOPBACK)
+    async with listening(slow) as url, client(transport) as http:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(16):
+                tasks.start_soon(http.request, "GET", url)
+            await anyio.wait_all_tasks_blocked()
+            in_a_hurry = httpx.Request("GET", url, extensions={"timeout": {"pool": 0.05}})
+            with pytest.raises(httpx.PoolTimeout):
+                await transport.handle_async_request(in_a_hurry)
+            with pytest.raises(NotSent):
+                await http.request("POST", url, deadline=0.05)
+            assert repr(transport) == "<OriginPools origins=1 busy=16>"
+            release.set()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(16):
+                tasks.start_soon(http.request, "GET", url)
+    assert repr(transport) == "<OriginPools origins=0 busy=0>"
+
+
+async def test_closing_tells_who_waits_for_an_answer() -> None:
+    """Whatever is in flight ends, and is unclear."""
+
+    async def mute(stream: SocketStream) -> None:
+        await anyio.sleep_forever()
+
+    transport = OriginPools(LOOPBACK)
+    codes: list[str] = []
+    async with listening(mute) as url, client(transport) as http, anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            with pytest.raises(Unclear) as caught:
+                await http.request("POST", url)
+            codes.append(caught.value.code)
+
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await transport.aclose()
+    assert codes == ["reset"]

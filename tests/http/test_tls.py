@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener, TLSStream
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,16 +21,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idiolectd.config import Config, NetworkConfig, StoreConfig
 from idiolectd.errors import ConfigError, NotSent, Unclear
-from idiolectd.http import HttpClient, OriginPools, tls_context
+from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, tls_context
 from idiolectd.parts import make_http
-from tests.http.support import LOOPBACK, FakeClock
+from tests.http.support import LOOPBACK, FakeClock, listening, world
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for ``localhost``, its own authority, with its key in one file."""
+    """A certificate for ``localhost`` and ``pds.test``, its own authority, with its key in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -40,7 +42,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName("pds.test")]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -163,3 +167,70 @@ def test_what_is_no_authority(text: bytes | None, tmp_path: Path) -> None:
         path.write_bytes(text)
     with pytest.raises(ConfigError, match=f"network.ca_file: {path}"):
         tls_context(str(path))
+
+
+class CountingContext(ssl.SSLContext):
+    """Counts the connections that it verifies."""
+
+    connections = 0
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        self.connections += 1
+        return super().wrap_bio(*args, **kwargs)
+
+
+async def test_all_origins_share_one_tls_context(certificate: Path) -> None:
+    """A context costs 50 ms and a megabyte; an origin must not."""
+    context = CountingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificate)
+    transport = OriginPools(LOOPBACK, ssl_context=context)
+    async with (
+        tls_server(certificate, OK) as first,
+        tls_server(certificate, OK) as second,
+        HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport) as http,
+    ):
+        for port in (first, second):
+            await http.request("GET", f"https://localhost:{port}/")
+    assert context.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("scheme", "userinfo", "authorization"),
+    [
+        ("http", "", []),
+        ("http", "user:p%40ss@", [b"Proxy-Authorization: Basic " + b64encode(b"user:p@ss")]),
+        ("https", "user@", [b"Proxy-Authorization: Basic " + b64encode(b"user:")]),
+    ],
+)
+async def test_a_proxy_opens_a_tunnel(
+    certificate: Path, scheme: str, userinfo: str, authorization: list[bytes]
+) -> None:
+    """The proxy is asked once, with the operator's password; the server is verified through it, and looked up by it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asked: list[bytes] = []
+    paths: list[bytes] = []
+
+    async def tls(stream: ByteStream) -> TLSStream:
+        return await TLSStream.wrap(stream, server_side=True, ssl_context=context, standard_compatible=False)
+
+    async def proxy(plain: SocketStream) -> None:
+        stream: ByteStream = await tls(plain) if scheme == "https" else plain
+        asked.append(await stream.receive())
+        await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        server = await tls(stream)
+        while True:
+            paths.append((await server.receive()).split()[1])
+            await server.send(OK)
+
+    async with listening(proxy) as url:
+        port = url.rpartition(":")[2]
+        policy = NetworkPolicy(proxy=f"{scheme}://{userinfo}localhost:{port}")
+        transport = OriginPools(policy, ssl_context=ssl.create_default_context(cafile=certificate))
+        async with world(transport, policy=policy) as w:
+            await w.client.look_up("https://pds.test/")
+            for path in ("/a", "/b"):
+                assert (await w.client.request("POST", f"https://pds.test{path}")).json_object() == {}
+    assert paths == [b"/a", b"/b"]
+    lines = [b"CONNECT pds.test:443 HTTP/1.1", b"Host: pds.test:443", *authorization]
+    assert asked == [b"\r\n".join(lines) + b"\r\n\r\n"]

@@ -3,6 +3,7 @@
 from tests.torture.plants.plant import Edit, Plant
 
 _ARRIVED = "tests/http/test_arrived.py::"
+_CONNECTION = "tests/http/test_connection.py::"
 _WITHHELD = "tests/refresh/test_withheld.py::"
 
 PLANTS = (
@@ -26,9 +27,9 @@ PLANTS = (
         "a process that was frozen throws away the answer that lies there",
         (
             Edit(
-                "http/request_progress",
-                "            if not self._exchange.answered:\n                await",
-                "            if self._exchange is None:\n                await",
+                "http/connection",
+                "            if not self._progress.answered:\n                await",
+                "            if self._progress is None:\n                await",
             ),
         ),
         ("tests/http/test_frozen.py::test_an_answer_waits_for_a_frozen_process[trio]",),
@@ -77,8 +78,47 @@ PLANTS = (
         "a connection with a rest on it used again",
         3,
         "the next answer on it is unreadable",
-        (Edit("http/request_progress", 'info == "is_readable" and self', 'info == "" and self'),),
+        (Edit("http/connection", "or self._is_broken or self._progress.overrun:", "or self._is_broken:"),),
         (_ARRIVED + "test_what_came_too_much_is_no_part_of_the_next_answer[trio]",),
+    ),
+    Plant(
+        "an early refusal is not read",
+        6,
+        "an answer that is there is called lost, because the server did not read all that it was sent",
+        (
+            Edit(
+                "http/connection",
+                "            self._is_broken = True  # see the module, 2\n",
+                '            raise httpx.WriteError("") from None\n',
+            ),
+        ),
+        (_CONNECTION + "test_an_answer_counts_although_the_request_was_not_read[trio]",),
+    ),
+    Plant(
+        "a request counts as sent when all of it is",
+        6,
+        "a token that the server has read is sent again at once",
+        (
+            Edit(
+                "http/connection",
+                '        progress.begins(self.stream)\n        await self._write(request, timeouts.get("write"))\n',
+                '        await self._write(request, timeouts.get("write"))\n        progress.begins(self.stream)\n',
+            ),
+        ),
+        (_CONNECTION + "test_a_request_that_is_stuck_half_way_is_unclear[trio-reads_nothing-None]",),
+    ),
+    Plant(
+        "a connection that has ended used again",
+        6,
+        "a token goes to a server that has hung up, and nobody knows whether it was read",
+        (
+            Edit(
+                "http/origin_pools",
+                "if self._is_good(connection) and not connection.is_disturbed:",
+                "if self._is_good(connection):",
+            ),
+        ),
+        (_CONNECTION + "test_a_connection_that_the_server_has_closed_is_not_used[trio]",),
     ),
     Plant(
         "unpacked without a bound",

@@ -69,8 +69,8 @@ PLANTS = (
         (
             Edit(
                 "http",
-                "    made = NotSent if unsent or not exchange.possible else Unclear\n",
-                "    made = NotSent if exchange else Unclear\n",
+                "    made = NotSent if unsent or not progress.possible else Unclear\n",
+                "    made = NotSent if progress else Unclear\n",
             ),
         ),
         ("tests/http/test_client.py::test_half_an_answer_is_unclear",),

@@ -179,7 +179,13 @@ PLANTS = (
         "guard looks at the first address only",
         10,
         "a name with a public and a private address leads inside",
-        (Edit("http", "        for number in numbers:\n", "        for number in numbers[:1]:\n"),),
+        (
+            Edit(
+                "http",
+                "                    for number in numbers:\n",
+                "                    for number in numbers[:1]:\n",
+            ),
+        ),
         ("tests/http/test_guard.py::test_every_address_of_a_name_is_checked",),
     ),
     Plant(
@@ -189,8 +195,8 @@ PLANTS = (
         (
             Edit(
                 "http",
-                "                numbers = await self._resolve(host)\n",
-                "                numbers = [host for _ in await self._resolve(host)]\n",
+                "                return await self._dial(numbers[-1], port)\n",
+                "                return await self._dial(host, port)\n",
             ),
         ),
         (_GUARD + "test_the_checked_number_is_dialled_and_not_the_name[trio]",),

@@ -290,17 +290,17 @@ PLANTS = (
         (_FOLLOW + "test_renewed_authorities_are_believed",),
     ),
     Plant(
-        "a busy lane keeps its context",
+        "a busy origin keeps its context",
         11,
         "the server that is asked most is the one that is refused",
         (
             Edit(
                 "http/origin_pools",
-                "        if pool is not None and pool.context is not context:\n",
-                "        if pool is not None and not pool.busy and pool.context is not context:\n",
+                "        return is_young and connection.context is self._context\n",
+                "        return is_young\n",
             ),
         ),
-        (_FOLLOW + "test_a_busy_lane_takes_the_new_context[trio]",),
+        (_FOLLOW + "test_a_busy_origin_takes_the_new_context[trio]",),
     ),
     Plant(
         "the first name servers are asked for ever",

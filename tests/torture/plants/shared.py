@@ -131,6 +131,32 @@ PLANTS = (
         ("tests/daemon/test_descriptors.py::test_no_descriptor_left",),
     ),
     Plant(
+        "a cancelled handshake forgets its connection",
+        7,
+        "servers that are slow to shake hands use up all descriptors",
+        (
+            Edit(
+                "http/dialler",
+                "        with anyio.CancelScope(shield=True):\n            await stream.aclose()\n        if",
+                "        if",
+            ),
+        ),
+        ("tests/http/test_connection.py::test_who_gives_up_leaves_no_connection_behind[asyncio-https]",),
+    ),
+    Plant(
+        "interim answers read in a row",
+        7,
+        "thousands of them at once stop everybody",
+        (
+            Edit(
+                "http/connection",
+                "                await anyio.lowlevel.checkpoint()\n",
+                "                pass\n",
+            ),
+        ),
+        ("tests/http/test_connection.py::test_many_interim_answers_let_others_work[trio]",),
+    ),
+    Plant(
         "tiny parts read in a row",
         7,
         "an answer in parts of one byte stops everybody for a second",
