@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import clients, many, refreshes, store
+from bench import clients, counting, many, refreshes, store
 from bench.machine import circumstances
 from bench.measuring import QUICK, Measure, Size, Workshop, measure
 from bench.report import Result, read_results, tables, write_report
 
 MEASURES: Sequence[Measure] = (
     *refreshes.MEASURES,
+    *counting.MEASURES,
     *many.MEASURES,
     *clients.MEASURES,
     *store.MEASURES,
@@ -32,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [known[name] for name in options.names] or MEASURES
     results = {}
     with tempfile.TemporaryDirectory(prefix="idiolectd-bench-", dir=options.folder) as folder:
+        workshop = Workshop(_size(options), Path(folder))
         for each in chosen:
-            workshop = Workshop(_size(options), Path(folder))
+            workshop.missing = {}
             at = circumstances(Path(folder))
             results[each.name] = Result(at, measure(each, workshop, _tell), workshop.missing)
             print(f"{each.title}\n\n{tables(results[each.name].series)}\n", flush=True)

@@ -21,8 +21,23 @@ from bench.seeding import WINDOW
 _RATE = 10_000
 
 
-def write_config(folder: Path, store_url: str, endpoint: Endpoint, *, ca_file: Path | None = None) -> Path:
-    """Writes a configuration for a store with sessions of an endpoint; returns its path."""
+def write_config(
+    folder: Path,
+    store_url: str,
+    endpoint: Endpoint,
+    *,
+    ca_file: Path | None = None,
+    concurrency: int | None = None,
+) -> Path:
+    """Writes a configuration for a store with sessions of an endpoint; returns its path.
+
+    Args:
+        folder: where it is written, and what else belongs to the daemon.
+        store_url: the store.
+        endpoint: the server.
+        ca_file: the certificate of the server's authority; None: it speaks plain HTTP.
+        concurrency: how many refreshes may be under way at one issuer; None: as many as by default.
+    """
     path = folder / "config.toml"
     network = ["allow_loopback_http = true"]
     if ca_file is not None:
@@ -34,6 +49,7 @@ def write_config(folder: Path, store_url: str, endpoint: Endpoint, *, ca_file: P
         "[refresh]",
         f"rate = {_RATE}",
         f"window = [{WINDOW[0]}, {WINDOW[1]}]",
+        *([f"concurrency = {concurrency}"] if concurrency is not None else []),
         "[identity]",
         f'plc_directory_url = "{endpoint.directory}"',
         f'handle_resolver_url = "{endpoint.issuers[0]}"',

@@ -1,56 +1,25 @@
 """The server that is measured against: `endpoint.c`, compiled when it is first needed."""
 
-import hashlib
 import http.client
 import json
-import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.errors import BenchError, NotMeasured
+from bench.compiling import compiled
+from bench.errors import BenchError
 from bench.processes import other_cpus, pinned
 
-_HERE = Path(__file__).parent
-_SOURCE = _HERE / "endpoint.c"
 
-# What a package is called, for whoever reads that it is missing.
-_NEEDED = "the benchmark's server is C: install a C compiler and OpenSSL's headers (Debian: apt install gcc libc6-dev libssl-dev)"
-
-
-@cache
 def program() -> Path:
-    """The compiled server; compiles it if its source is new.
+    """The compiled server.
 
     Raises:
-        NotMeasured: there is no compiler here, or OpenSSL's headers are missing.
+        NotMeasured: it can't be compiled here.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise NotMeasured(f"no cc, gcc or clang found; {_NEEDED}")
-    version = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
-    made = _HERE / "build" / f"endpoint-{version}"
-    if made.exists():
-        return made
-    made.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=made.parent) as folder:  # several may compile at once
-        unfinished = Path(folder) / "endpoint"
-        compiled = subprocess.run(
-            [compiler, "-std=gnu11", "-O2", "-o", unfinished, _SOURCE, "-lssl", "-lcrypto"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if compiled.returncode != 0:
-            raise NotMeasured(
-                f"{compiler} can't compile {_SOURCE.name}; {_NEEDED}:\n{compiled.stderr[-2000:]}"
-            )
-        unfinished.rename(made)
-    return made
+    return compiled("endpoint.c", "-lssl", "-lcrypto")
 
 
 @dataclass(frozen=True)
