@@ -124,10 +124,9 @@ class OAuthSession:
         parse_did(values["did"])
         # Upstream's reader wants the field, so a legacy record holds it empty.
         values["dpop_private_key_jwk"] = values["dpop_private_key_jwk"] or None
-        claims = peek_claims(values["access_jwt"])
         for name, claim in (("issued_at", "iat"), ("expires_at", "exp")):
             if values[name] is None:
-                time = numeric_claim(claims, claim)
+                time = numeric_claim(peek_claims(values["access_jwt"]), claim)
                 values[name] = "" if time is None else rfc3339(time)
         return cls(**values, extra=record)
 

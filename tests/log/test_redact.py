@@ -1,8 +1,14 @@
 """The last line of defence masks credentials and leaves sentences alone."""
 
-import pytest
+import io
+import json
 
-from idiolectd.log import redact, redacted_traceback
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idiolectd.log import log_sink, redact, redacted_traceback
+from idiolectd.log.redact import SHAPES
 
 JWT = "eyJ0eXAiOiJhdCtqd3QifQ.eyJzdWIiOiJkaWQ6cGxjOmEifQ.c2lnbmF0dXJl_-"
 
@@ -58,6 +64,69 @@ def test_masked(text: str) -> None:
 def test_left_alone(text: str) -> None:
     """What a person has to read stays readable."""
     assert redact(text) == text
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            JWT[:30],
+            "eyJ",
+            "-----BEGIN ",
+            "PRIVATE KEY-----",
+            "sealed:",
+            "authorization",
+            "Authorization: ",
+            "Bearer ",
+            "DPOP ",
+        ),
+        *(
+            "access_token",
+            "refreshJwt",
+            "password",
+            "d",
+            '"',
+            "'",
+            '\\"',
+            ":",
+            " : ",
+            "=",
+            "&",
+            "://",
+            "@",
+            "ref-",
+            "TOK-",
+        ),
+        *(
+            "c2" * 20,
+            "c2ln-bmf0-dxjl-c2ln",
+            "1",
+            " ",
+            "\n",
+            "\0",
+            "\N{KELVIN SIGN}",
+            "\N{LATIN SMALL LETTER LONG S}",
+            "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}",
+        ),
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=8).map("".join))
+def test_no_pattern_is_left_out(text: str) -> None:
+    """Looking for the signs of a credential first changes nothing."""
+    masked = text
+    for shape in SHAPES:
+        masked = shape.pattern.sub(shape.replacement, masked)
+    assert redact(text) == masked
+
+
+@given(st.lists(st.lists(_PIECES, max_size=4).map("".join), min_size=1, max_size=4))
+def test_a_line_is_masked_as_each_of_its_texts(texts: list[str]) -> None:
+    """Looking at all texts of a line at once changes nothing."""
+    stream = io.StringIO()
+    log_sink("json", "info", stream).write("info", "e", {f"f{i}": text for i, text in enumerate(texts)})
+    line = json.loads(stream.getvalue())
+    assert [line[f"f{i}"] for i in range(len(texts))] == [redact(text) for text in texts]
 
 
 class Holder(Exception):

@@ -34,8 +34,15 @@ PLANTS = (
         "JWTs not masked in logs",
         9,
         "a server that quotes what it refuses puts tokens into the log",
-        (Edit("log", '    (re.compile(r"\\beyJ[\\w-]{8,}(?:\\.[\\w-]*)*", re.ASCII), _MASK),\n', ""),),
+        (Edit("log", 'Shape(("eyj",)', 'Shape(("no such sign",)'),),
         ("tests/log/test_redact.py::test_masked",),
+    ),
+    Plant(
+        "a line looked at without its quotes",
+        9,
+        "a printed record passes, because nothing in the line seems to be a credential",
+        (Edit("log", """        ('"', "'"),""", """        ('"',),"""),),
+        ("tests/log/test_redact.py::test_no_pattern_is_left_out", "tests/log/test_redact.py::test_masked"),
     ),
     Plant(
         "server's text repeated as it is",
