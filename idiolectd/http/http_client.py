@@ -278,7 +278,7 @@ def _request(
     form: Mapping[str, str] | None,
     json: Mapping[str, Any] | None,
 ) -> httpx.Request:
-    """A request with all its header fields, so that httpx adds none.
+    """A request; httpx adds the length of its body.
 
     Raises:
         NotSent: it can't be sent. The libraries' own refusals would quote a value.
@@ -287,7 +287,7 @@ def _request(
         if not (value.isascii() and value.isprintable()):
             raise NotSent("header", f"{target.origin}: the value of {name} can't be sent in a header")
     fields = {"Host": target.authority, **_HEADERS, **headers}
-    body = b""
+    body = None
     try:
         if form is not None:
             body = urlencode(form).encode()
@@ -297,10 +297,8 @@ def _request(
             fields["Content-Type"] = "application/json"
     except UnicodeEncodeError:  # lone surrogates
         raise NotSent("unsendable", f"{target.origin}: a value holds characters that can't be sent") from None
-    if body or method == "POST":
-        fields["Content-Length"] = str(len(body))
-    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-    return httpx.Request(method, _httpx_url(str(target)), headers=raw, stream=httpx.ByteStream(body))
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]  # a third of what texts cost
+    return httpx.Request(method, _httpx_url(str(target)), headers=raw, content=body)
 
 
 async def _read(
