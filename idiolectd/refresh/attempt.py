@@ -92,13 +92,10 @@ class Attempt:
         """Note, send, persist. Runs shielded; the refresher's deadline bounds it."""
         planner, now = self._recorder.planner, self._recorder.clock.now()
         session = prepared.session
-        state = replace(
-            work.state,
-            pins=work.state.pins.filled_from(session),
-        ).noting(session, now)
+        state = work.state.noting(session, now)
         await self._recorder.store.ensure_room()
         # Should we die now, this is what the next process finds: sent, and no answer known.
-        unknown = planner.settle_or_retry(session, replace(state, state=State.AMBIGUOUS), now)
+        unknown = planner.settle_or_retry(session, state.awaiting_answer(), now)
         noted = replace(work, session=session, state=unknown)
         match await self._recorder.commit(work.session, noted):
             case Committed.GONE:
@@ -129,7 +126,7 @@ class Attempt:
         self, sent: ClaimedSession, tokens: Tokens, *, before: RefreshState, status: str | None = None
     ) -> AttemptResult:
         now = self._recorder.clock.now()
-        told = sent.state.told(tokens.handle, sent.session.known_as or tokens.handle)
+        told = sent.state.named_by_server(tokens.handle, sent.session.known_as or tokens.handle)
         told = told.with_account_status(status)
         # A server may call its account anything, another account's name too: that changes no name.
         tokens = replace(tokens, handle=sent.session.handle or tokens.handle, confirmed_handle=None)
@@ -172,7 +169,7 @@ class Attempt:
         if probe.taken is AccessTokenStatus.ACCEPTED:
             return await self._publish(work, tokens_of(arrived), before=work.state)
         if probe.did not in (None, work.session.did):
-            judged = replace(asked, state=replace(work.state, unconfirmed=None))
+            judged = replace(asked, state=work.state.contradicted())
             message = f"{unconfirmed}, and the PDS takes its token for {probe.did}'s"
             return await self._recorder.conclude(judged, Suspended(MISFIT, MISFIT, message))
         if probe.taken is AccessTokenStatus.REFUSED:
@@ -189,7 +186,7 @@ class Attempt:
         state = sent.state.withholding(sent.session, session, now, unconfirmed=unconfirmed)
         kept = replace(sent, state=self._recorder.planner.slow(sent.session, state, now, asked=True))
         if unconfirmed is not None:  # should we die now, the next process asks at once
-            kept = replace(kept, state=replace(state, next_attempt_at=now))
+            kept = replace(kept, state=state.planned(now))
         spilled = Spilled(sent.session.refresh_token_hash, session, answer.mismatch, unconfirmed)
         match await self._saved(sent, kept, spilled, None):
             case Committed.DONE if unconfirmed is not None:

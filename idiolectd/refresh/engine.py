@@ -156,8 +156,7 @@ class RefreshEngine:
             if work is None or work.state.next_attempt_at is None:
                 return None
             if work.state.next_attempt_at == entry.state.next_attempt_at:  # else it was planned just now
-                at = work.state.next_attempt_at - by
-                work = replace(work, state=replace(work.state, next_attempt_at=at))
+                work = replace(work, state=work.state.planned(work.state.next_attempt_at - by))
                 await self._recorder.commit(work.session, work)
             return self._recorder.schedule_entry(work)
 
@@ -254,7 +253,8 @@ class RefreshEngine:
                 raise NoSessionError(did)
             work = await self._reconciler.reconcile(entry)
             if work is not None:
-                work = replace(work, state=replace(work.state, paused=paused))
+                changed = work.state.paused_by_person() if paused else work.state.resumed_by_person()
+                work = replace(work, state=changed)
                 # With the record, unchanged as it is: what a running daemon looks out for is records.
                 same = tokens_of(work.session)
                 if await self._recorder.commit(work.session, work, tokens=same) is Committed.DONE:
@@ -341,7 +341,7 @@ class RefreshEngine:
                 return await self._recorder.conclude(work, lives)
             if lives is not None and lives.moved_to is not None:
                 message = f"the account has moved to {lives.moved_to}, and {session.pds_url} refuses it"
-                moved = replace(work, state=replace(state, moved_to=lives.moved_to))
+                moved = replace(work, state=state.account_moved(lives.moved_to))
                 return await self._recorder.conclude(moved, Suspended(report.MOVED, report.MOVED, message))
             work = work if lives is None else replace(work, session=lives.session)
         prepared = await refresher.prepare(work.session)

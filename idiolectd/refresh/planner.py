@@ -1,7 +1,7 @@
 """When a session is looked at next: the one place that turns a state into a line of the schedule."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from idiolectd import policy
 from idiolectd.clock import parse_rfc3339
@@ -44,7 +44,7 @@ class Planner:
         if rotated_at is not None and rotated_at <= now:  # else a clock was set
             at = max(at, rotated_at + policy.ROTATION_FLOOR)
         warned = 0.0 if ending else self._warning(session, now)
-        return replace(state, next_attempt_at=at, ending=ending, warned=warned)
+        return state.planned_to_end(at, ending=ending, warned=warned)
 
     def retry(
         self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
@@ -56,7 +56,7 @@ class Planner:
         )
         if self._is_over(session, now):
             delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))
-        return replace(state, next_attempt_at=now + delay)
+        return state.planned(now + delay)
 
     def refused(
         self,
@@ -76,7 +76,7 @@ class Planner:
             is_useless=is_useless,
             retry_after=retry_after,
         )
-        return replace(state, next_attempt_at=now + delay)
+        return state.planned(now + delay)
 
     def slow(self, session: OAuthSession, state: RefreshState, now: float, *, asked: bool) -> RefreshState:
         """The plan for what a person must mend: look now and then whether somebody has.
@@ -89,7 +89,7 @@ class Planner:
         """
         pause = policy.SLOW_RETRY if asked else policy.LOCAL_RETRY
         left = TokenTimes.of(session, state, now).expires_at - now
-        return replace(state, next_attempt_at=now + policy.slow_delay(pause=pause, left=left))
+        return state.planned(now + policy.slow_delay(pause=pause, left=left))
 
     def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
         """The plan while an answer is missing: not before the request can't be in flight any more.
@@ -99,14 +99,14 @@ class Planner:
         """
         settled_at = state.note.at + self.policy.settle if state.note is not None else now
         if settled_at > now and state.attempts <= 1:
-            return replace(state, next_attempt_at=settled_at)
+            return state.planned(settled_at)
         planned = self.retry(session, state, now)
-        return replace(planned, next_attempt_at=max(settled_at, planned.next_attempt_at or now))
+        return planned.planned(max(settled_at, planned.next_attempt_at or now))
 
     @staticmethod
     def never(state: RefreshState) -> RefreshState:
         """The plan for a dead session."""
-        return replace(state, next_attempt_at=None)
+        return state.planned(None)
 
     def deadline(self, session: OAuthSession) -> float | None:
         """The absolute end of the session, if its start is known."""

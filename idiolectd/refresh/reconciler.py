@@ -100,7 +100,7 @@ class Reconciler:
             unconfirmed = spilled.unconfirmed if spilled.mismatch is None else None
             state = work.state.withholding(work.session, session, now, unconfirmed=unconfirmed)
             if unconfirmed is not None:
-                state = replace(state, next_attempt_at=now)
+                state = state.planned(now)
             else:
                 state = state.failed(State.SUSPENDED, MISFIT, spilled.mismatch or "", now, cause=MISFIT)
                 state = planner.slow(work.session, state, now, asked=True)

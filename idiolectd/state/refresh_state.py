@@ -214,17 +214,49 @@ class RefreshState:
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise SessionError("the refresh state is damaged") from None
 
+    @classmethod
+    def unreadable(cls, message: str, now: float) -> Self:
+        """Starts a state anew in the place of a stored one that can't be read; its last error says so."""
+        return cls(last_error=LastError("state_damaged", message, now))
+
     def note_on(self, session: OAuthSession) -> Note | None:
         """The note, if it speaks of the token that is stored now."""
         return self.note if self.note and self.note.token_hash == session.refresh_token_hash else None
 
     # Transitions -----------------------------------------------------------------------------
 
+    def planned(self, at: float | None) -> Self:
+        """The session is worked on next at that time (epoch seconds); None: not before something changes."""
+        return replace(self, next_attempt_at=at)
+
+    def planned_to_end(self, at: float, *, ending: bool, warned: float | None) -> Self:
+        """The stored tokens are planned for, and how near the session's absolute end is was looked at.
+
+        Args:
+            at: when the session is worked on next, in epoch seconds.
+            ending: see `RefreshState.ending`.
+            warned: see `RefreshState.warned`.
+        """
+        return replace(self, next_attempt_at=at, ending=ending, warned=warned)
+
+    def paused_by_person(self) -> Self:
+        """A person took the session out of our hands."""
+        return replace(self, paused=True)
+
+    def resumed_by_person(self) -> Self:
+        """A person gave the session back to us."""
+        return replace(self, paused=False)
+
     def noting(self, session: OAuthSession, now: float) -> Self:
-        """The refresh token is about to be sent."""
+        """The refresh token is about to be sent; what was learnt of the session until now is pinned."""
         earlier = self.note_on(session)
         unclear = 1 + (earlier.unclear if earlier else 0)
-        return replace(self, note=Note(session.refresh_token_hash, now, unclear))
+        note = Note(session.refresh_token_hash, now, unclear)
+        return replace(self, pins=self.pins.filled_from(session), note=note)
+
+    def awaiting_answer(self) -> Self:
+        """The refresh token is being sent: whoever finds this state after a crash knows of no answer."""
+        return replace(self, state=State.AMBIGUOUS)
 
     def answered(self) -> Self:
         """The last sending had a clear answer; earlier unclear ones stay counted."""
@@ -274,7 +306,15 @@ class RefreshState:
             unconfirmed=unconfirmed,
         )
 
-    def told(self, handle: str | None, known: str | None) -> Self:
+    def contradicted(self) -> Self:
+        """The PDS says that the withheld tokens are another account's: they stay withheld for a person."""
+        return replace(self, unconfirmed=None)
+
+    def account_moved(self, moved_to: str) -> Self:
+        """The account's DID document names another PDS, which the session does not go along to."""
+        return replace(self, moved_to=moved_to)
+
+    def named_by_server(self, handle: str | None, known: str | None) -> Self:
         """The server called the account by a handle (None: by none) in an answer with tokens.
 
         Args:

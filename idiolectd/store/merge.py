@@ -12,7 +12,6 @@ from idiolectd.errors import NewerState, RecordError, SessionError
 from idiolectd.ports import NO_SERVER, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
-    LastError,
     RecordChange,
     RecordOrder,
     RefreshState,
@@ -86,7 +85,7 @@ def decode_state(text: str | bytes | None, now: float) -> RefreshState:
     except NewerState as error:
         raise RecordError("the state", str(error)) from error
     except SessionError as error:
-        return RefreshState(last_error=LastError("state_damaged", str(error), now))
+        return RefreshState.unreadable(str(error), now)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ PLANTS = (
             Edit(
                 "refresh/planner",
                 "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
-                "        return replace(state, next_attempt_at=now + delay)\n",
+                "        return state.planned(now + delay)\n",
                 "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
-                "        return replace(state, next_attempt_at=now + 0.0 * delay)\n",
+                "        return state.planned(now + 0.0 * delay)\n",
             ),
         ),
         (_ENGINE + "test_a_retry_waits_and_keeps_the_session[trio]",),

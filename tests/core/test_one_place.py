@@ -1,0 +1,53 @@
+"""What is decided in one place stays there: the source is read for it."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import idiolectd
+from idiolectd.state import RefreshState
+
+PACKAGE = Path(idiolectd.__file__).parent
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The syntax trees of the package by module, as ``refresh/engine``."""
+    return {
+        path.relative_to(PACKAGE).with_suffix("").as_posix(): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def outside(room: str) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of every module that is not in one room, with the module's name."""
+    for name, tree in modules().items():
+        if name.split("/")[0] != room:
+            for node in ast.walk(tree):
+                yield name, node
+
+
+# Copies of other classes that have a field of the same name.
+OTHERS = {("cli/rows", "row"), ("daemon/daemon", "presence")}
+
+
+def test_only_state_changes_a_state() -> None:
+    """Outside `idiolectd.state` no field of a `RefreshState` is set, by a copy or by making one."""
+    own = {f.name for f in fields(RefreshState)}
+    found = []
+    for name, call in outside("state"):
+        if not isinstance(call, ast.Call):
+            continue
+        made = ast.unparse(call.func)
+        given = own.intersection(keyword.arg or "" for keyword in call.keywords)
+        if made == "RefreshState" and given:
+            found.append(f"{name}:{call.lineno}")
+        if made in ("replace", "dataclasses.replace") and given:
+            copied = ast.unparse(call.args[0])
+            # Who works on a session exchanges its state as a whole: `replace(claimed, state=...)`.
+            is_whole = given == {"state"} and not copied.endswith("state")
+            if not is_whole and (name, copied) not in OTHERS:
+                found.append(f"{name}:{call.lineno}")
+    assert found == []
