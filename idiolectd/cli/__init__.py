@@ -25,7 +25,6 @@ from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
 from idiolectd.cli.teaching import TeachingGroup
-from idiolectd.cli.upstream import oauth_group
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -79,9 +78,29 @@ for _command in (
     check_command,
     headers_command,
     client_group,
-    oauth_group,
 ):
     group.add_command(_command)
+
+
+@group.group(
+    "oauth",
+    cls=TeachingGroup,
+    sections={
+        "Examples": (
+            ("idiolectd oauth login --handle alice.example --pds-url https://pds.example", "login"),
+            ("idiolectd oauth list", "list"),
+            ("idiolectd oauth logout --did did:plc:ewvi7nxzyoun6zhxrhs64oiz", "logout"),
+        )
+    },
+    help="login, list and logout, as the upstream CLI spells them.",
+)
+@common
+def oauth_group() -> None:
+    """The same commands with the same options: what follows ``idiolect`` in that CLI's documents works here."""
+
+
+for _command in (login_command, list_command, logout_command):
+    oauth_group.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,20 +8,19 @@ import os
 import resource
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from idiolectd.cli.exits import ExitCode, worst
+from idiolectd.cli.existing_store import is_missing
+from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.findings import Finding, report_findings
 from idiolectd.cli.options import Options, common
-from idiolectd.cli.output import put, put_json
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status import is_missing, read_all_rows
+from idiolectd.cli.status_rows import read_all_rows
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
@@ -34,18 +33,6 @@ from idiolectd.store import StoreUrl, open_configured_store, parse_store_url
 
 # https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)
-
-Verdict = Literal["ok", "warning", "failed"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    verdict: Verdict
-    message: str
-    code: ExitCode = ExitCode.DONE
 
 
 @click.command(
@@ -72,17 +59,7 @@ def check_command(options: Options) -> int:
     findings += _authorities(config)
     findings += _host(config)
     findings += run_async(partial(_store, config))
-    return told(findings, json=options.json)
-
-
-def told(findings: Sequence[Finding], *, json: bool) -> ExitCode:
-    """Writes what the checks found; returns the exit code that stands for all of it."""
-    if json:
-        put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
-    else:
-        for finding in findings:
-            put(f"{finding.verdict:8} {finding.check}: {finding.message}")
-    return worst(finding.code for finding in findings)
+    return report_findings(findings, json=options.json)
 
 
 def _clients(config: Config) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from functools import partial
 
 import click
 
-from idiolectd.cli.check import Finding, told
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.findings import Finding, report_findings
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import joined, put_document, put_json, say
 from idiolectd.cli.running import run_async
@@ -79,7 +79,7 @@ def check_command(options: Options, client_id: str | None) -> int:
     config = options.load_as_owner()
     metadata = _metadata(config, _chosen(config, client_id))
     findings = [finding_of(looked) for looked in run_async(partial(_look, config, metadata))]
-    code = told(findings, json=options.json)
+    code = report_findings(findings, json=options.json)
     if code is ExitCode.FAILED:
         say("host what this prints: idiolectd client metadata")
     return code

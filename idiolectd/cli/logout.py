@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError

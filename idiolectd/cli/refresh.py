@@ -8,12 +8,12 @@ import anyio
 import click
 
 from idiolectd.cli.accounts import stored_did
+from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
 from idiolectd.cli.per_account import BUG, kept_apart
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status import require_store
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError

@@ -1,28 +1,26 @@
 """``idiolectd status`` and ``idiolectd list``: what is stored, read without network and without locks."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 
 import click
 
 from idiolectd.cli.accounts import one_account, stored_dids
-from idiolectd.cli.exits import CommandFailed, ExitCode, worst
+from idiolectd.cli.existing_store import open_to_read
+from idiolectd.cli.exits import ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.per_account import BUG, kept_apart
-from idiolectd.cli.rows import StatusRow, bug_row, session_row, unreadable_row
 from idiolectd.cli.running import run_async
+from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_rows
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
-from idiolectd.errors import NoSessionError, RecordError, StoreError
-from idiolectd.ports import SharedStore, StoredSession
+from idiolectd.errors import NoSessionError, RecordError
+from idiolectd.ports import SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
-from idiolectd.store import open_configured_store, parse_store_url, read_presence
+from idiolectd.store import read_presence
 
 
 @click.command(
@@ -88,88 +86,6 @@ def list_command(options: Options) -> int:
     """List the stored accounts: DID, handle, PDS."""
     config = options.load_as_owner()
     return run_async(partial(_list, config, json=options.json))
-
-
-@asynccontextmanager
-async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
-    """Opens the store without making one: a misspelt path must not become an empty store."""
-    url = config.store.url
-    if is_missing(url):
-        say(f"there is no store at {url} yet; idiolectd login makes one")
-        url = "memory:"
-    async with open_configured_store(replace(config.store, url=url), looking=True) as opened:
-        yield opened
-
-
-def require_store(config: Config) -> None:
-    """Raises `CommandFailed` if nothing is where the store should be: a misspelt path makes none."""
-    if is_missing(config.store.url):
-        raise CommandFailed(
-            ExitCode.FAILED,
-            f"there is no store at {config.store.url}; idiolectd login makes one, or name another: --store",
-        )
-
-
-def is_missing(url: str) -> bool:
-    """Whether nothing is where the store should be."""
-    place = parse_store_url(url)
-    try:
-        place.path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:  # opening it tells what is wrong
-        return False
-    return False
-
-
-async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[StatusRow]:
-    """The rows of all records, worst first; broken ones are among them."""
-    survey = await store.survey()
-    rows = await read_rows(store, config, survey.dids, now)
-    known = {row.did for row in rows}
-    rows += [unreadable_row(damage) for damage in survey.broken if damage.did not in known]
-    return sorted(rows, key=lambda row: row.rank)
-
-
-async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
-    """The rows of these DIDs, worst first; what is not stored has none."""
-    rows: list[StatusRow] = []
-    waiting = await _waiting(store)
-
-    async def read(did: str) -> StatusRow | None:
-        try:
-            entry = await store.read(did)
-        except RecordError as error:
-            return unreadable_row(error)
-        row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
-        if row is not None and (row.overdue or row.state is State.DUE):
-            row = replace(row, held_by=await store.claim_holder(did))
-        return row
-
-    for did in dids:
-        row = await kept_apart(did, partial(read, did), partial(bug_row, did))
-        if row is not None:
-            rows.append(row)
-    return sorted(rows, key=lambda row: row.rank)
-
-
-async def _waiting(store: SharedStore) -> set[str]:
-    """For whom tokens wait in the second place, whatever they are worth by now."""
-    if store.spill is None:
-        return set()
-    found = await store.spill.survey()
-    for broken in found.broken:
-        say(f"warning: {broken}")
-    return set(found.dids)
-
-
-async def _is_spilled(store: SharedStore, entry: StoredSession) -> bool:
-    session = entry.session
-    if session is None or store.spill is None:
-        return False
-    with suppress(StoreError):  # told already
-        return await store.spill.find(session.did, session.refresh_token_hash) is not None
-    return False
 
 
 async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[StatusRow]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from idiolectd.cli.output import ago, encoding, put_page
-from idiolectd.cli.rows import StatusRow, totals
+from idiolectd.cli.status_rows import StatusRow, totals
 from idiolectd.clock import parse_rfc3339
 from idiolectd.foreign import printable
 from idiolectd.state import State

@@ -13,7 +13,7 @@ from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.per_account import BUG
 from idiolectd.cli.refresh import refresh_one
-from idiolectd.cli.status import read_rows
+from idiolectd.cli.status_rows import read_rows
 from idiolectd.config import load_config
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.cli.conftest import Pds, Run, put_record

@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields, replace
 
-from idiolectd.cli.rows import StatusRow, session_row, totals, unreadable_row
+from idiolectd.cli.status_rows import StatusRow, session_row, totals, unreadable_row
 from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError

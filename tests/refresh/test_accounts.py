@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from idiolectd import events
-from idiolectd.cli.rows import StatusRow, session_row
+from idiolectd.cli.status_rows import StatusRow, session_row
 from idiolectd.clock import rfc3339
 from idiolectd.config import Config, StoreConfig
 from idiolectd.outcome import Refreshed, Suspended, Verdict

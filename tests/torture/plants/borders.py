@@ -172,7 +172,7 @@ PLANTS = (
         "one record that nobody has thought of hides all others",
         (
             Edit(
-                "cli/status",
+                "cli",
                 "        row = await kept_apart(did, partial(read, did), partial(bug_row, did))\n",
                 "        row = await read(did)\n",
             ),

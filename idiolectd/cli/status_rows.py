@@ -1,19 +1,22 @@
-"""One session as ``status`` shows it: from the stored record and state, and from nothing else.
+"""Sessions as ``status`` and ``check`` show them: from the stored records and states, and from nothing else.
 
 The fields and their order are an interface. What is derived here (due, deadline) is derived from the
 same functions that the daemon plans by, so that both tell the same.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
-from idiolectd.cli.per_account import BUG
+from idiolectd.cli.output import say
+from idiolectd.cli.per_account import BUG, kept_apart
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
-from idiolectd.errors import RecordError
+from idiolectd.errors import RecordError, StoreError
 from idiolectd.policy import Policy, due_at
-from idiolectd.ports import StoredSession
+from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import report
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, reconcile, session_deadline, shown
@@ -83,6 +86,56 @@ class StatusRow:
             self.expires_at or "",
             self.did or "",
         )
+
+
+async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[StatusRow]:
+    """The rows of all records, worst first; broken ones are among them."""
+    survey = await store.survey()
+    rows = await read_rows(store, config, survey.dids, now)
+    known = {row.did for row in rows}
+    rows += [unreadable_row(damage) for damage in survey.broken if damage.did not in known]
+    return sorted(rows, key=lambda row: row.rank)
+
+
+async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
+    """The rows of these DIDs, worst first; what is not stored has none."""
+    rows: list[StatusRow] = []
+    waiting = await _waiting(store)
+
+    async def read(did: str) -> StatusRow | None:
+        try:
+            entry = await store.read(did)
+        except RecordError as error:
+            return unreadable_row(error)
+        row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
+        if row is not None and (row.overdue or row.state is State.DUE):
+            row = replace(row, held_by=await store.claim_holder(did))
+        return row
+
+    for did in dids:
+        row = await kept_apart(did, partial(read, did), partial(bug_row, did))
+        if row is not None:
+            rows.append(row)
+    return sorted(rows, key=lambda row: row.rank)
+
+
+async def _waiting(store: SharedStore) -> set[str]:
+    """For whom tokens wait in the second place, whatever they are worth by now."""
+    if store.spill is None:
+        return set()
+    found = await store.spill.survey()
+    for broken in found.broken:
+        say(f"warning: {broken}")
+    return set(found.dids)
+
+
+async def _is_spilled(store: SharedStore, entry: StoredSession) -> bool:
+    session = entry.session
+    if session is None or store.spill is None:
+        return False
+    with suppress(StoreError):  # told already
+        return await store.spill.find(session.did, session.refresh_token_hash) is not None
+    return False
 
 
 def session_row(

@@ -1,0 +1,43 @@
+"""The store that a command works on has to be there: a misspelt path must not become an empty store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.output import say
+from idiolectd.config import Config
+from idiolectd.ports import SharedStore
+from idiolectd.store import open_configured_store, parse_store_url
+
+
+@asynccontextmanager
+async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
+    """Opens the store for reading; if there is none, says so and opens an empty one in memory."""
+    url = config.store.url
+    if is_missing(url):
+        say(f"there is no store at {url} yet; idiolectd login makes one")
+        url = "memory:"
+    async with open_configured_store(replace(config.store, url=url), looking=True) as opened:
+        yield opened
+
+
+def require_store(config: Config) -> None:
+    """Raises `CommandFailed` if nothing is where the store should be."""
+    if is_missing(config.store.url):
+        raise CommandFailed(
+            ExitCode.FAILED,
+            f"there is no store at {config.store.url}; idiolectd login makes one, or name another: --store",
+        )
+
+
+def is_missing(url: str) -> bool:
+    """Whether nothing is where the store should be; False too if that can't be told."""
+    place = parse_store_url(url)
+    try:
+        place.path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # opening it tells what is wrong
+        return False
+    return False
