@@ -1,12 +1,19 @@
-"""Puts the parts together from a configuration: for the daemon and for every other command."""
+"""Puts the parts together from a configuration: for the daemon and for every other command.
+
+Nothing else builds them, tests neither. What is outside of the process, time and chance included, is given
+(`Resources`); what a configuration says is built on it (`build_parts`). So a reload builds new parts on the
+same resources (`Parts.successor`) and then uses them in the place of the old ones.
+"""
 
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import httpx
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.config import ClientConfig, ClientKeyConfig, Config
@@ -14,7 +21,7 @@ from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.hosting import Hosting
 from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, Trust
-from idiolectd.identity import Identity
+from idiolectd.identity import DnsTxt, Identity, TxtLookup
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
@@ -23,42 +30,82 @@ from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import open_configured_store
 from idiolectd.xrpc import LegacyRefresher
 
-# A person waits for a command. What it can't save by then is in the spill folder.
+# Seconds that a command waits for a store that does not take new tokens, because a person waits for it.
+# Tokens that it can't save by then are in the spill folder.
 _COMMAND_PATIENCE = 60.0
 
 
-@dataclass
-class Parts:
-    """What commands work with.
+@dataclass(frozen=True)
+class Resources:
+    """What parts are built on: everything outside of this process, time and chance among it.
+
+    They outlive a change of the configuration, with what they remember: the store and the claims on it,
+    connections, servers' clocks and nonces, and the tokens that are held because they can't be saved.
 
     Attributes:
         store: the sessions.
         http: the only way out.
+        clock: wall-clock time.
+        events: who is told.
+        save_deadline: how long tokens that can't be saved are held.
+        txt: looks up TXT records.
+        luck: a source of numbers in [0, 1), for the jitter of retries.
+    """
+
+    store: SharedStore
+    http: HttpClient
+    clock: Clock
+    events: EventSink
+    save_deadline: SaveDeadline = field(default_factory=lambda: SaveDeadline(_COMMAND_PATIENCE))
+    txt: TxtLookup = field(default_factory=DnsTxt)
+    luck: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What commands and the daemon work with, as one configuration wants it.
+
+    Attributes:
+        resources: what the parts are built on.
         identity: who lives where.
         hosting: whether a new session is one of its account's own servers.
         refreshers: how to refresh, probe and revoke each kind of session.
         discovery: which server issues a PDS's tokens, and its endpoints.
         clients: the OAuth clients that this host may act as.
         engine: refreshes one session.
-        clock: wall-clock time.
     """
 
-    store: SharedStore
-    http: HttpClient
+    resources: Resources
     identity: Identity
     hosting: Hosting
     refreshers: Mapping[Kind, SplitRefresher[Any]]
     discovery: Discovery
     clients: ClientRegistry
     engine: RefreshEngine
-    clock: Clock
+
+    @property
+    def store(self) -> SharedStore:
+        """The sessions."""
+        return self.resources.store
+
+    @property
+    def http(self) -> HttpClient:
+        """The only way out."""
+        return self.resources.http
+
+    @property
+    def clock(self) -> Clock:
+        """Wall-clock time."""
+        return self.resources.clock
 
     def refresher_for(self, session: OAuthSession) -> SplitRefresher[Any]:
         """The refresher of a session's kind."""
         return self.refreshers[session.kind]
 
-    def apply(self, config: Config, clients: ClientRegistry) -> None:
-        """Takes over what a changed configuration says about refreshing and clients: all of it, or nothing.
+    def successor(self, config: Config, clients: ClientRegistry) -> "Parts":
+        """New parts on the same resources, for a configuration that is to hold from now on.
+
+        These parts stay as they are: whatever is under way with them ends with them.
 
         Args:
             config: the new configuration.
@@ -67,21 +114,43 @@ class Parts:
         Raises:
             ConfigError: it would take a key away that works; see `ClientRegistry.check_successor`.
         """
-        planner = _planner(config)
         self.clients.check_successor(clients)
-        identity = _identity(config, self.http)
-        discovery = Discovery(self.http, self.clock)
-        # Nothing below can fail.
-        self.clients, self.identity, self.discovery = clients, identity, discovery
-        self.refreshers = _refreshers(self.http, self.clock, clients, discovery, identity)
-        self.engine.reconfigure(self.refreshers, planner)
+        return build_parts(config, clients, self.resources)
+
+
+def build_parts(config: Config, clients: ClientRegistry, resources: Resources) -> Parts:
+    """Puts the parts together. Opens, reads and sends nothing."""
+    http, clock = resources.http, resources.clock
+    identity = Identity(
+        http,
+        plc_directory_url=config.identity.plc_directory_url,
+        handle_resolver_url=config.identity.handle_resolver_url,
+        txt=resources.txt,
+    )
+    discovery = Discovery(http, clock)
+    hosting = Hosting(identity, discovery)
+    refreshers: dict[Kind, SplitRefresher[Any]] = {
+        "dpop": OAuthRefresher(http, clock, clients, discovery, identity),
+        "bearer": LegacyRefresher(http, clock, hosting),
+    }
+    refresh = config.refresh
+    policy = Policy(window=refresh.window, settle=refresh.settle, confirm=refresh.confirm)
+    engine = RefreshEngine(
+        resources.store,
+        refreshers,
+        planner=Planner(policy, session_life=config.oauth.session_life_of, luck=resources.luck),
+        clock=clock,
+        events=resources.events,
+        patience=resources.save_deadline,
+    )
+    return Parts(resources, identity, hosting, refreshers, discovery, clients, engine)
 
 
 @asynccontextmanager
 async def open_parts(
     config: Config, events: EventSink, *, patience: SaveDeadline | None = None, looking: bool = False
 ) -> AsyncIterator[Parts]:
-    """Opens the store and builds everything that works on it.
+    """Opens the store and the way out, and builds what works on them, by the machine's own clock.
 
     Args:
         config: the configuration.
@@ -91,29 +160,27 @@ async def open_parts(
 
     Raises:
         StoreError: the store can't be opened; the message says what to do.
+        ConfigError: ``network.ca_file`` can't be read.
     """
     clock = SystemClock()
     async with (
         open_configured_store(config.store, looking=looking) as store,
         make_http(config, clock, events) as http,
     ):
-        identity = _identity(config, http)
-        discovery, clients = Discovery(http, clock), read_clients(config)
-        refreshers = _refreshers(http, clock, clients, discovery, identity)
-        engine = RefreshEngine(
-            store,
-            refreshers,
-            planner=_planner(config),
-            clock=clock,
-            events=events,
-            patience=patience or SaveDeadline(_COMMAND_PATIENCE),
-        )
-        hosting = Hosting(identity, discovery)
-        yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
+        save_deadline = patience or SaveDeadline(_COMMAND_PATIENCE)
+        yield build_parts(config, read_clients(config), Resources(store, http, clock, events, save_deadline))
 
 
-def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
-    """The only way out, as configured; for the few commands that need no store.
+def make_http(
+    config: Config, clock: Clock, events: EventSink, *, transport: httpx.AsyncBaseTransport | None = None
+) -> HttpClient:
+    """The only way out, as configured; also for the few commands that need no store.
+
+    Args:
+        config: says where requests may go.
+        clock: wall-clock time.
+        events: who is told.
+        transport: how requests get there; None: over TLS to the internet. Closed with the client.
 
     Raises:
         ConfigError: ``network.ca_file`` can't be read.
@@ -123,31 +190,9 @@ def make_http(config: Config, clock: Clock, events: EventSink) -> HttpClient:
         allow_addresses=config.network.allow_addresses,
         proxy=config.network.proxy,
     )
-    transport = OriginPools(network, trust=Trust(config.network.ca_file))
+    if transport is None:
+        transport = OriginPools(network, trust=Trust(config.network.ca_file))
     return HttpClient(policy=network, clock=clock, events=events, transport=transport)
-
-
-def _planner(config: Config) -> Planner:
-    refresh = config.refresh
-    policy = Policy(window=refresh.window, settle=refresh.settle, confirm=refresh.confirm)
-    return Planner(policy, session_life=config.oauth.session_life_of, luck=random.random)
-
-
-def _identity(config: Config, http: HttpClient) -> Identity:
-    return Identity(
-        http,
-        plc_directory_url=config.identity.plc_directory_url,
-        handle_resolver_url=config.identity.handle_resolver_url,
-    )
-
-
-def _refreshers(
-    http: HttpClient, clock: Clock, clients: ClientRegistry, discovery: Discovery, identity: Identity
-) -> dict[Kind, SplitRefresher[Any]]:
-    return {
-        "dpop": OAuthRefresher(http, clock, clients, discovery, identity),
-        "bearer": LegacyRefresher(http, clock, Hosting(identity, discovery)),
-    }
 
 
 def read_clients(config: Config) -> ClientRegistry:

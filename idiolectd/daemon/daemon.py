@@ -24,7 +24,7 @@ from idiolectd.finish import in_thread
 from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, open_parts, read_clients, require_readable_keys
-from idiolectd.refresh import SaveDeadline
+from idiolectd.refresh import RefreshEngine, SaveDeadline
 from idiolectd.scheduler import LONGEST_SLEEP, IssuerLimits, OverdueWatch, Scheduler
 from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
@@ -141,7 +141,7 @@ class _Daemon:
             self._log(events.StoreUnavailable(error=str(error), lasting=0.0))
         scheduler = Scheduler(
             parts.store,
-            parts.engine,
+            self._engine,
             clock=parts.clock,
             emit=self._log,
             limits=_limits(self._config),
@@ -152,7 +152,7 @@ class _Daemon:
             tg.start_soon(self._wind_down, parts, scheduler)
             tg.start_soon(self._excuse)
             await tg.start(partial(scheduler.run, behind=behind))
-            watch = OverdueWatch(parts.store, parts.engine, scheduler, clock=parts.clock, emit=self._log)
+            watch = OverdueWatch(parts.store, self._engine, scheduler, clock=parts.clock, emit=self._log)
             tg.start_soon(watch.run)
             self._is_ready = True
             sessions = await parts.store.count()
@@ -166,11 +166,17 @@ class _Daemon:
         try:
             await anyio.sleep_forever()
         finally:
-            parts.engine.patience.end_in(STOP_PATIENCE)
+            parts.resources.save_deadline.end_in(STOP_PATIENCE)
             with anyio.CancelScope(shield=True):
                 while scheduler.statistics().in_flight:
                     self._notifier.extend_timeout(int(STOP_PATIENCE * 1e6))
                     await anyio.sleep(0.1)
+
+    def _engine(self) -> RefreshEngine:
+        """The engine of the configuration that holds now."""
+        if self._parts is None:
+            raise RuntimeError("the store is not open yet")
+        return self._parts.engine
 
     # Signals ---------------------------------------------------------------------------------
 
@@ -202,12 +208,12 @@ class _Daemon:
         try:
             # Files that may lie anywhere: if they never come, the old configuration goes on.
             reloaded, clients = await Errand(self._read_again, "idiolectd-reload").wait()
-            parts.apply(reloaded.config, clients)
+            successor = parts.successor(reloaded.config, clients)
         except (ConfigError, RuntimeError) as error:  # or the system has no thread left
             self._log(events.DaemonReloadFailed(error=str(error)))
             self._notifier.ready("the new configuration is wrong; the old one stays")
             return
-        self._config = reloaded.config
+        self._parts, self._config = successor, reloaded.config
         self._log.level = reloaded.config.log.level
         if self._scheduler is not None:
             self._scheduler.set_limits(_limits(reloaded.config))
@@ -233,7 +239,7 @@ class _Daemon:
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
-            holding = parts.engine.patience.holding
+            holding = parts.resources.save_deadline.holding
             await self._keep(daemonship)
             presence = replace(presence, paused=scheduler.statistics().troubled, unpersisted=sorted(holding))
             await in_thread(daemonship.note, presence)

@@ -83,12 +83,6 @@ class RefreshEngine:
         self._whereabouts = AccountLocator()
         self.patience = patience or SaveDeadline()
 
-    def reconfigure(self, refreshers: Mapping[Kind, SplitRefresher[Any]], planner: Planner) -> None:
-        """Takes over other refreshers and another timing; what is under way ends with its own."""
-        self._refreshers = refreshers
-        self._recorder = self._recorder.with_planner(planner)
-        self._reconciler = Reconciler(self._store, self._recorder, self._spill)
-
     async def reconcile(self, did: str) -> Reconciled:
         """Takes notice of a record as it is now; plans it if nobody has. Sends nothing.
 

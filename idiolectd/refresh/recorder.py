@@ -95,10 +95,6 @@ class Recorder:
         self.clock = clock
         self.emit = emit
 
-    def with_planner(self, planner: Planner) -> "Recorder":
-        """The same ledger with another timing."""
-        return Recorder(self.store, planner, self.clock, self.emit)
-
     async def commit(
         self, read: OAuthSession, work: ClaimedSession, *, tokens: Tokens | None = None
     ) -> Committed:

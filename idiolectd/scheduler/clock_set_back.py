@@ -9,7 +9,7 @@ issuer's pace, and has right times from then on.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import anyio
 
@@ -31,13 +31,13 @@ class ClockSetBack:
 
     Args:
         store: has the lines.
-        engine: moves one session's durable plan.
+        engine: returns what moves one session's durable plan; as of `Scheduler`.
         plan: the near future, which follows.
         troubles: told when the store can't answer.
     """
 
     def __init__(
-        self, store: SharedStore, engine: RefreshEngine, plan: DueQueue, troubles: FaultReporter
+        self, store: SharedStore, engine: Callable[[], RefreshEngine], plan: DueQueue, troubles: FaultReporter
     ) -> None:
         self._store = store
         self._engine = engine
@@ -75,7 +75,7 @@ class ClockSetBack:
 
     async def _has_moved(self, did: str, by: float) -> bool:
         try:
-            self._due_queue.put(did, await self._engine.advance_next_attempt(did, by))
+            self._due_queue.put(did, await self._engine().advance_next_attempt(did, by))
         except RecordError:
             self._due_queue.put_off(did, _PAUSE)  # and, if it stays so, reported
         except StoreError:

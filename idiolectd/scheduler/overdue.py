@@ -10,6 +10,7 @@ It refreshes nothing: that some session is past its end is the scheduler's to me
 """
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class OverdueWatch:
 
     Args:
         store: is asked.
-        engine: mends a lost plan.
+        engine: returns what mends a lost plan; as of `Scheduler`.
         scheduler: is asked what holds a session, and told what was mended.
         clock: wall-clock time.
         emit: who is told.
@@ -68,7 +69,7 @@ class OverdueWatch:
     def __init__(
         self,
         store: SharedStore,
-        engine: RefreshEngine,
+        engine: Callable[[], RefreshEngine],
         scheduler: Scheduler,
         *,
         clock: Clock,
@@ -176,7 +177,7 @@ class OverdueWatch:
                     await self._mend(did)
 
     async def _mend(self, did: str) -> None:
-        due = await self._engine.restore_entry(did)
+        due = await self._engine().restore_entry(did)
         if due is not None:
             self._scheduler.put(did, due)
             self._emit(events.SessionReplanned(did=did, next_attempt_at=shown(due.at)))

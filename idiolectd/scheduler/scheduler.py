@@ -85,7 +85,7 @@ class Scheduler:
 
     Args:
         store: the sessions.
-        engine: refreshes one of them.
+        engine: returns what refreshes one of them; a reload puts another one in its place.
         clock: wall-clock time.
         emit: who is told.
         limits: what one issuer is sent at most.
@@ -98,7 +98,7 @@ class Scheduler:
     def __init__(
         self,
         store: SharedStore,
-        engine: RefreshEngine,
+        engine: Callable[[], RefreshEngine],
         *,
         clock: Clock,
         emit: EventSink,
@@ -185,7 +185,7 @@ class Scheduler:
 
     async def _plan_spilled(self) -> None:
         """What an earlier process could not save is looked at first of all."""
-        for did in await self._engine.spilled():
+        for did in await self._engine().spilled():
             self._due_queue.put_off(did, 0.0)
 
     # Starting what is due --------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Scheduler:
 
     async def _look(self, did: str, *, again: bool = False) -> None:
         try:
-            seen = await self._engine.reconcile(did)
+            seen = await self._engine().reconcile(did)
         except RecordError as error:
             if again:
                 self._due_queue.put_off(did, self._faults.record_is_broken(did, error))
@@ -303,7 +303,7 @@ class Scheduler:
         try:
             with self._issuer_queues.visiting(queue) as admit:
                 forced = self._memory.of(did).forced
-                attempt = await self._engine.refresh(did, force=forced, admit=admit)
+                attempt = await self._engine().refresh(did, force=forced, admit=admit)
         except RecordError:
             self._due_queue.put_off(did, _SECOND_LOOK)
         except LockBusy as error:
@@ -350,7 +350,7 @@ class Scheduler:
 
     async def _locate(self, did: str) -> None:
         try:
-            attempt = await self._engine.locate(did)
+            attempt = await self._engine().locate(did)
         except (LockBusy, RecordError, StoreError):
             return  # whoever is in the way looks after the session itself
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -14,19 +13,13 @@ from trio.testing import MockClock
 from idiolectd.cli.batch import LOGINS, PERIOD, BatchEntry, Pace, login_all, read_batch
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
-from idiolectd.hosting import Hosting
-from idiolectd.http import HttpClient, NetworkPolicy
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery
-from idiolectd.parts import Parts
-from idiolectd.ports import SplitRefresher
-from idiolectd.refresh import RefreshEngine
-from idiolectd.session import Kind
+from idiolectd.config import Config, IdentityConfig, StoreConfig
+from idiolectd.oauth import ClientRegistry
+from idiolectd.parts import Parts, Resources, build_parts, make_http
 from idiolectd.store import InMemoryOAuthTokenStore
-from idiolectd.xrpc import LegacyRefresher
 from tests.cli.conftest import Pds, Run
 from tests.simulator import Fault, Simulator, SimulatorTransport
-from tests.support import START, VirtualClock, planner
+from tests.support import START, Recorder, VirtualClock
 
 URL = "https://pds.test"
 
@@ -110,18 +103,16 @@ def test_pace() -> None:
 @asynccontextmanager
 async def parts_of(sim: Simulator, clock: VirtualClock) -> AsyncIterator[Parts]:
     """The parts of a command, with a simulated network and a store in memory."""
-    policy = NetworkPolicy(allow_loopback_http=False, allow_addresses=(), proxy=None)
-    transport = SimulatorTransport(sim)
+    config = Config(
+        store=StoreConfig(url="memory:"),
+        identity=IdentityConfig(plc_directory_url=URL, handle_resolver_url=URL),
+    )
+    events = Recorder()
     async with (
         InMemoryOAuthTokenStore.open(clock=clock) as store,
-        HttpClient(policy=policy, clock=clock, events=lambda _: None, transport=transport) as http,
+        make_http(config, clock, events, transport=SimulatorTransport(sim)) as http,
     ):
-        identity = Identity(http, plc_directory_url=URL, handle_resolver_url=URL)
-        engine = RefreshEngine(store, {}, planner=planner(), clock=clock, events=lambda _: None)
-        discovery, clients = Discovery(http, clock), ClientRegistry()
-        refreshers: dict[Kind, SplitRefresher[Any]] = {"bearer": LegacyRefresher(http, clock)}
-        hosting = Hosting(identity, discovery)
-        yield Parts(store, http, identity, hosting, refreshers, discovery, clients, engine, clock)
+        yield build_parts(config, ClientRegistry(), Resources(store, http, clock, events))
 
 
 def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[BatchEntry]:

@@ -3,34 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
 from idiolectd.cli.batch import login_all
 from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
 from idiolectd.cli.credentials import Credentials, log_in
-from idiolectd.config import Config, StoreConfig
+from idiolectd.config import Config, IdentityConfig, StoreConfig
 from idiolectd.errors import LoginError
-from idiolectd.hosting import Hosting
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
-from idiolectd.parts import Parts
-from idiolectd.ports import SplitRefresher
-from idiolectd.refresh import RefreshEngine
-from idiolectd.session import Kind, OAuthSession
+from idiolectd.oauth import ClientRegistry
+from idiolectd.parts import Parts, Resources, build_parts
+from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from idiolectd.xrpc import LegacyRefresher
 from tests.http.support import FakeClock, world
 from tests.oauth.support import Recording, no_txt
 from tests.simulator import Account, Simulator, SimulatorTransport
-from tests.support import planner
 
 pytestmark = pytest.mark.anyio
 
 HOME, ENTRYWAY, EVIL = "https://pds.test", "https://entryway.test", "https://evil.test"
 LOGIN, DELETE = "/xrpc/com.atproto.server.createSession", "/xrpc/com.atproto.server.deleteSession"
-CONFIG = Config(store=StoreConfig(url="memory:"))
+CONFIG = Config(
+    store=StoreConfig(url="memory:"),
+    identity=IdentityConfig(plc_directory_url=HOME, handle_resolver_url=HOME),
+)
 
 
 @dataclass
@@ -66,15 +62,9 @@ async def house() -> AsyncIterator[House]:
     transport = Recording(SimulatorTransport({HOME: home, ENTRYWAY: home, EVIL: evil}))
     store = InMemoryOAuthTokenStore(clock=clock)
     async with world(transport, clock=clock) as w:
-        identity = Identity(w.client, HOME, HOME, txt=no_txt)
-        discovery, clients = Discovery(w.client, clock), ClientRegistry()
-        refreshers: dict[Kind, SplitRefresher[Any]] = {
-            "dpop": OAuthRefresher(w.client, clock, clients, discovery, identity),
-            "bearer": LegacyRefresher(w.client, clock),
-        }
-        engine = RefreshEngine(store, refreshers, planner=planner(), clock=clock, events=lambda _: None)
-        hosting = Hosting(identity, discovery)
-        parts = Parts(store, w.client, identity, hosting, refreshers, discovery, clients, engine, clock)
+        parts = build_parts(
+            CONFIG, ClientRegistry(), Resources(store, w.client, clock, w.events.append, txt=no_txt)
+        )
         found = House(home, evil, alice, None, parts, transport)  # type: ignore[arg-type]
         found.good = await found.log_in(alice.did, None)
         yield found

@@ -11,25 +11,25 @@ import httpx
 import pytest
 
 from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
-from idiolectd.config import Config, OAuthConfig, StoreConfig
+from idiolectd.config import Config, IdentityConfig, OAuthConfig, StoreConfig
 from idiolectd.errors import LoginError, StoreError
-from idiolectd.hosting import Hosting
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
-from idiolectd.parts import Parts
-from idiolectd.refresh import RefreshEngine
+from idiolectd.oauth import ClientRegistry
+from idiolectd.parts import Parts, Resources, build_parts
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.http.support import FakeClock, world
 from tests.oauth.support import ISSUER, PDS, Recording, no_txt
 from tests.simulator import Account, Request, Simulator, SimulatorTransport
-from tests.support import planner
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "/oauth/token"
 REVOKE = "/oauth/revoke"
-CONFIG = Config(store=StoreConfig(url="memory:"), oauth=OAuthConfig(session_life=7 * 86_400.0))
+CONFIG = Config(
+    store=StoreConfig(url="memory:"),
+    identity=IdentityConfig(plc_directory_url=PDS, handle_resolver_url=PDS),
+    oauth=OAuthConfig(session_life=7 * 86_400.0),
+)
 WISH = BrowserLogin("alice.test", None, paste=False, port=0)
 
 
@@ -125,15 +125,8 @@ async def house(
     transport = Recording(wrap(SimulatorTransport(sim)))
     store = store or InMemoryOAuthTokenStore(clock=clock)
     async with world(transport, clock=clock) as w:
-        identity = Identity(w.client, PDS, PDS, txt=no_txt)
-        discovery, clients = Discovery(w.client, clock), ClientRegistry()
-        refresher = OAuthRefresher(w.client, clock, clients, discovery, identity)
-        engine = RefreshEngine(
-            store, {"dpop": refresher}, planner=planner(), clock=clock, events=lambda _: None
-        )
-        hosting = Hosting(identity, discovery)
-        parts = Parts(
-            store, w.client, identity, hosting, {"dpop": refresher}, discovery, clients, engine, clock
+        parts = build_parts(
+            CONFIG, ClientRegistry(), Resources(store, w.client, clock, w.events.append, txt=no_txt)
         )
         yield House(sim, parts, transport, sim.add_account("alice.test"), [])
 

@@ -48,13 +48,13 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
     dead.before = hang
     session = dead.login(did(0))
     await world.store.save(session)
-    await world.scheduler._engine.reconcile(session.did)
+    await world.engine.reconcile(session.did)
     now = world.clock.now()
     fill(world, session, [did(number) for number in range(1, CROWD)], at=now - 5000.0)
     for number in range(20):
         healthy = alive.login(did(CROWD + number))
         await world.store.save(healthy)
-        planned = (await world.scheduler._engine.reconcile(healthy.did)).due
+        planned = (await world.engine.reconcile(healthy.did)).due
         world.store.schedule(healthy.did, planned)
     async with world.running():
         await anyio.sleep(1800)
@@ -156,7 +156,7 @@ async def test_a_program_that_rewrites_everything_starves_nobody() -> None:
     server = world.server("works", life=60)
     for number in range(20):
         await world.store.save(server.login(did(number)))
-        world.store.schedule(did(number), (await world.scheduler._engine.reconcile(did(number))).due)
+        world.store.schedule(did(number), (await world.engine.reconcile(did(number))).due)
     foreign = server.login(did(99)).to_json().encode()
     rows = {
         did(number): foreign.replace(did(99).encode(), did(number).encode()) for number in range(100, 1300)

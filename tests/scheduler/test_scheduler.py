@@ -72,7 +72,12 @@ class World:
         )
         self.engine = engine
         return Scheduler(
-            self.store, engine, clock=self.clock, emit=self.events, limits=self.limits, luck=lambda: 0.5
+            self.store,
+            lambda: engine,
+            clock=self.clock,
+            emit=self.events,
+            limits=self.limits,
+            luck=lambda: 0.5,
         )
 
     def server(self, name: str, *, life: float = 3600.0) -> FakeServer:

@@ -89,7 +89,7 @@ def test_a_removed_record_that_comes_back_keeps_what_is_known() -> None:
 async def watched(world: World, *, page: int = 100) -> AsyncIterator[None]:
     """The scheduler and the watch over it."""
     watch = OverdueWatch(
-        world.store, world.engine, world.scheduler, clock=world.clock, emit=world.events, page=page
+        world.store, lambda: world.engine, world.scheduler, clock=world.clock, emit=world.events, page=page
     )
     async with world.running(), anyio.create_task_group() as tg:
         tg.start_soon(watch.run)

@@ -129,7 +129,7 @@ class House:
         """A scheduler that is not running yet."""
         self.scheduler = Scheduler(
             store if store is not None else self.store,
-            engine,
+            lambda: engine,
             clock=self.clocks,
             emit=self.events,
             limits=self.limits,

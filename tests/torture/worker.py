@@ -95,7 +95,7 @@ async def _refresh(place: StorePlace, did: str, patience: float | None, until_re
     if until_returned:
         tracer.begin()
     async with open_parts(configuration(place), _silent) as parts:
-        parts.engine.patience.end_in(math.inf if patience is None else patience)
+        parts.resources.save_deadline.end_in(math.inf if patience is None else patience)
         tracer.begin()
         try:
             attempt = await parts.engine.refresh(did, force=True)

@@ -117,7 +117,13 @@ PLANTS = (
         "reload swaps before it has read the keys",
         7,
         "a key file with a wrong mode ends the daemon at SIGHUP, and every session with it",
-        (Edit("daemon/daemon", "            parts.apply(reloaded.config, clients)\n", ""),),
+        (
+            Edit(
+                "daemon/daemon",
+                "            successor = parts.successor(reloaded.config, clients)\n",
+                "            successor = parts\n",
+            ),
+        ),
         ("tests/daemon/test_daemon.py::test_client_keys_at_start_and_reload",),
     ),
     Plant(

@@ -237,9 +237,9 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "                attempt = await self._engine.refresh(did, force=forced, admit=admit)\n",
+                "                attempt = await self._engine().refresh(did, force=forced, admit=admit)\n",
                 "                try:\n"
-                "                    attempt = await self._engine.refresh(did, force=forced, admit=admit)\n"
+                "                    attempt = await self._engine().refresh(did, force=forced, admit=admit)\n"
                 "                except StoreError:\n"
                 "                    return await self._store.delete(did)\n",
             ),
