@@ -9,30 +9,76 @@ import contextlib
 import errno
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from idiolectd.errors import StoreError
+from idiolectd.finish import in_thread
 from idiolectd.store.error_translation import translated
 
 # Room for the records of all that can be under way at once, and for a WAL that grows meanwhile.
 ROOM = 1024 * 1024
 
+# What one refresh may write until the next look: two commits' pages, each once more at a checkpoint.
+_ROOM_EACH = 128 * 1024
 
 # A commit needs four at a time, its spill two; connections that are begun meanwhile need one each.
 DESCRIPTORS = 16
+
+# So many refreshes may begin after one look, each with a connection of its own.
+_REFRESHES = 16
+
+# How long one look counts, in seconds.
+_GOOD_FOR = 1.0
 
 # One at a time tries: else the attempts alone would use up what is left.
 _trying = threading.Lock()
 
 
-def ensure_room(folder: Path) -> None:
-    """Makes sure that what a refresh brings can be written. Blocks.
+class RoomCheck:
+    """Makes sure that what a refresh brings can be written, with few looks at the disk.
+
+    One look counts for a second, and for as many refreshes (`_REFRESHES` at most) as what it found beyond
+    the reserve has room for. It runs in a thread, so that a disk that hangs does not stop the event loop.
+
+    Args:
+        folder: where the store lies.
+        also: what has to be in order besides; called after each look that found enough. May block.
+    """
+
+    def __init__(self, folder: Path, also: Callable[[], None]) -> None:
+        self._folder = folder
+        self._also = also
+        self._left = 0
+        self._until = 0.0
+
+    async def ensure(self) -> None:
+        """Makes sure for one refresh.
+
+        Raises:
+            StoreError: see `ensure_room`. The next call looks again.
+        """
+        if self._left > 0 and time.monotonic() < self._until:
+            self._left -= 1
+        else:
+            await in_thread(self._look)
+
+    def _look(self) -> None:
+        self._left = 0
+        enough_for = ensure_room(self._folder)
+        self._also()
+        self._left, self._until = enough_for - 1, time.monotonic() + _GOOD_FOR
+
+
+def ensure_room(folder: Path) -> int:
+    """Looks whether what a refresh brings can be written; returns for how many refreshes it can. Blocks.
 
     Raises:
         StoreError: the file system of `folder` has less than `ROOM` left for us, or this process fewer than
             `DESCRIPTORS` descriptors.
     """
-    _ensure_descriptors()
+    spare = _spare_descriptors()
     with translated(f"can't look at the room on {folder}"):
         found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
@@ -41,17 +87,23 @@ def ensure_room(folder: Path) -> None:
             f"only {free // 1024} KiB are free on {folder}; no refresh is sent below {ROOM // 1024} KiB,"
             " because its tokens might not fit: free some disk space"
         )
+    return 1 + min(spare, (free - ROOM) // _ROOM_EACH)
 
 
-def _ensure_descriptors() -> None:
-    with _trying, contextlib.ExitStack() as opened, translated("can't tell how many files can be opened"):
+def _spare_descriptors() -> int:
+    """How many files can be opened beyond `DESCRIPTORS`; more than `_REFRESHES` are not counted."""
+    opened = 0
+    with _trying, contextlib.ExitStack() as files, translated("can't tell how many files can be opened"):
         try:
-            for _ in range(DESCRIPTORS):
-                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            for opened in range(DESCRIPTORS + _REFRESHES):  # noqa: B007 - counted when it fails
+                files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            raise StoreError(
-                f"fewer than {DESCRIPTORS} files can be opened still; no refresh is sent, because its tokens"
-                " might not be saved: raise the limit of open files (LimitNOFILE= in systemd)"
-            ) from None
+            if opened < DESCRIPTORS:
+                raise StoreError(
+                    f"fewer than {DESCRIPTORS} files can be opened still; no refresh is sent, because its tokens"
+                    " might not be saved: raise the limit of open files (LimitNOFILE= in systemd)"
+                ) from None
+            return opened - DESCRIPTORS
+    return _REFRESHES - 1

@@ -1,7 +1,7 @@
 """`idiolectd run` with a watch on its event loop: which calls into the kernel it makes that can block.
 
 ``python -m tests.daemon.watched REPORT``: once the daemon is ready, each call of `_BLOCKING` in the thread
-of the event loop is written down, and at the end into the file: as JSON, what was called and from where.
+of the event loop is written down, unless `idiolectd.store.in_place` takes its time, and at the end into the file: as JSON, what was called and from where.
 Other threads are not looked at: there a call may take its time.
 """
 
@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from idiolectd.store.in_place import InPlace
 
 # What waits for a disk, a lock, another process, a name server or a user database, by the module of C.
 _BLOCKING = {
@@ -45,10 +47,19 @@ def _watch(frame: FrameType, event: str, arg: Any) -> None:
         name = arg.__name__
         module = getattr(arg, "__module__", None)
         whole = f"{module}.{name}" if module else name
-        if _is_ready and whole in _NAMES:
+        if _is_ready and whole in _NAMES and not _is_timed(frame):
             _found[f"{whole} from {_ours(frame)}"] += 1
     elif event == "call" and frame.f_code.co_qualname == "Notifier.ready":
         _is_ready = True
+
+
+def _is_timed(frame: FrameType | None) -> bool:
+    """Whether it is short work that moves into a thread by itself once it was slow."""
+    while frame is not None:
+        if frame.f_code is InPlace.run.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _ours(frame: FrameType | None) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from idiolectd.errors import StoreError
-from idiolectd.store.disk_space import DESCRIPTORS, ensure_room
+from idiolectd.store import disk_space
+from idiolectd.store.disk_space import DESCRIPTORS, RoomCheck, ensure_room
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that is always full")
@@ -21,7 +22,8 @@ def test_without_descriptors_there_is_no_room(tmp_path: Path) -> None:
     """Fewer than what a commit needs are an error that says what to do; nothing stays open."""
     before = {entry.name for entry in Path("/proc/self/fd").iterdir()}
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, before)) + DESCRIPTORS // 2, hard))
+    free = [number for number in range(1000) if str(number) not in before]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[DESCRIPTORS // 2], hard))
     try:
         with pytest.raises(StoreError, match=r"fewer than 16 files can be opened still.*raise the limit"):
             ensure_room(tmp_path)
@@ -29,3 +31,25 @@ def test_without_descriptors_there_is_no_room(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     ensure_room(tmp_path)
     assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
+
+
+@pytest.mark.anyio
+async def test_one_look_counts_for_as_many_as_it_found_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is looked at once for each second, and again when the room that was seen is given away."""
+    monkeypatch.setattr(disk_space, "_GOOD_FOR", 3600.0)
+    looks: list[int] = []
+    room = RoomCheck(tmp_path, also=lambda: looks.append(1))
+    for _ in range(3 * disk_space._REFRESHES):
+        await room.ensure()
+    assert len(looks) == 3
+    monkeypatch.setattr(disk_space, "_ROOM_EACH", 1 << 62)
+    for _ in range(4):  # room for one each
+        await room.ensure()
+    assert len(looks) == 7
+    monkeypatch.setattr(disk_space, "ROOM", 1 << 62)
+    for _ in range(2):  # not even that
+        with pytest.raises(StoreError, match="no refresh is sent"):
+            await room.ensure()
+    assert len(looks) == 7

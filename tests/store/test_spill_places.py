@@ -10,7 +10,7 @@ import pytest
 
 from idiolectd.errors import SpillUnreadable
 from idiolectd.ports import Spilled
-from idiolectd.store import SpillFolder, StoreSpill, open_store
+from idiolectd.store import SpillFolder, StoreSpill, disk_space, open_store
 from tests.store.support import ALICE, Opener, session
 
 pytestmark = pytest.mark.anyio
@@ -49,9 +49,10 @@ async def test_everybody_finds_it_whatever_his_environment(tmp_path: Path) -> No
 
 
 async def test_the_place_is_written_down_before_anything_is_sent(
-    opening_shared: Opener, tmp_path: Path
+    opening_shared: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Making sure of room makes sure of the spill: there are both a folder and a line that names it."""
+    monkeypatch.setattr(disk_space, "_GOOD_FOR", 0.0)
     async with opening_shared() as store:
         assert store.spill is not None
         assert store.runtime_dir is not None

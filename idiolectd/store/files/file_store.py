@@ -22,7 +22,7 @@ from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, StoredSession,
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store.access import RecordAccess
-from idiolectd.store.disk_space import ensure_room
+from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.due_index import DueIndex
 from idiolectd.store.durable import make_private_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
@@ -57,6 +57,7 @@ class FilesystemOAuthTokenStore:
         self._folder = Folder(root, RecordAccess(group))
         self.runtime_dir = self._folder.runtime_dir
         self.spill = StoreSpill(self.runtime_dir, spill_dir)
+        self._room = RoomCheck(root, also=self.spill.make_known)
         self._clock = clock
         self._looking = looking
         self._locks = Locks(self.runtime_dir)
@@ -150,7 +151,7 @@ class FilesystemOAuthTokenStore:
 
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
-        await in_thread(self._ensure_room)
+        await self._room.ensure()
 
     async def ensure_writable(self) -> None:
         """See `SharedStore.ensure_writable`."""
@@ -238,10 +239,6 @@ class FilesystemOAuthTokenStore:
                 self._own.clear()
 
     # -----------------------------------------------------------------------------------------
-
-    def _ensure_room(self) -> None:
-        ensure_room(self._folder.root)
-        self.spill.make_known()
 
     async def _write(
         self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, first: bool = True

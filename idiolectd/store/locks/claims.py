@@ -20,6 +20,7 @@ from idiolectd.errors import LockBusy
 from idiolectd.finish import in_thread
 from idiolectd.store.durable import make_private_folder
 from idiolectd.store.error_translation import translated
+from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.holders import holder_of, signed_holder_of
 from idiolectd.store.locks.mounts import refuse_network_file_system
 from idiolectd.store.locks.ofd import is_held
@@ -42,13 +43,15 @@ class Locks:
 
     Args:
         runtime_dir: the private folder beside the store; made when the first lock is asked for.
+        in_place: does what never waits; None: one of its own.
     """
 
-    def __init__(self, runtime_dir: Path) -> None:
+    def __init__(self, runtime_dir: Path, in_place: InPlace | None = None) -> None:
         self._file = runtime_dir / "locks" / "claims"
         self._queues = Queues()
         self._prepared = False
-        self._line = LockWaiters(self._file)
+        self._in_place = in_place or InPlace()
+        self._line = LockWaiters(self._file, self._in_place)
         self._claims: dict[str, list[OwnedLock]] = {}
 
     @asynccontextmanager
@@ -68,7 +71,7 @@ class Locks:
             LockBusy: the lock file was removed, and another process has taken the claim on the new one.
         """
         locks = self._claims.get(did)
-        if locks and not await in_thread(locks[-1].is_current):
+        if locks and not await self._in_place.run(locks[-1].is_current):
             # The old one is kept beside it: somebody may still have that file open.
             await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), locks)
 

@@ -1,6 +1,6 @@
 """Standing in line for a lock of this process's store, and leaving the line.
 
-A lock that is free is taken at once. Otherwise a thread waits for it in the kernel's own line: who polls
+A lock that is free is taken at once, in place. Otherwise a thread waits for it in the kernel's own line: who polls
 gets it by luck, and a crowd that polls keeps everybody waiting. That thread can't be interrupted; if nobody
 waits for it any more it stays in line, serves whoever next wants the same lock, and else lets go at once.
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 
 from idiolectd.finish import in_thread, running_loop
+from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.holders import sign, unsign
 from idiolectd.store.locks.ofd import HeldLock, is_held, try_lock, wait_lock
 from idiolectd.threads import Errand
@@ -99,10 +100,12 @@ class LockWaiters:
 
     Args:
         path: the lock file.
+        in_place: does the tries, which never wait.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, in_place: InPlace) -> None:
         self._path = path
+        self._in_place = in_place
         self._standing: dict[tuple[object, int], _WaitingThread] = {}
 
     async def take(
@@ -157,7 +160,7 @@ class LockWaiters:
                 into.append(OwnedLock(held, self._path, byte))
             return held is not None
 
-        return await in_thread(try_now)
+        return await self._in_place.run(try_now)
 
     def _stand(self, byte: int, turn: int | None) -> _WaitingThread | None:
         key = running_loop(), byte

@@ -23,7 +23,7 @@ from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.change_set import ChangeSet
-from idiolectd.store.disk_space import ensure_room
+from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.durable import PRIVATE, grant, make_private_folder, sync_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
 from idiolectd.store.locks.claims import Locks
@@ -79,6 +79,7 @@ class SqliteOAuthTokenStore:
         self.url = str(StoreUrl("sqlite", path))
         self.runtime_dir = runtime_dir_of(path)
         self.spill = StoreSpill(self.runtime_dir, spill_dir)
+        self._room = RoomCheck(path.parent, also=self.spill.make_known)
         self._path = path
         self._clock = clock
         self._island = island
@@ -198,7 +199,7 @@ class SqliteOAuthTokenStore:
 
     async def ensure_room(self) -> None:
         """See `SharedStore.ensure_room`."""
-        await in_thread(self._ensure_room)
+        await self._room.ensure()
 
     async def ensure_writable(self) -> None:
         """See `SharedStore.ensure_writable`."""
@@ -279,10 +280,6 @@ class SqliteOAuthTokenStore:
             self._look_outs.discard(look_out)
 
     # -----------------------------------------------------------------------------------------
-
-    def _ensure_room(self) -> None:
-        ensure_room(self._path.parent)
-        self.spill.make_known()
 
     async def _start(self) -> None:
         with self._reading("the database"):

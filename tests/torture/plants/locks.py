@@ -114,7 +114,7 @@ PLANTS = (
         (
             Edit(
                 "store/locks/claims",
-                "        if locks and not await in_thread(locks[-1].is_current):\n",
+                "        if locks and not await self._in_place.run(locks[-1].is_current):\n",
                 "        if locks is None:\n",
             ),
         ),

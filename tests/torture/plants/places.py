@@ -35,10 +35,7 @@ PLANTS = (
         "spill's place is chosen when the disk is full",
         5,
         "what is written down too late can't be written at all",
-        (
-            Edit("store/files/file_store", "        self.spill.make_known()\n", ""),
-            Edit("store/sqlite/sqlite_store", "        self.spill.make_known()\n", ""),
-        ),
+        (Edit("store/disk_space", "        self._also()\n", ""),),
         (_PLACES + "test_the_place_is_written_down_before_anything_is_sent[trio-sqlite]",),
     ),
     Plant(

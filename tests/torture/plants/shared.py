@@ -104,11 +104,18 @@ PLANTS = (
         (
             Edit(
                 "store/locks/waiting",
-                "        return await in_thread(try_now)\n",
+                "        return await self._in_place.run(try_now)\n",
                 "        return try_now()\n",
             ),
         ),
         (_LOOP,),
+    ),
+    Plant(
+        "slow disk is waited for in the loop",
+        7,
+        "each claim and each read of one store stops everything for as long as its disk takes",
+        (Edit("store/in_place", "            if ended - began > _SLOW:\n", "            if False:\n"),),
+        ("tests/store/test_in_place.py::test_after_slow_work_threads_do_it[trio]",),
     ),
     Plant(
         "configuration read in the loop",
@@ -127,7 +134,7 @@ PLANTS = (
         "tokens sent without a descriptor left",
         5,
         "what arrives can be saved nowhere, and dies with the process",
-        (Edit("store/disk_space", "    _ensure_descriptors()\n    with", "    with"),),
+        (Edit("store/disk_space", "    spare = _spare_descriptors()\n", "    spare = _REFRESHES\n"),),
         ("tests/daemon/test_descriptors.py::test_no_descriptor_left",),
     ),
     Plant(
