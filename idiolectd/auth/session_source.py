@@ -102,7 +102,7 @@ class SessionSource:
         assert self.reading is not None  # noqa: S101 - see the constructor
         await anyio.lowlevel.checkpoint()
         try:
-            return self.reading.load(did)  # in place: see `idiolectd.store.blocking`
+            return self.reading.load(did)  # in place: see `idiolectd.store.reading`
         except LockBusy:
             # A foreign program commits; whoever waits for it does so where nobody else has to.
             wait = partial(self.reading.load, did, patience=BUSY_PATIENCE)

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from idiolectd.store.blocking import MemoryReading, Reading
     from idiolectd.store.claimants import Claimants
     from idiolectd.store.durable import replace_file
     from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
         is_daemon_running,
         read_presence,
     )
-    from idiolectd.store.reading import find_did, load_session, open_reading
+    from idiolectd.store.reading import MemoryReading, Reading, find_did, load_session, open_reading
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
-    from idiolectd.store.sqlite.database_reading import BUSY_PATIENCE
+    from idiolectd.store.sqlite.database import BUSY_PATIENCE
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
     from idiolectd.store.store_url import StoreUrl, parse_store_url
 
@@ -57,16 +56,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BUSY_PATIENCE": "sqlite.database_reading",
+    "BUSY_PATIENCE": "sqlite.database",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "Claimants": "claimants",
     "FilesystemOAuthTokenStore": "files.file_store",
     "HeldLock": "locks.ofd",
     "InMemoryOAuthTokenStore": "memory",
-    "MemoryReading": "blocking",
+    "MemoryReading": "reading",
     "Presence": "presence",
-    "Reading": "blocking",
+    "Reading": "reading",
     "SpillFolder": "spill",
     "SqliteOAuthTokenStore": "sqlite.sqlite_store",
     "StoreSpill": "spill_places",

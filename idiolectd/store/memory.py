@@ -183,7 +183,7 @@ class InMemoryOAuthTokenStore:
         finally:
             self._watches.discard(pending)
 
-    # Without an event loop: see `idiolectd.store.blocking.MemoryReading`.
+    # Without an event loop: see `idiolectd.store.reading.MemoryReading`.
 
     def load_now(self, did: str) -> OAuthSession | None:
         """As `load`."""

@@ -258,7 +258,8 @@ def test_a_forked_child_reads_by_itself(url: str) -> None:
             child = os.fork()
             if child == 0:
                 try:
-                    if getattr(reading, "_connection", None) is not None:
+                    reader = getattr(reading, "_reader", None)
+                    if reader is not None and reader._connection is not None:
                         os._exit(3)  # the parent's
                     os._exit(0 if reading.load(did, patience=5) is not None else 1)
                 except BaseException:

@@ -116,7 +116,7 @@ async def test_newer_tokens_win_after_a_failed_write_too(
     shutil.copy(path, path.with_suffix(".backup"))
     await rotate(store, 2)
 
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
@@ -184,7 +184,7 @@ async def test_newer_tokens_outlive_a_second_loss(
     shutil.copy(path, path.with_suffix(".backup"))
     await rotate(store, 2)
 
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     Path(f"{path}-wal").unlink()

@@ -4,8 +4,6 @@ A removed write-ahead log takes along every commit that it held: for those who h
 for everybody else they never were. So before the connections are closed all that they see is kept as a
 copy in the store's private folder, and whoever writes next into the present database brings over what is
 newer there. The copy outlives a crash in between, and is removed when its content is durable.
-
-Needs asyncio (aiosqlite).
 """
 
 import os
@@ -14,15 +12,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import aiosqlite
-
 from idiolectd.errors import RecordError
 from idiolectd.state import RecordChange, reconcile
 from idiolectd.store.durable import make_private_folder, sync_folder
 from idiolectd.store.merge import MAX_RECORD, decode_state, encode_record
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.connections import RefusalRule, rows
-from idiolectd.store.sqlite.database import runtime_dir_of
+from idiolectd.store.sqlite.database import Row, runtime_dir_of
 from idiolectd.store.sqlite.operations import Statement, Stored, did_of, place_of, text_of
 
 _PAGE = 200
@@ -47,7 +42,7 @@ def places(path: Path) -> tuple[Path, Path]:
     return folder / "side-files-lost.sqlite", folder / "replaced.sqlite"
 
 
-async def keep(connection: aiosqlite.Connection, copy: Path) -> None:
+def keep(connection: sqlite3.Connection, copy: Path) -> None:
     """Copies what a connection sees. What can't be read at all (a damaged database) is not kept.
 
     A copy that waits since an earlier loss stays: whoever writes carries it over first, so nothing of
@@ -66,7 +61,7 @@ async def keep(connection: aiosqlite.Connection, copy: Path) -> None:
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     target = sqlite3.connect(part, check_same_thread=False)
     try:
-        await connection.backup(target)
+        connection.backup(target)
         target.execute("PRAGMA journal_mode = DELETE")  # one file, without side files of its own
     except sqlite3.DatabaseError as error:
         part.unlink()
@@ -88,28 +83,28 @@ def _waits(copy: Path) -> bool:
     return copy.exists()
 
 
-async def bring(connection: aiosqlite.Connection, path: Path, copy: Path, now: float) -> int:
+def bring(connection: sqlite3.Connection, path: Path, copy: Path, now: float) -> int:
     """Writes what is newer in an attached copy (as ``kept``) into the database, in its open transaction.
 
     Returns:
         how many sessions it was.
     """
-    ((count,),) = await rows(connection, _HAS_STATES)
+    ((count,),) = connection.execute(_HAS_STATES).fetchall()
     if not count:  # nobody has written through us there
         return 0
     is_same_database = copy == places(path)[0]
     last, brought = 0, 0
-    while page := await rows(connection, _DIFFERENT, last, MAX_RECORD, _PAGE):
+    while page := connection.execute(_DIFFERENT, (last, MAX_RECORD, _PAGE)).fetchall():
         for row in page:
             statements = _statements(row, path, is_same_database=is_same_database, now=now)
             for sql, values in statements:
-                await rows(connection, sql, *values)
+                connection.execute(sql, values)
             brought += bool(statements)
         last = page[-1][0]
     return brought
 
 
-def _statements(row: RefusalRule, path: Path, *, is_same_database: bool, now: float) -> Sequence[Statement]:
+def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> Sequence[Statement]:
     """What brings one session over; nothing if the present database has what is newer, or damaged.
 
     Args:

@@ -4,7 +4,6 @@ Pure: `plan` turns an operation and what is stored now into statements and an an
 and that nothing changes in between, is the database's business.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,13 +39,26 @@ class Save:
 
 
 @dataclass(frozen=True)
+class KnownRecord:
+    """The text of a record, and what it says: whoever finds the same text need not parse it again."""
+
+    text: bytes = field(repr=False)
+    session: OAuthSession
+
+
+@dataclass(frozen=True)
 class Commit:
-    """See `idiolectd.ports.SharedStore.commit`."""
+    """See `idiolectd.ports.SharedStore.commit`.
+
+    Attributes:
+        known: the record as the store last read it, if it has kept that.
+    """
 
     read: OAuthSession
     state: RefreshState
     tokens: Tokens | None
     due: ScheduleEntry | None
+    known: KnownRecord | None = None
 
     @property
     def did(self) -> str:
@@ -76,12 +88,18 @@ class Stored:
     """A record and its state as they are in the database now; None: there is none.
 
     A record that SQLite must not hand out, because it is too large, is the error that says so.
+
+    Attributes:
+        record: the record's text.
+        state: the state's text.
+        scheduled: due time, end of the access token and server, as the state's row has them; None: not known.
     """
 
     record: bytes | RecordError | None = field(repr=False)
     state: bytes | None = field(repr=False)
+    scheduled: tuple[object, ...] | None = None
 
-    def session(self, place: str, did: str) -> OAuthSession | None:
+    def session(self, place: str, did: str, known: KnownRecord | None = None) -> OAuthSession | None:
         """The record, read.
 
         Raises:
@@ -89,27 +107,30 @@ class Stored:
         """
         if isinstance(self.record, RecordError):
             raise self.record
+        if known is not None and known.text == self.record:
+            return known.session
         return None if self.record is None else decode_record(self.record, place=place, did=did)
 
 
 @dataclass(frozen=True)
-class SetSchedule:
+class PlannedWrite:
     """What to do for one operation.
 
     Attributes:
         did: whose.
         statements: to be run in this order, or not at all.
         answer: what the caller of the store gets.
-        unreported: the record's change is our own news, and no look-out need name it.
+        is_own_news: whoever waits for this answer knows all about the record's change: no watch of this
+            process need name it.
     """
 
     did: str
     statements: tuple[Statement, ...] = field(repr=False)
     answer: Committed = Committed.DONE
-    unreported: bool = False
+    is_own_news: bool = False
 
 
-def plan(operation: Operation, stored: Stored, place: str, now: float) -> SetSchedule:
+def plan(operation: Operation, stored: Stored, place: str, now: float) -> PlannedWrite:
     """Decides what an operation does.
 
     Args:
@@ -124,43 +145,31 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> SetSch
     did = operation.did
     match operation:
         case Delete():
-            return SetSchedule(did, ((schema.DELETE_RECORD, (did,)), (schema.DELETE_STATE, (did,))))
+            return PlannedWrite(did, ((schema.DELETE_RECORD, (did,)), (schema.DELETE_STATE, (did,))))
         case Save(session):
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
             put_line = schema.PUT_STATE_KEEPING_LINE if merged.keeps_entry else schema.PUT_STATE_STALE
             values = _state_values(did, merged.state, merged.entry)
-            return SetSchedule(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
+            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
         case Forget():
             # An unreadable record is one, too.
             if stored.record is not None:
-                return SetSchedule(did, ())
-            return SetSchedule(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
-        case Commit(read, state, tokens, due):
-            found = stored.session(place, did)
+                return PlannedWrite(did, ())
+            return PlannedWrite(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
+        case Commit(read, state, tokens, due, known):
+            found = stored.session(place, did, known)
             outcome = merge_commit(found, read, state, tokens)
             if found is None or isinstance(outcome, Committed):
-                return SetSchedule(
+                return PlannedWrite(
                     did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE
                 )
             as_read = is_as_read(found, read, state)
-            put_state = _put_state(did, state, due, stale=not as_read)
+            put_state = _put_state(did, state, due, stored, stale=not as_read)
             if tokens is None:
-                return SetSchedule(did, (put_state,))
+                return PlannedWrite(did, (put_state,))
             record = encode_record(outcome, place=place).decode()
-            return SetSchedule(did, ((schema.PUT_RECORD, (did, record)), put_state), unreported=as_read)
-
-
-def gathered(plans: Sequence[SetSchedule]) -> list[tuple[str, list[tuple[Value, ...]]]]:
-    """The statements of many operations, equal ones together, for operations on different DIDs.
-
-    All first statements come before all second ones: within each operation the order stays.
-    """
-    together: dict[tuple[int, str], list[tuple[Value, ...]]] = {}
-    for one in plans:
-        for position, (sql, values) in enumerate(one.statements):
-            together.setdefault((position, sql), []).append(values)
-    return [(sql, values) for (_, sql), values in sorted(together.items(), key=lambda item: item[0][0])]
+            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), put_state), is_own_news=as_read)
 
 
 def place_of(database: Path, did: str) -> str:
@@ -193,8 +202,18 @@ def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
         return None
 
 
-def _put_state(did: str, state: RefreshState, due: ScheduleEntry | None, *, stale: bool) -> Statement:
-    return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, _state_values(did, state, due)
+def _put_state(
+    did: str, state: RefreshState, due: ScheduleEntry | None, stored: Stored, *, stale: bool
+) -> Statement:
+    values = _state_values(did, state, due)
+    if stored.state is not None and stored.scheduled == _scheduled(due):
+        return schema.PUT_STATE_ALONE_STALE if stale else schema.PUT_STATE_ALONE, values[:2]
+    return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, values
+
+
+def _scheduled(due: ScheduleEntry | None) -> tuple[object, ...]:
+    """The columns of the schedule as a connection of ours hands them out."""
+    return (None, None, None) if due is None else (due.at, due.expires_at, due.server.encode())
 
 
 def _state_values(did: str, state: RefreshState, due: ScheduleEntry | None) -> tuple[Value, ...]:

@@ -1,26 +1,40 @@
-"""The reading side of the SQLite store. Needs asyncio (aiosqlite).
+"""Reads an SQLite store, for whoever does: the open store, and programs without an event loop.
 
-One connection, opened read-only and closed last: a read-only last connection leaves the -wal and -shm
-files in place, without which a program that may not write can't open the database. It takes no lock
-of ours. It raises sqlite3's errors as they are, and `Replaced` if its files are not the present ones.
+One connection, opened read-only. A single row costs some ten microseconds, so it is read where it is asked
+for, without waiting; a foreign program that has the database locked is waited for only if the caller says
+so, which he does in a thread. Long reads (surveys, lists of changes) are made of short ones, so that they
+keep nobody away for longer than one page takes.
+
+The store closes this connection last: a read-only last connection leaves the -wal and -shm files in place,
+without which a program that may not write can't open the database. It takes no lock of ours, raises
+sqlite3's errors as they are, and `Replaced` if its files are not the present ones.
 """
 
-import asyncio
+import atexit
 import math
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-import aiosqlite
-
-from idiolectd.errors import RecordError, StoreError
+from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.ports import ScheduleEntry, Survey
 from idiolectd.store.format import check_format
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
-from idiolectd.store.sqlite.connections import DatabaseFile, RefusalRule, Stamp, rows, stored_in
+from idiolectd.store.sqlite.database import (
+    BUSY_PATIENCE,
+    TOO_LARGE,
+    Connection,
+    DatabaseFile,
+    Row,
+    Stamp,
+    connect,
+)
 from idiolectd.store.sqlite.operations import Stored, Value, did_of, place_of, text_of
 
 T = TypeVar("T")
@@ -28,85 +42,108 @@ T = TypeVar("T")
 _PAGE = 200
 
 
-class Reader:
-    """Reads one database; for one asyncio loop.
+class DatabaseReader:
+    """Reads one database; for any number of threads, each of which has the connection for one statement.
 
     Args:
         file: the database.
         untouched: make no side files. A database that nobody has open (it has neither a -wal nor a
-            -journal file) is read as it lies there; should somebody begin to use it meanwhile, what was read is read again.
+            -journal file) is read as it lies there; should somebody begin to use it meanwhile, what was
+            read is read again.
     """
 
     def __init__(self, file: DatabaseFile, *, untouched: bool = False) -> None:
         self._file = file
         self._untouched = untouched
         self._frozen_at: Stamp | None = None
-        self._connection: aiosqlite.Connection | None = None
-        self._is_open = False
-        self._states = False
+        self._connection: Connection | None = None
+        self._is_closed = False
+        self._waits = 0.0
+        self._has_states = False
         # Up to where `unplanned` has looked.
         self._lost_after = 0
         self._part_after = 0
-        # One at a time: the connection has one thread, and may be exchanged between two reads.
-        self._turn = asyncio.Lock()
+        self._lock = threading.RLock()  # a signal handler that forks must not wait for its own thread
+        with _all_lock:
+            _all.add(self)
 
-    async def open(self) -> None:
-        """Opens the connection, and looks whether this is a database at all."""
-        self._is_open = True
-        await self.touch()
+    # One row: at once, or `LockBusy` ----------------------------------------------------------
 
-    async def touch(self) -> None:
-        """Uses the database as it is now: with the first use of a WAL database its side files are held."""
-        await self._number("SELECT count(*) FROM sqlite_master")
-
-    async def close(self) -> None:
-        """Closes the connection; harmless when there is none."""
-        async with self._turn:
-            self._is_open = False
-            await self._drop()
-
-    @asynccontextmanager
-    async def away(
-        self, copy: Path | None, before_closing: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[None]:
-        """Nobody reads during the block, and what is read afterwards comes from the files that are there then.
+    def record(self, did: str, patience: float = 0.0) -> bytes | None:
+        """The text of a record.
 
         Args:
-            copy: where to keep what the present connection sees, for `carry_over`; None: not to.
-            before_closing: called when that is done. This connection has to be the last one that is
-                closed: read-only as it is, it removes no side files, which may be others' by now.
+            did: whose.
+            patience: how many seconds to wait for a foreign program's lock, or for our other threads.
+
+        Raises:
+            RecordError: it is too large, or not text.
+            LockBusy, sqlite3.OperationalError: it was locked for longer.
         """
-        async with self._turn:
-            if copy is not None and self._connection is not None:
-                await carry_over.keep(self._connection, copy)
-            await before_closing()
-            await self._drop()
-            yield
+        try:
+            found = self._read(schema.LOAD, did, patience=patience)
+        except sqlite3.DataError as error:
+            raise too_large(self._place(did), did) from error
+        return text_of(found[0][0]) if found else None
 
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._states = False
-        if connection is not None:
-            await connection.close()
+    def entry(self, did: str, patience: float = 0.0) -> Stored:
+        """Record and state of one DID, of the same moment; otherwise as `record`."""
+        if not self._knows_states(patience):
+            return Stored(self.record(did, patience), None)
+        return self._steadily(lambda connection: stored_in(connection, did, self._place(did)), patience)
 
-    async def has_table(self, name: str) -> bool:
-        """Whether there is a table of this name."""
-        return bool(await self._number(schema.HAS_TABLE, name))
+    def state(self, did: str, patience: float = 0.0) -> bytes | None:
+        """The text of a state; otherwise as `record`, but of what is too large the fact."""
+        if not self._knows_states(patience):
+            return None  # a database that only upstream has written so far
+        try:
+            found = self._read(schema.LOAD_STATE, did, patience=patience)
+        except sqlite3.DataError:
+            return TOO_LARGE
+        return text_of(found[0][0]) if found else None
 
-    async def check_format(self) -> None:
+    def data_version(self, patience: float = 0.0) -> int:
+        """A number that moves when any other connection has committed; cheap."""
+        return self._number("PRAGMA data_version", patience=patience)
+
+    # Long, or rare: in a thread ---------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Uses the database as it is now: with the first use of a WAL database its side files are held."""
+        self._number("SELECT count(*) FROM sqlite_master")
+
+    def close(self) -> None:
+        """Closes the connection for good; harmless when there is none."""
+        with self._lock:
+            self._is_closed = True
+            self._drop()
+
+    def keep(self, copy: Path) -> None:
+        """Keeps a copy of what the connection sees, if there is one, for `carry_over`."""
+        with self._turn(BUSY_PATIENCE):
+            if self._connection is not None:
+                carry_over.keep(self._connection, copy)
+
+    def exchange(self, renew: Callable[[], None]) -> None:
+        """Closes the connection and calls `renew`, while nobody reads; what is read then is what is there then."""
+        with self._turn(BUSY_PATIENCE):
+            self._drop()
+            renew()
+
+    def check_format(self) -> None:
         """Raises `StoreError` if the database is of a newer format."""
-        if await self.has_table(schema.FORMAT_TABLE):
-            for version, needs in await self._read(schema.LOAD_FORMAT):
+        if self._has_table(schema.FORMAT_TABLE):
+            for version, needs in self._read(schema.LOAD_FORMAT):
                 check_format(version, needs, self._file.path)
 
-    async def check_is_ours(self) -> bool:
+    def check_is_ours(self) -> bool:
         """Whether the table of sessions is there.
 
         Raises:
             StoreError: it is the database of another program.
         """
-        tables = {name.decode("utf-8", "replace") for (name,) in await self._read(schema.TABLE_NAMES)}
-        columns = {name.decode("utf-8", "replace") for (name,) in await self._read(schema.SESSIONS_COLUMNS)}
+        tables = {name.decode("utf-8", "replace") for (name,) in self._read(schema.TABLE_NAMES)}
+        columns = {name.decode("utf-8", "replace") for (name,) in self._read(schema.SESSIONS_COLUMNS)}
         foreign = sorted(name for name in tables - {"sessions"} if not name.startswith("idiolectd_"))
         is_theirs = bool(foreign) if "sessions" not in tables else not columns >= {"did", "body_json"}
         if is_theirs:
@@ -117,42 +154,20 @@ class Reader:
             )
         return "sessions" in tables
 
-    async def count(self) -> int:
+    def count(self) -> int:
         """How many records there are, readable or not."""
-        return await self._number(schema.COUNT)
+        return self._number(schema.COUNT)
 
-    async def record(self, did: str) -> bytes | None:
-        """The text of a record.
-
-        Raises:
-            RecordError: it is too large, or not text.
-        """
-        try:
-            found = await self._read(schema.LOAD, did)
-        except sqlite3.DataError as error:
-            raise too_large(self._place(did), did) from error
-        return text_of(found[0][0]) if found else None
-
-    async def entry(self, did: str) -> Stored:
-        """Record and state of one DID, of the same moment.
-
-        Raises:
-            RecordError: the record is too large.
-        """
-        if not await self._has_states():
-            return Stored(await self.record(did), None)
-        return await self._steadily(lambda connection: stored_in(connection, did, self._place(did)))
-
-    async def survey(self) -> Survey:
+    def survey(self) -> Survey:
         """All records, readable or not."""
         dids: list[str] = []
         broken: list[RecordError] = []
         last = 0
         while True:
             try:
-                page = await self._read(schema.PAGE, last, _PAGE)
+                page = self._read(schema.PAGE, last, _PAGE)
             except sqlite3.DataError:  # somewhere in it is a row that is too large
-                page = await self._one_by_one(last)
+                page = self._one_by_one(last)
             if not page:
                 return Survey(sorted(dids), broken)
             last = page[-1][0]
@@ -162,49 +177,45 @@ class Reader:
                 except RecordError as damage:
                     broken.append(damage)
 
-    async def _one_by_one(self, last: int) -> list[RefusalRule]:
+    def _one_by_one(self, last: int) -> list[Row]:
         page = []
-        for (rowid,) in await self._read(schema.PAGE_ROWIDS, last, _PAGE):
+        for (rowid,) in self._read(schema.PAGE_ROWIDS, last, _PAGE):
             try:
-                page += await self._read(schema.ONE, rowid)
+                page += self._read(schema.ONE, rowid)
             except sqlite3.DataError:
                 page.append((rowid, None, None))
         return page
 
-    async def due(self, before: float, limit: int, after: ScheduleEntry | None) -> list[ScheduleEntry]:
-        """The lines of the schedule before a time and after a line, soonest first."""
-        if not await self._has_states():
+    def due(self, before: float, limit: int, after: ScheduleEntry | None) -> list[ScheduleEntry]:
+        """The entries of the schedule before a time and after an entry, soonest first."""
+        if not self._knows_states():
             return []
         at, did = (-math.inf, "") if after is None else (after.at, after.did)
-        entries = await self._read(schema.DUE, before, at, did, limit)
+        found = self._read(schema.DUE, before, at, did, limit)
         return [
-            entry for at, key, expires_at, server in entries if (entry := _due(at, key, expires_at, server))
+            entry for at, key, expires_at, server in found if (entry := _due(at, key, expires_at, server))
         ]
 
-    async def unplanned(self, limit: int) -> list[str]:
+    def unplanned(self, limit: int) -> list[str]:
         """See `SharedStore.unplanned`.
 
         Args:
             limit: how many rows to look at; twice, by the index of due times and by the records.
         """
-        if not await self._has_states():
+        if not self._knows_states():
             return []
-        lost = await self._read(schema.WITHOUT_LINE, self._lost_after, limit)
+        lost = self._read(schema.WITHOUT_LINE, self._lost_after, limit)
         self._lost_after = lost[-1][0] if len(lost) == limit else 0
-        part = await self._read(schema.PART_OF_RECORDS, self._part_after, limit)
+        part = self._read(schema.PART_OF_RECORDS, self._part_after, limit)
         self._part_after = part[-1][0] if len(part) == limit else 0
         keys = [key for _, key in lost] + [key for _, key, planned in part if not planned]
         return sorted({did for key in keys if (did := did_of(key)) is not None})
 
-    async def data_version(self) -> int:
-        """A number that moves when any other connection has committed; cheap."""
-        return await self._number("PRAGMA data_version")
-
-    async def schema_version(self) -> int:
+    def schema_version(self) -> int:
         """A number that moves when anybody has changed the schema."""
-        return await self._number("PRAGMA schema_version")
+        return self._number("PRAGMA schema_version")
 
-    async def changes(
+    def changes(
         self, after: int, limit: int, *, unscheduled: bool
     ) -> tuple[list[tuple[str, int]], int, bool]:
         """What changed.
@@ -212,69 +223,98 @@ class Reader:
         Args:
             after: the sequence number up to which everything is known.
             limit: how many rows to fetch at most.
-            unscheduled: leave out those whose line of the schedule was made at their last change.
+            unscheduled: leave out those whose entry in the schedule was made at their last change.
 
         Returns:
             DIDs with sequence numbers, oldest first; the number up to which one now knows
             everything; whether there is more.
         """
-        last = await self._number(schema.LAST_CHANGE)
+        last = self._number(schema.LAST_CHANGE)
         sql = schema.CHANGES_UNSCHEDULED if unscheduled else schema.CHANGES
         try:
-            page = await self._read(sql, after, last, limit)
+            page = self._read(sql, after, last, limit)
         except sqlite3.DataError:  # among them is a key that is too large to be a DID
-            page = await self._changes_apart(sql, after, last, limit)
+            page = self._changes_apart(sql, after, last, limit)
         found = [(did, seq) for key, seq in page if (did := did_of(key)) is not None]
         more = len(page) == limit
         return found, (page[-1][1] if more else last), more
 
-    async def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[RefusalRule]:
-        page: list[RefusalRule] = []
-        for (seq,) in await self._read(schema.CHANGE_NUMBERS, after, last, limit):
+    def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[Row]:
+        page: list[Row] = []
+        for (seq,) in self._read(schema.CHANGE_NUMBERS, after, last, limit):
             try:
-                page += await self._read(sql, seq - 1, seq, 1) or [(None, seq)]
+                page += self._read(sql, seq - 1, seq, 1) or [(None, seq)]
             except sqlite3.DataError:
                 page.append((None, seq))
         return page
 
-    async def _read(self, sql: str, *values: Value) -> list[RefusalRule]:
-        return await self._steadily(lambda connection: rows(connection, sql, *values))
+    # The connection ---------------------------------------------------------------------------
 
-    async def _steadily(self, read: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
+    def _read(self, sql: str, *values: Value, patience: float = BUSY_PATIENCE) -> list[Row]:
+        return self._steadily(lambda connection: connection.execute(sql, values).fetchall(), patience)
+
+    def _number(self, sql: str, *values: Value, patience: float = BUSY_PATIENCE) -> int:
+        ((number,),) = self._read(sql, *values, patience=patience)
+        return int(number)
+
+    def _steadily(self, read: Callable[[Connection], T], patience: float) -> T:
         """Reads once; again if it was a database that nobody used, and somebody does now."""
-        async with self._turn:
+        with self._turn(patience):
             while True:
-                connection = await self._opened()
+                connection = self._opened(patience)
                 try:
-                    found = await read(connection)
+                    found = read(connection)
                 except sqlite3.Error:
                     if not self._has_moved():
                         raise
                 else:
                     if not self._has_moved():
                         return found
-                await self._drop()
+                self._drop()
+
+    @contextmanager
+    def _turn(self, patience: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=patience):
+            raise LockBusy(f"other threads are reading {self._file.path}; try again")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _opened(self, patience: float) -> Connection:
+        if self._is_closed:
+            raise RuntimeError("the store is closed")
+        if self._connection is None:
+            self._frozen_at = self._file.stamp() if self._untouched else None
+            self._connection = connect(
+                self._file.path,
+                "ro",
+                patience=patience,
+                frozen=self._frozen_at is not None,
+            )
+            self._waits = patience
+        elif self._waits != patience:
+            self._connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+            self._waits = patience
+        self._file.check()  # else a missing row would prove nothing
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._has_states = False
+        if connection is not None:
+            connection.close()
 
     def _has_moved(self) -> bool:
         return self._frozen_at is not None and self._file.stamp() != self._frozen_at
 
-    async def _opened(self) -> aiosqlite.Connection:
-        if not self._is_open:
-            raise RuntimeError("the store is closed")
-        if self._connection is None:
-            self._frozen_at = self._file.stamp() if self._untouched else None
-            self._connection = await self._file.connect("ro", frozen=self._frozen_at is not None)
-        self._file.check()  # else a missing row would prove nothing
-        return self._connection
-
-    async def _number(self, sql: str, *values: Value) -> int:
-        ((number,),) = await self._read(sql, *values)
-        return int(number)
-
-    async def _has_states(self) -> bool:
+    def _knows_states(self, patience: float = BUSY_PATIENCE) -> bool:
         # In a database of upstream's the first write makes our tables; reading must not need one.
-        self._states = self._states or await self.has_table("idiolectd_state")
-        return self._states
+        self._has_states = self._has_states or self._has_table("idiolectd_state", patience)
+        return self._has_states
+
+    def _has_table(self, name: str, patience: float = BUSY_PATIENCE) -> bool:
+        return bool(self._number(schema.HAS_TABLE, name, patience=patience))
 
     def _did_in(self, key: Any, body: Any) -> str:
         did, text = did_of(key), text_of(body)
@@ -287,9 +327,43 @@ class Reader:
     def _place(self, did: str) -> str:
         return place_of(self._file.path, did)
 
+    # Around a fork ----------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keeps all threads out, before a fork."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Lets them in again."""
+        self._lock.release()
+
+    def forget_connection(self) -> None:
+        """In a forked child: leaves the parent's connection alone."""
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
+
+
+def stored_in(connection: sqlite3.Connection, did: str, place: str) -> Stored:
+    """Record, state and schedule of one DID, of the same moment; of what is too large the fact."""
+    try:
+        record, state, *scheduled = connection.execute(schema.ENTRY, (did,)).fetchone()
+        return Stored(text_of(record), text_of(state), tuple(scheduled))
+    except sqlite3.DataError:
+        pass  # one of the two: ask for each
+    texts: list[bytes | None] = []
+    for sql in (schema.LOAD, schema.LOAD_STATE):
+        try:
+            found = connection.execute(sql, (did,)).fetchone()
+        except sqlite3.DataError:
+            texts.append(TOO_LARGE)
+        else:
+            texts.append(text_of(found[0]) if found else None)
+    return Stored(too_large(place, did) if texts[0] is TOO_LARGE else texts[0], texts[1])
+
 
 def _due(at: float, key: object, expires_at: object, server: object) -> ScheduleEntry | None:
-    """A line of the schedule; SQLite takes anything anywhere, and one damaged line must not hide all others.
+    """An entry of the schedule; SQLite takes anything anywhere, and one damaged row must not hide all others.
 
     None: its key is no DID. What else is damaged leads to a look at the record, which mends it.
     """
@@ -299,3 +373,46 @@ def _due(at: float, key: object, expires_at: object, server: object) -> Schedule
     if isinstance(expires_at, int | float) and isinstance(server, bytes):
         return ScheduleEntry(at, did, float(expires_at), server.decode(errors="replace"))
     return ScheduleEntry(at, did, at, "")
+
+
+# A parent's connections are neither used nor closed in a child
+# (https://www.sqlite.org/howtocorrupt.html, section 2.6): they are kept until it ends.
+_inherited: list[Connection] = []
+
+_all: WeakSet[DatabaseReader] = WeakSet()
+_all_lock = threading.RLock()
+_held_over_fork: list[DatabaseReader] = []
+
+
+def _before_fork() -> None:
+    # A thread inside SQLite now would leave a mutex of SQLite's own locked in the child, for good.
+    _all_lock.acquire()
+    for reader in _all:
+        reader.hold()
+        _held_over_fork.append(reader)
+
+
+def _after_fork_in_parent() -> None:
+    while _held_over_fork:
+        _held_over_fork.pop().let_go()
+    _all_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    while _held_over_fork:
+        reader = _held_over_fork.pop()
+        reader.forget_connection()
+        reader.let_go()
+    _all_lock.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
+
+
+@atexit.register
+def _close_all() -> None:
+    for reader in tuple(_all):
+        with suppress(sqlite3.Error, LockBusy):
+            reader.exchange(lambda: None)  # whoever still reads opens another

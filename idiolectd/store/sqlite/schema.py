@@ -81,11 +81,7 @@ PAGE_ROWIDS = "SELECT rowid FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?
 ONE = "SELECT rowid, did, body_json FROM sessions WHERE rowid = ?"
 
 ENTRY = (
-    "SELECT s.body_json, i.state_json FROM (SELECT ? AS did) AS asked "
-    "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
-)
-ENTRIES = (
-    "WITH asked (did) AS (VALUES {marks}) SELECT asked.did, s.body_json, i.state_json FROM asked "
+    "SELECT s.body_json, i.state_json, i.due_at, i.expires_at, i.lane FROM (SELECT ? AS did) AS asked "
     "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
 )
 # SQLite takes anything anywhere; a page full of keys that are no DIDs must not look like the last one.
@@ -107,7 +103,6 @@ PART_OF_RECORDS = (
 
 LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
 SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
-SEQUENCES = "SELECT did, seq FROM idiolectd_changes WHERE did IN ({marks})"
 CHANGES = "SELECT did, seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 CHANGE_NUMBERS = "SELECT seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 # What happened while nobody looked: only where no schedule can be relied on, and something is there.
@@ -129,9 +124,14 @@ _PUT_STATE = (
     "VALUES (?1, ?2, {seq}, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
     "seq = excluded.seq, due_at = excluded.due_at, expires_at = excluded.expires_at, lane = excluded.lane"
 )
-PUT_STATE = _PUT_STATE.format(seq="(SELECT seq FROM idiolectd_changes WHERE did = ?1)")
-# The line is not to be relied on: somebody else's change has not been looked at yet.
+_SEQ = "(SELECT seq FROM idiolectd_changes WHERE did = ?1)"
+PUT_STATE = _PUT_STATE.format(seq=_SEQ)
+# The entry in the schedule is not to be relied on: somebody else's change has not been looked at yet.
 PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
+# The schedule stays as it is: naming its columns would write the pages of their index again.
+_PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, seq = {seq} WHERE did = ?1"
+PUT_STATE_ALONE = _PUT_STATE_ALONE.format(seq=_SEQ)
+PUT_STATE_ALONE_STALE = _PUT_STATE_ALONE.format(seq="NULL")
 # For a save that left the tokens alone: the line that is given counts only where there was none.
 PUT_STATE_KEEPING_LINE = (
     "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "

@@ -1,18 +1,17 @@
 """Upstream's SQLite database, with a schedule and a list of changes beside its table.
 
-Reads take no lock. Writes that wait together share one durable transaction under the write lock.
-Under asyncio everything runs on the caller's loop, under trio on an island: see there.
+Reads take no lock of ours. A single row is read in place, on the event loop; whatever is long, or has to wait
+for a foreign program, is read in a thread. Writes that wait together share one durable transaction under the
+write lock; they need asyncio (aiosqlite), so under trio they cross over to a thread that has it.
 """
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, TypeVarTuple
-
-import anyio
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
@@ -22,31 +21,34 @@ from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, StoredSession,
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
-from idiolectd.store.change_set import ChangeSet
 from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.durable import PRIVATE, grant, make_private_folder, sync_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
+from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.sqlite import carry_over
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
-from idiolectd.store.sqlite.change_cursor import ChangeCursor, SchemaChanged
-from idiolectd.store.sqlite.connections import DatabaseFile, Replaced
-from idiolectd.store.sqlite.database import runtime_dir_of
+from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, Replaced, runtime_dir_of
+from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
 from idiolectd.store.sqlite.group_commit import GroupCommit
-from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save, place_of
-from idiolectd.store.sqlite.reader import Reader
+from idiolectd.store.sqlite.operations import (
+    Commit,
+    Delete,
+    Forget,
+    KnownRecord,
+    Operation,
+    Save,
+    place_of,
+)
+from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
 from idiolectd.store.store_url import StoreUrl
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-# A look at the data version costs microseconds; a login should be noticed within a second.
-_POLL = 0.3
-
 
 # The byte of the -shm file that whoever writes in WAL mode keeps locked
 # (https://www.sqlite.org/walformat.html#wal_locks).
@@ -54,6 +56,21 @@ _WAL_WRITER = 120
 
 # What a read-only connection says of a journal, or a WAL, that first has to be recovered.
 _HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
+
+_IS_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class _Claimed:
+    """What the store remembers of a session while this process holds its claim.
+
+    Attributes:
+        generation: of which database it was read: in another one it may never have been.
+        known: its record as last read; None: not read yet.
+    """
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.known: KnownRecord | None = None
 
 
 class SqliteOAuthTokenStore:
@@ -74,7 +91,7 @@ class SqliteOAuthTokenStore:
         spill_dir: Path | None,
         looking: bool,
         clock: Clock,
-        island: AsyncioThread | None,
+        asyncio_thread: AsyncioThread | None,
     ) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self.runtime_dir = runtime_dir_of(path)
@@ -82,20 +99,18 @@ class SqliteOAuthTokenStore:
         self._room = RoomCheck(path.parent, also=self.spill.make_known)
         self._path = path
         self._clock = clock
-        self._island = island
+        self._asyncio_thread = asyncio_thread
         self._opened_in = (running_loop(), os.getpid())
-        self._locks = Locks(self.runtime_dir)
+        self._in_place = InPlace()
+        self._locks = Locks(self.runtime_dir, self._in_place)
         self._file = DatabaseFile(path)
-        # Of which database each claimed session was read: in another it may never have been.
-        self._claimed: dict[str, int] = {}
+        self._claimed: dict[str, _Claimed] = {}
         self._reopened: list[str] = []
-        self._reader = Reader(self._file, untouched=looking)
+        self._reader = DatabaseReader(self._file, untouched=looking)
         self._looking = looking
-        self._writer = StoreWriter(
-            self._file, access, clock, own_change=self._own_change, undone=self._undone
-        )
+        self._writer = StoreWriter(self._file, access, clock)
         self._group = GroupCommit(self._apply)
-        self._look_outs: set[ChangeCursor] = set()
+        self._cursors: set[ChangeCursor] = set()
 
     def __repr__(self) -> str:
         return f"<SqliteOAuthTokenStore {self.url}>"
@@ -131,7 +146,7 @@ class SqliteOAuthTokenStore:
         access = RecordAccess(group)
         with translated(f"can't open {os.fspath(path)}"):
             real = await in_thread(_there if looking else _real_file, path)
-        async with nullcontext() if is_asyncio() else AsyncioThread.open() as island:
+        async with nullcontext() if is_asyncio() else AsyncioThread.open() as asyncio_thread:
             with translated(f"can't open {real}"):
                 store = cls(
                     real,
@@ -139,7 +154,7 @@ class SqliteOAuthTokenStore:
                     spill_dir=spill_dir,
                     looking=looking,
                     clock=clock or SystemClock(),
-                    island=island,
+                    asyncio_thread=asyncio_thread,
                 )
             try:
                 await store._start()
@@ -156,8 +171,7 @@ class SqliteOAuthTokenStore:
 
     async def load(self, did: str) -> OAuthSession | None:
         """See `OAuthTokenStore.load`."""
-        with self._reading(did):
-            text = await self._read(self._reader.record, parse_did(did))
+        text = await self._read_row(did, self._reader.record, parse_did(did))
         return None if text is None else decode_record(text, place=place_of(self._path, did), did=did)
 
     async def delete(self, did: str) -> None:
@@ -172,13 +186,11 @@ class SqliteOAuthTokenStore:
 
     async def survey(self) -> Survey:
         """See `SharedStore.survey`."""
-        with self._reading("all sessions"):
-            return await self._read(self._reader.survey)
+        return await self._read("all sessions", self._reader.survey)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""
-        with self._reading("all sessions"):
-            return await self._read(self._reader.count)
+        return await self._read("all sessions", self._reader.count)
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
@@ -187,7 +199,7 @@ class SqliteOAuthTokenStore:
             raise StoreError(ONLY_LOOKING)
         did = parse_did(did)
         async with self._locks.claim(did, patience):
-            self._claimed[did] = self._file.generation
+            self._claimed[did] = _Claimed(self._file.generation)
             try:
                 yield
             finally:
@@ -219,11 +231,12 @@ class SqliteOAuthTokenStore:
 
     async def read(self, did: str) -> StoredSession:
         """See `SharedStore.read`."""
-        with self._reading(did):
-            stored = await self._read(self._reader.entry, parse_did(did))
-        return StoredSession(
-            stored.session(place_of(self._path, did), did), decode_state(stored.state, self._clock.now())
-        )
+        stored = await self._read_row(did, self._reader.entry, parse_did(did))
+        session = stored.session(place_of(self._path, did), did)
+        claimed = self._claimed.get(did)
+        if claimed is not None and session is not None and isinstance(stored.record, bytes):
+            claimed.known = KnownRecord(stored.record, session)
+        return StoredSession(session, decode_state(stored.state, self._clock.now()))
 
     async def commit(
         self,
@@ -237,8 +250,10 @@ class SqliteOAuthTokenStore:
         did = parse_did(read.did)
         if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
             await self._locks.confirm_claim(did)
-        done = await self._write(did, Commit(read, state, tokens, due))
-        if done is Committed.GONE and self._claimed.get(did, self._file.generation) != self._file.generation:
+        claimed = self._claimed.get(did)
+        known = None if claimed is None else claimed.known
+        done = await self._write(did, Commit(read, state, tokens, due, known))
+        if done is Committed.GONE and claimed is not None and claimed.generation != self._file.generation:
             raise StoreError(
                 f"{did} is not in the database that has taken the place of {self._path} since it was read"
             )
@@ -246,8 +261,7 @@ class SqliteOAuthTokenStore:
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""
-        with self._reading("the schedule"):
-            return await self._read(self._reader.unplanned, FULL_BATCH)
+        return await self._read("the schedule", self._reader.unplanned, FULL_BATCH)
 
     def reopened(self) -> list[str]:
         """See `SharedStore.reopened`."""
@@ -263,80 +277,97 @@ class SqliteOAuthTokenStore:
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
         """See `SharedStore.due`."""
-        with self._reading("the schedule"):
-            return await self._read(self._reader.due, before, limit, after)
+        return await self._read("the schedule", self._reader.due, before, limit, after)
 
     def schedule(self, did: str, due: ScheduleEntry | None) -> None:
-        """See `SharedStore.schedule`; whoever made a line has written it into the database."""
+        """See `SharedStore.schedule`; whoever planned the session has written that into the database."""
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator["SqliteWatch"]:
+    async def watch(self) -> AsyncIterator[DatabaseWatch]:
         """See `SharedStore.watch`."""
-        look_out = ChangeCursor(self._reader)
-        self._look_outs.add(look_out)
+        cursor = ChangeCursor(self._reader)
+        self._cursors.add(cursor)
         try:
-            yield SqliteWatch(look_out, partial(self._look, look_out))
+            yield DatabaseWatch(cursor, partial(self._look, cursor))
         finally:
-            self._look_outs.discard(look_out)
+            self._cursors.discard(cursor)
 
-    # -----------------------------------------------------------------------------------------
+    # Opening and closing ---------------------------------------------------------------------
 
     async def _start(self) -> None:
-        with self._reading("the database"):
-            try:
-                await finish(self._run, self._reader.open)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode not in _HALF_WRITTEN:
-                    raise
-                if self._looking:
-                    raise StoreError(
-                        f"{self._path}: a program that wrote it ended in the middle; the next that writes mends it,"
-                        " as idiolectd run or refresh"
-                    ) from error
-                # A writer died in the middle: whoever may write rolls that back, a reader can't.
+        try:
+            await self._read("the database", self._reader.touch)
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.Error) or _code(cause) not in _HALF_WRITTEN:
+                raise
+            if self._looking:
+                raise StoreError(
+                    f"{self._path}: a program that wrote it ended in the middle; the next that writes mends it,"
+                    " as idiolectd run or refresh"
+                ) from cause
+            # A writer died in the middle: whoever may write rolls that back, a reader can't.
+            with translated(f"can't read the database from {self.url}"):
                 await self._see_to_tables()
-                await self._run(self._reader.touch)
-            is_ready = await self._read(self._reader.check_is_ours)
-            await self._read(self._reader.check_format)
+            await self._read("the database", self._reader.touch)
+        is_ready = await self._read("the database", self._reader.check_is_ours)
+        await self._read("the database", self._reader.check_format)
         if not is_ready and self._looking:
             raise StoreError(f"{self._path} holds no table of sessions yet; idiolectd login makes it")
         if not is_ready:
             await self._see_to_tables()
 
     async def _stop(self) -> None:
-        # The reading connection last, and not asleep since before the WAL mode: see `Reader`.
-        with suppress(sqlite3.Error, RuntimeError, OSError, StoreError):
-            await self._read(self._reader.touch)
+        # The reading connection last, and not asleep since before the WAL mode: see `DatabaseReader`.
+        with suppress(StoreError, RuntimeError):
+            await self._read("the database", self._reader.touch)
         await self._run(self._writer.close)
-        await self._run(self._reader.close)
+        await in_thread(self._reader.close)
 
-    async def _run(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
-        """Runs what needs asyncio: here, or on the island."""
+    # Reading ---------------------------------------------------------------------------------
+
+    async def _read_row(self, what: str, work: Callable[[str, float], T], did: str) -> T:
+        """Reads what belongs to one DID: in place, unless it is locked just now, or the disk is slow."""
         self._check_loop()
-        if self._island is None:
-            return await work(*args)
-        return await self._island.run(work, *args)
-
-    def _check_loop(self) -> None:
-        """Raises instead of waiting for what only the loop that opened the store could bring."""
-        if self._opened_in != (running_loop(), os.getpid()):
-            raise StoreError(
-                f"{self.url} was opened in another event loop, or before this process was forked:"
-                " open it here too (open_store)"
-            )
-
-    async def _read(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
-        """As `_run`, from the files that are there now."""
         try:
-            return await self._run(work, *args)
-        except Replaced:
-            await finish(self._catch_up)
-            return await self._run(work, *args)
+            return await self._in_place.run(work, did, 0.0)
+        except (LockBusy, Replaced):
+            pass
+        except (OSError, sqlite3.Error) as error:
+            if _code(error) & 0xFF not in _IS_LOCKED:
+                with translated(f"can't read {what} from {self.url}"):
+                    raise
+        return await self._read(what, work, did, BUSY_PATIENCE)
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
+    async def _read(self, what: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Reads in a thread, from the files that are there now."""
+        self._check_loop()
         with translated(f"can't read {what} from {self.url}"):
-            yield
+            try:
+                return await in_thread(work, *args)
+            except Replaced:
+                await finish(self._catch_up)
+                return await in_thread(work, *args)
+
+    async def _look(self, cursor: ChangeCursor) -> list[str]:
+        """What a watch has to name now."""
+        self._check_loop()
+        with translated(f"can't watch {self.url}"):
+            try:
+                try:
+                    if not await self._in_place.run(cursor.has_moved):
+                        return []
+                except (LockBusy, sqlite3.Error):
+                    pass  # `fetch` waits for whoever has it locked, and says what else there is
+                return cursor.named(await in_thread(cursor.fetch))
+            except Replaced:
+                await self._catch_up()  # which restarts all cursors
+            except SchemaChanged:
+                await self._see_to_tables()
+                await in_thread(cursor.restart)
+            return []
+
+    # Writing ---------------------------------------------------------------------------------
 
     async def _write(self, did: str, operation: Operation) -> Committed:
         self._check_loop()
@@ -350,10 +381,10 @@ class SqliteOAuthTokenStore:
             with translated(f"can't write into {self.url}"):
                 async with self._locks.writing():
                     try:
-                        return await self._run(self._apply_here, operations)
+                        return await self._apply_here(operations)
                     except Replaced as error:
-                        await self._run(self._open_anew, str(error))
-                        return await self._run(self._apply_here, operations)
+                        await self._open_anew(str(error))
+                        return await self._apply_here(operations)
         except LockBusy as error:
             if isinstance(error.__cause__, sqlite3.Error):  # a foreign program's transaction
                 who = await in_thread(holder_of, Path(f"{self._path}-shm"), _WAL_WRITER)
@@ -363,92 +394,70 @@ class SqliteOAuthTokenStore:
     async def _apply_here(self, operations: Sequence[Operation]) -> list[Answer]:
         was_open = self._writer.is_open
         if not was_open and self._file.generation:  # another database than was opened: whose?
-            await self._reader.check_is_ours()
-        answers = await self._writer.apply(operations)
+            await in_thread(self._reader.check_is_ours)
+        applied = await self._run(self._writer.apply, operations)
+        for cursor in self._cursors:
+            cursor.add_own(applied.own_news)
         if not was_open:
             # A reading connection from before the WAL mode would open the side files only when it is
             # next used: others by then, perhaps.
-            await self._reader.touch()
-        return answers
+            await in_thread(self._reader.touch)
+        return applied.answers
 
-    async def _open_anew(self, why: str) -> None:
-        """Exchanges all connections for such on the present files, under the write lock."""
-        is_another = self._file.is_another()
-        copy = carry_over.places(self._path)[is_another]
-        async with self._reader.away(copy, self._writer.leave if is_another else self._writer.close):
-            if not is_another:
-                await self._file.begin_new_log()
-            self._file.renew()
-        await self._apply_here(())
-        self._reopened.append(f"{why}; opened anew, {self._writer.take_carried()} sessions carried over")
-        await self._restart_look_outs(everything=is_another)
+    async def _see_to_tables(self) -> None:
+        await finish(self._apply, ())
+
+    async def _run(self, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+        """Runs what needs asyncio: here, or in the thread that has it."""
+        self._check_loop()
+        if self._asyncio_thread is None:
+            return await work(*args)
+        return await self._asyncio_thread.run(work, *args)
+
+    def _check_loop(self) -> None:
+        """Raises instead of waiting for what only the loop that opened the store could bring."""
+        if self._opened_in != (running_loop(), os.getpid()):
+            raise StoreError(
+                f"{self.url} was opened in another event loop, or before this process was forked:"
+                " open it here too (open_store)"
+            )
+
+    # Files that were removed or replaced -------------------------------------------------------
 
     async def _catch_up(self) -> None:
         """The files are others than those that are open: opens the present ones."""
         if self._writer.was_open:
             await self._see_to_tables()
         else:  # nothing of ours can be lost, and who only reads may not write
-            await self._run(self._open_anew_to_read)
+            await self._run(self._writer.close)
+            await in_thread(self._reader.exchange, self._file.renew)
+            await self._restart_cursors(everything=True)
 
-    async def _open_anew_to_read(self) -> None:
-        async with self._reader.away(None, self._writer.close):
+    async def _open_anew(self, why: str) -> None:
+        """Exchanges all connections for such on the present files, under the write lock."""
+        is_another = self._file.is_another()
+        await in_thread(self._reader.keep, carry_over.places(self._path)[is_another])
+        # The reading connection last: it removes no side files, which may be others' by now.
+        await self._run(self._writer.leave if is_another else self._writer.close)
+
+        def renew() -> None:
+            if not is_another:
+                self._file.begin_new_log()
             self._file.renew()
-        await self._restart_look_outs(everything=True)
 
-    async def _restart_look_outs(self, *, everything: bool) -> None:
-        for look_out in tuple(self._look_outs):
-            await look_out.restart(everything=everything)
+        await in_thread(self._reader.exchange, renew)
+        await self._apply_here(())
+        self._reopened.append(f"{why}; opened anew, {self._writer.take_carried()} sessions carried over")
+        await self._restart_cursors(everything=is_another)
 
-    async def _see_to_tables(self) -> None:
-        await finish(self._apply, ())
-
-    async def _look(self, look_out: ChangeCursor) -> list[str]:
-        with translated(f"can't watch {self.url}"):
-            try:
-                return await self._run(look_out.poll)
-            except Replaced:
-                await self._catch_up()  # which restarts all look-outs
-            except SchemaChanged:
-                await self._see_to_tables()
-                await self._run(look_out.restart)
-            return []
-
-    # These two are called where the connections live, be it another thread.
-
-    def _own_change(self, did: str, seq: int) -> None:
-        for look_out in tuple(self._look_outs):
-            look_out.add_own(did, seq)
-
-    def _undone(self) -> None:
-        for look_out in tuple(self._look_outs):
-            look_out.forget_own()
+    async def _restart_cursors(self, *, everything: bool) -> None:
+        for cursor in tuple(self._cursors):
+            await in_thread(partial(cursor.restart, everything=everything))
 
 
-class SqliteWatch:
-    """A look-out, for one task. See `idiolectd.ports.Watch`.
-
-    Args:
-        look_out: where it stands.
-        look: asks it what is new.
-    """
-
-    def __init__(self, look_out: ChangeCursor, look: Callable[[], Awaitable[list[str]]]) -> None:
-        self._look_out = look_out
-        self._look = look
-        self._pending = ChangeSet(())
-
-    async def wait_changed(self) -> list[str]:
-        """See `idiolectd.ports.Watch.wait_changed`."""
-        while True:
-            await finish(self._collect)
-            if self._look_out.has_more and len(self._pending) < FULL_BATCH:
-                continue
-            if self._pending.is_ready:
-                return self._pending.take()
-            await anyio.sleep(_POLL)
-
-    async def _collect(self) -> None:
-        self._pending.add(await self._look())
+def _code(error: Exception) -> int:
+    # An error of Python's own module (a wrong thread, say) has none.
+    return int(getattr(error, "sqlite_errorcode", 0))
 
 
 def _there(path: str | os.PathLike[str]) -> Path:

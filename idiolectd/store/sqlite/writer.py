@@ -1,19 +1,23 @@
-"""The writing side of the SQLite store. Needs asyncio (aiosqlite).
+"""Writes an SQLite store. Needs asyncio (aiosqlite).
 
-Operations that wait together share one durable transaction, a SAVEPOINT each. All of it, and the
-checkpoints that SQLite makes inside, runs under the store's write lock: SQLite before 3.51.3 has a
-rare bug (https://www.sqlite.org/wal.html) when two connections write or checkpoint at one moment.
+A group of operations is one durable transaction, and crosses to aiosqlite's thread once: from BEGIN to
+COMMIT everything here is plain sqlite3, called there. An operation of several statements has a SAVEPOINT of
+its own, so that one that fails hurts no other. All of it, and the checkpoints that SQLite makes inside, runs
+under the store's write lock: SQLite before 3.51.3 has a rare bug (https://www.sqlite.org/wal.html) when two
+connections write or checkpoint at one moment.
 
 After whatever fails the connection is thrown away: the next transaction opens a new one. Errors of
 single operations are answers; those of the whole are raised as sqlite3 raises them.
 """
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import aiosqlite
 
@@ -24,24 +28,40 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import carry_over, schema
-from idiolectd.store.sqlite.connections import DatabaseFile, RefusalRule, rows, stored_in
-from idiolectd.store.sqlite.database import uri_of
-from idiolectd.store.sqlite.operations import (
-    Operation,
-    SetSchedule,
-    Statement,
-    Stored,
-    gathered,
-    place_of,
-    plan,
-    text_of,
-)
+from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, connect, uri_of
+from idiolectd.store.sqlite.operations import Operation, PlannedWrite, place_of, plan
+from idiolectd.store.sqlite.reader import stored_in
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # A reader that stays in one transaction makes the WAL grow. Afterwards it is cut back to this: a little
 # more than SQLite's own checkpoints let it become.
 _WAL_LIMIT = 8 * 1024 * 1024
 
 Answer = Committed | RecordError | sqlite3.Error
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a transaction.
+
+    Attributes:
+        answers: one for each operation.
+        own_news: DID and sequence number of the changes that no watch of this process need name.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    own_news: dict[str, int] = field(default_factory=dict)
+
+
+class _WriteConnection(aiosqlite.Connection):
+    """aiosqlite's connection, for whole functions."""
+
+    async def run(self, work: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
+        """Calls `work(connection, *args)` in the connection's thread: one crossing, whatever it executes."""
+        done: T = await self._execute(work, self._conn, *args)  # type: ignore[no-untyped-call]
+        return done
 
 
 class StoreWriter:
@@ -51,60 +71,33 @@ class StoreWriter:
         file: the database.
         access: who may read it.
         clock: where the time comes from.
-        own_change: told the DID and sequence number of changes that no look-out need name.
-        undone: told that such changes were taken back, and their numbers may be given to others.
 
     Attributes:
         was_open: whether it ever held the database's files: what it wrote may be known here only, also
             when something failed since and its connection is closed.
     """
 
-    def __init__(
-        self,
-        file: DatabaseFile,
-        access: RecordAccess,
-        clock: Clock,
-        *,
-        own_change: Callable[[str, int], None],
-        undone: Callable[[], None],
-    ) -> None:
+    def __init__(self, file: DatabaseFile, access: RecordAccess, clock: Clock) -> None:
         self._file = file
         self._access = access
         self._clock = clock
-        self._own_change = own_change
-        self._undone = undone
         self.was_open = False
-        self._connection: aiosqlite.Connection | None = None
+        self._connection: _WriteConnection | None = None
         self._schema_version: int | None = None
         # What was seen through files that are gone, attached until it is carried over.
         self._copy: Path | None = None
         self._carried = 0
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Answer]:
+    async def apply(self, operations: Sequence[Operation]) -> Applied:
         """Does operations in one durable transaction; one that fails by itself hurts no other.
 
         Without any it still sees to it that the tables are there.
-
-        Returns:
-            what became of each.
         """
-        self._file.check()
-        try:
-            connection = self._connection or await self._connect()
-            await rows(connection, "BEGIN IMMEDIATE")
-            await self._ensure_schema(connection)
-            await self._carry_over(connection)
-            answers = await self._apply_together(connection, operations)
-            if answers is None:
-                answers = [await self._apply_one(connection, operation) for operation in operations]
-            await rows(connection, "COMMIT")
-            self._file.check()  # a commit into files that were removed meanwhile is none
-            await self._drop_copy(connection)
-        except BaseException:
-            self._undone()
-            await self.close()
-            raise
-        return answers
+        return await self._do(self._transact, operations)
+
+    async def try_to_write(self) -> None:
+        """Writes something durably, and takes it back as durably: what can fail at a deletion fails here."""
+        await self._do(self._write_and_take_back)
 
     async def leave(self) -> None:
         """Closes the connection to a database that another one has replaced; what its log holds goes into it.
@@ -113,7 +106,7 @@ class StoreWriter:
         """
         if self._connection is not None:
             with suppress(sqlite3.Error):
-                await rows(self._connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+                await self._connection.run(_empty_log)
         await self.close()
 
     @property
@@ -134,39 +127,23 @@ class StoreWriter:
             with suppress(sqlite3.Error):
                 await connection.close()
 
-    async def _connect(self) -> aiosqlite.Connection:
-        self._connection = connection = await self._file.connect("rw")
-        self.was_open = True
-        ((mode,),) = await rows(connection, "PRAGMA journal_mode = WAL")
-        if mode != b"wal":
-            raise StoreError(f"{self._file.path} can't be switched to WAL mode; put it on a local disk")
-        await rows(connection, "PRAGMA synchronous = FULL")  # NORMAL may lose commits at a power cut
-        await rows(connection, f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
-        await rows(connection, "SELECT count(*) FROM sqlite_master")  # makes the side files
+    async def _do(self, work: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
         self._file.check()
-        self.secure()
-        for copy in carry_over.places(self._file.path):
-            if copy.exists():
-                # The tables first: a name that is missing here would be taken for the copy's.
-                await rows(connection, "BEGIN IMMEDIATE")
-                await self._ensure_schema(connection)
-                await rows(connection, "COMMIT")
-                await rows(connection, "ATTACH ? AS kept", uri_of(copy, "ro", frozen=True))
-                self._copy = copy
-                break
+        try:
+            connection = self._connection or await self._connect()
+            return await connection.run(work, *args)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self) -> _WriteConnection:
+        opening = partial(connect, self._file.path, "rw", patience=BUSY_PATIENCE)
+        connection = _WriteConnection(opening, iter_chunk_size=64)
+        await connection
+        self._connection = connection
+        self.was_open = True
+        await connection.run(self._set_up)
         return connection
-
-    async def _carry_over(self, connection: aiosqlite.Connection) -> None:
-        if self._copy is not None:
-            self._carried += await carry_over.bring(
-                connection, self._file.path, self._copy, self._clock.now()
-            )
-
-    async def _drop_copy(self, connection: aiosqlite.Connection) -> None:
-        copy, self._copy = self._copy, None
-        if copy is not None:
-            await rows(connection, "DETACH kept")
-            remove(copy)
 
     def secure(self) -> None:
         """Gives the files the permissions of `store.group` as it is now, or of none."""
@@ -183,132 +160,122 @@ class StoreWriter:
                 if found.st_mode & 0o777 != access.mode:
                     path.chmod(access.mode)
 
-    async def try_to_write(self) -> None:
-        """Writes something durably, and takes it back as durably: what can fail at a deletion fails here."""
-        self._file.check()
-        try:
-            connection = self._connection or await self._connect()
-            for sql in (schema.TRY_TO_WRITE, schema.TRIED_TO_WRITE):
-                await rows(connection, "BEGIN IMMEDIATE")
-                await self._ensure_schema(connection)
-                await rows(connection, sql)
-                await rows(connection, "COMMIT")
-        except BaseException:
-            await self.close()
-            raise
+    # In the connection's thread --------------------------------------------------------------
 
-    async def _ensure_schema(self, connection: aiosqlite.Connection) -> None:
-        ((version,),) = await rows(connection, "PRAGMA schema_version")
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        if mode != b"wal":
+            raise StoreError(f"{self._file.path} can't be switched to WAL mode; put it on a local disk")
+        connection.execute("PRAGMA synchronous = FULL")  # NORMAL may lose commits at a power cut
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}").fetchall()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()  # makes the side files
+        self._file.check()
+        self.secure()
+        for copy in carry_over.places(self._file.path):
+            if copy.exists():
+                # The tables first: a name that is missing here would be taken for the copy's.
+                connection.execute("BEGIN IMMEDIATE")
+                self._ensure_schema(connection)
+                connection.execute("COMMIT")
+                connection.execute("ATTACH ? AS kept", (uri_of(copy, "ro", frozen=True),))
+                self._copy = copy
+                break
+
+    def _transact(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> Applied:
+        applied = Applied()
+        connection.execute("BEGIN IMMEDIATE")
+        self._ensure_schema(connection)
+        if self._copy is not None:
+            self._carried += carry_over.bring(connection, self._file.path, self._copy, self._clock.now())
+        for operation in operations:
+            applied.answers.append(self._apply_one(connection, operation, applied.own_news))
+        connection.execute("COMMIT")
+        self._file.check()  # a commit into files that were removed meanwhile is none
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            connection.execute("DETACH kept")
+            remove(copy)
+        return applied
+
+    def _apply_one(
+        self, connection: sqlite3.Connection, operation: Operation, own_news: dict[str, int]
+    ) -> Answer:
+        did = operation.did
+        place = place_of(self._file.path, did)
+        try:
+            planned = plan(operation, stored_in(connection, did, place), place, self._clock.now())
+            _run(connection, planned)
+        except RecordError as error:
+            return error
+        except sqlite3.Error as error:
+            if not connection.in_transaction:
+                raise  # SQLite has rolled everything back (a full disk, say): nobody's is done
+            return error
+        if planned.is_own_news:
+            ((own_news[did],),) = connection.execute(schema.SEQUENCE, (did,)).fetchall()
+        return planned.answer
+
+    def _write_and_take_back(self, connection: sqlite3.Connection) -> None:
+        for sql in (schema.TRY_TO_WRITE, schema.TRIED_TO_WRITE):
+            connection.execute("BEGIN IMMEDIATE")
+            self._ensure_schema(connection)
+            connection.execute(sql)
+            connection.execute("COMMIT")
+
+    def _ensure_schema(self, connection: sqlite3.Connection) -> None:
+        ((version,),) = connection.execute("PRAGMA schema_version").fetchall()
         if version == self._schema_version:
             return
-        found = {name.decode(): sql for name, sql in await rows(connection, schema.FIND_OURS)}
+        found = {name.decode(): sql for name, sql in connection.execute(schema.FIND_OURS).fetchall()}
         if schema.FORMAT_TABLE in found:
-            for format_version, needs in await rows(connection, schema.LOAD_FORMAT):
+            for format_version, needs in connection.execute(schema.LOAD_FORMAT).fetchall():
                 check_format(format_version, needs, self._file.path)
         if not found.keys() >= schema.OURS or any(
             found[name] != sql.encode() for name, sql in schema.TRIGGERS.items()
         ):
             for sql in schema.TABLES:
-                await rows(connection, sql)
+                connection.execute(sql)
             for name, sql in schema.TRIGGERS.items():
-                await rows(connection, f"DROP TRIGGER IF EXISTS {name}")
-                await rows(connection, sql)
+                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+                connection.execute(sql)
             for table in schema.RESCANNED:
-                ((first, last),) = await rows(connection, schema.ROWIDS.format(table=table))
+                ((first, last),) = connection.execute(schema.ROWIDS.format(table=table)).fetchall()
                 if first is not None:
-                    await self._rescan(connection, table, first, last)
-            await rows(connection, schema.FORGET_LINES)
+                    self._rescan(connection, table, first, last)
+            connection.execute(schema.FORGET_LINES)
         if schema.FORMAT_TABLE not in found:
-            await rows(connection, schema.MAKE_FORMAT)
-            await rows(connection, schema.PUT_FORMAT, FORMAT, FORMAT_NEEDS)
-        ((self._schema_version,),) = await rows(connection, "PRAGMA schema_version")
+            connection.execute(schema.MAKE_FORMAT)
+            connection.execute(schema.PUT_FORMAT, (FORMAT, FORMAT_NEEDS))
+        ((self._schema_version,),) = connection.execute("PRAGMA schema_version").fetchall()
 
-    async def _rescan(self, connection: aiosqlite.Connection, table: str, first: int, last: int) -> None:
+    def _rescan(self, connection: sqlite3.Connection, table: str, first: int, last: int) -> None:
         """Enters the rows of a table as changed, except those whose key is too large to be a DID."""
         try:
-            await rows(connection, schema.RESCAN.format(table=table), first, last)
+            connection.execute(schema.RESCAN.format(table=table), (first, last))
         except sqlite3.DataError:
             if first < last:
                 middle = (first + last) // 2
-                await self._rescan(connection, table, first, middle)
-                await self._rescan(connection, table, middle + 1, last)
-
-    async def _apply_together(
-        self, connection: aiosqlite.Connection, operations: Sequence[Operation]
-    ) -> list[Answer] | None:
-        """Applies operations on different DIDs with as few crossings to the thread as can be.
-
-        Returns:
-            None if any needs an answer of SQLite's own: then nothing has happened, and each must be
-            applied by itself.
-        """
-        dids = {operation.did for operation in operations}
-        if len(dids) < max(2, len(operations)):
-            return None
-        try:
-            found = await rows(connection, _marked(schema.ENTRIES, "(?)", len(dids)), *dids)
-        except sqlite3.DataError:  # a row that is too large
-            return None
-        stored = {did.decode(): Stored(text_of(record), text_of(state)) for did, record, state in found}
-        answers = [self._planned(operation, stored[operation.did]) for operation in operations]
-        plans = [answer for answer in answers if isinstance(answer, SetSchedule)]
-        await rows(connection, "SAVEPOINT together")
-        try:
-            for sql, values in gathered(plans):
-                await connection.executemany(sql, values)
-        except sqlite3.Error:
-            if not connection.in_transaction:
-                raise
-            await rows(connection, "ROLLBACK TO together")
-            return None
-        finally:
-            if connection.in_transaction:
-                await rows(connection, "RELEASE together")
-        unreported = [plan.did for plan in plans if plan.unreported]
-        if unreported:
-            sql = _marked(schema.SEQUENCES, "?", len(unreported))
-            for did, seq in await rows(connection, sql, *unreported):
-                self._own_change(did.decode(), seq)
-        return [answer.answer if isinstance(answer, SetSchedule) else answer for answer in answers]
-
-    def _planned(self, operation: Operation, stored: Stored) -> SetSchedule | RecordError:
-        place = place_of(self._file.path, operation.did)
-        try:
-            return plan(operation, stored, place, self._clock.now())
-        except RecordError as error:
-            return error
-
-    async def _apply_one(self, connection: aiosqlite.Connection, operation: Operation) -> Answer:
-        did = operation.did
-        stored = await stored_in(connection, did, place_of(self._file.path, did))
-        todo = self._planned(operation, stored)
-        if isinstance(todo, RecordError):
-            return todo
-        if not todo.statements:
-            return todo.answer
-        failed = await self._run(connection, todo)
-        if failed is not None:
-            return failed
-        if todo.unreported:
-            ((seq,),) = await rows(connection, schema.SEQUENCE, did)
-            self._own_change(did, seq)
-        return todo.answer
-
-    async def _run(self, connection: aiosqlite.Connection, todo: SetSchedule) -> sqlite3.Error | None:
-        """Runs all of an operation's statements, or none."""
-        # Handed over together, so that the thread need not wait for us between them.
-        statements: list[Statement] = [("SAVEPOINT operation", ()), *todo.statements]
-        results: list[list[RefusalRule] | BaseException] = await asyncio.gather(
-            *(rows(connection, sql, *values) for sql, values in statements), return_exceptions=True
-        )
-        failed = next((result for result in results if isinstance(result, BaseException)), None)
-        if failed is not None:
-            if not isinstance(failed, sqlite3.Error) or not connection.in_transaction:
-                raise failed  # SQLite has rolled everything back (a full disk, say): nobody's is done
-            await rows(connection, "ROLLBACK TO operation")
-        await rows(connection, "RELEASE operation")
-        return failed
+                self._rescan(connection, table, first, middle)
+                self._rescan(connection, table, middle + 1, last)
 
 
-def _marked(sql: str, mark: str, count: int) -> str:
-    return sql.format(marks=", ".join([mark] * count))
+def _run(connection: sqlite3.Connection, planned: PlannedWrite) -> None:
+    """Runs all of an operation's statements, or none. A single statement is whole by itself."""
+    if len(planned.statements) < 2:
+        for sql, values in planned.statements:
+            connection.execute(sql, values)
+        return
+    connection.execute("SAVEPOINT operation")
+    try:
+        for sql, values in planned.statements:
+            connection.execute(sql, values)
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO operation")
+            connection.execute("RELEASE operation")
+        raise
+    connection.execute("RELEASE operation")
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -71,7 +71,7 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/reader",
-                "            page = await self._changes_apart(sql, after, last, limit)\n",
+                "            page = self._changes_apart(sql, after, last, limit)\n",
                 "            raise\n",
             ),
         ),

@@ -178,8 +178,8 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "                if error.sqlite_errorcode not in _HALF_WRITTEN:\n",
-                "                if _HALF_WRITTEN:\n",
+                "            if not isinstance(cause, sqlite3.Error) or _code(cause) not in _HALF_WRITTEN:\n",
+                "            if _HALF_WRITTEN:\n",
             ),
         ),
         (_SQLITE + "test_a_journal_left_by_a_writer_that_died_is_rolled_back[trio]",),

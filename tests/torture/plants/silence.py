@@ -69,8 +69,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/operations",
-                "                return SetSchedule(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
-                "                return SetSchedule(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
+                "                return PlannedWrite(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
+                "                return PlannedWrite(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
             ),
         ),
         (_CONTRACT + "test_a_record_that_is_gone_is_forgotten_only_when_asked[trio-sqlite]",),
@@ -96,8 +96,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/reader",
-                "            if copy is not None and self._connection is not None:\n",
-                "            if copy is None and self._connection is not None:\n",
+                "            if self._connection is not None:\n",
+                "            if self._connection is None:\n",
             ),
         ),
         (_REPLACED + "test_a_login_in_a_removed_log_is_not_lost[trio]",),
@@ -129,7 +129,7 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/sqlite_store",
-                "                await self._file.begin_new_log()\n",
+                "                self._file.begin_new_log()\n",
                 "                pass\n",
             ),
         ),
@@ -162,8 +162,8 @@ PLANTS = (
         (
             Edit(
                 "store/sqlite/sqlite_store",
-                "        if done is Committed.GONE and self",
-                "        if done is Committed.SUPERSEDED and self",
+                "        if done is Committed.GONE and claimed",
+                "        if done is Committed.SUPERSEDED and claimed",
             ),
         ),
         (_REPLACED + "test_tokens_for_a_session_that_another_database_lacks_are_kept[trio]",),

@@ -1,0 +1,116 @@
+"""Watches an SQLite store for changes, whoever makes them.
+
+`PRAGMA data_version` says cheaply that another connection has committed, the change table then says what. The
+first answers leave out what is scheduled already, so that a restart does not look at every record.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import anyio
+
+from idiolectd.finish import finish
+from idiolectd.ports import FULL_BATCH
+from idiolectd.store.change_set import ChangeSet
+from idiolectd.store.sqlite.database import BUSY_PATIENCE
+from idiolectd.store.sqlite.reader import DatabaseReader
+
+# A look at the data version costs microseconds; a login should be noticed within a second.
+_POLL = 0.3
+
+
+class SchemaChanged(Exception):
+    """Somebody changed the schema, so our triggers may be gone: see to the tables, then `restart`."""
+
+
+class ChangeCursor:
+    """Up to where one watch knows the list of changes. It starts with what can't be relied on.
+
+    Leaves out what this process committed itself: see `add_own`.
+    """
+
+    def __init__(self, reader: DatabaseReader) -> None:
+        self._reader = reader
+        # What our own commits changed: the number of the change, by DID.
+        self._own: dict[str, int] = {}
+        self._data_version: int | None = None
+        self._schema_version: int | None = None
+        self._last = 0
+        self._unscheduled = True
+        # Whether the last answer was cut off, and `fetch` should be called again.
+        self.has_more = False
+
+    def add_own(self, own_news: Mapping[str, int]) -> None:
+        """Changes that need not be named: sequence numbers by DID. Only after they are committed."""
+        self._own.update(own_news)
+
+    def restart(self, *, everything: bool = False) -> None:
+        """Starts over, with the tables in order.
+
+        Args:
+            everything: name every session: nothing that is known of this database can be relied on.
+        """
+        self._schema_version = self._reader.schema_version()
+        self._data_version = None
+        self._last = 0
+        self._unscheduled = not everything
+        self._own.clear()
+        self.has_more = True
+
+    def has_moved(self) -> bool:
+        """Whether anybody has committed since the last list of changes, or it was cut off.
+
+        Raises:
+            Replaced: the files at the database's path are others: they would never move again.
+        """
+        return self.has_more or self._reader.data_version() != self._data_version
+
+    def fetch(self) -> list[tuple[str, int]]:
+        """What changed since the last call, at most `FULL_BATCH` rows' worth; for `named`. Blocks.
+
+        Raises:
+            SchemaChanged: see there.
+            Replaced: see `has_moved`.
+        """
+        version = self._reader.data_version(BUSY_PATIENCE)
+        if self._reader.schema_version() != self._schema_version:
+            raise SchemaChanged
+        changed, self._last, self.has_more = self._reader.changes(
+            self._last, FULL_BATCH, unscheduled=self._unscheduled
+        )
+        self._data_version = version  # a commit since then has moved it again
+        if not self.has_more:
+            self._unscheduled = False
+        return changed
+
+    def named(self, changed: Iterable[tuple[str, int]]) -> list[str]:
+        """Whose changes are to be named. Where `add_own` is called, not in another thread."""
+        names = [did for did, seq in changed if self._own.get(did) != seq]
+        self._own = {did: seq for did, seq in self._own.items() if seq > self._last}
+        return names
+
+
+class DatabaseWatch:
+    """Waits for changes, for one task. See `idiolectd.ports.Watch`.
+
+    Args:
+        cursor: what was named already.
+        look: asks it what is new.
+    """
+
+    def __init__(self, cursor: ChangeCursor, look: Callable[[], Awaitable[list[str]]]) -> None:
+        self._cursor = cursor
+        self._look = look
+        self._pending = ChangeSet(())
+
+    async def wait_changed(self) -> list[str]:
+        """See `idiolectd.ports.Watch.wait_changed`."""
+        while True:
+            await finish(self._collect)
+            if self._cursor.has_more and len(self._pending) < FULL_BATCH:
+                continue
+            if self._pending.is_ready:
+                return self._pending.take()
+            await anyio.sleep(_POLL)
+
+    async def _collect(self) -> None:
+        self._pending.add(await self._look())
