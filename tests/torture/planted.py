@@ -1,7 +1,8 @@
 """Bugs planted by hand, each to be caught by the tests: what shows that the tests can fail.
 
 Package and tests are copied; in the copy one bug of `tests.torture.plants` at a time is planted, and the
-few tests that must catch it are run. Before that the same tests run without any bug, and pass.
+few tests that must catch it are run. Before that the same tests run without any bug, and pass. With
+``--fits`` nothing is run: that all plants fit the code, and that their tests exist, takes seconds.
 
 Promised: each bug makes one of its tests fail. An error while tests are collected or set up, or a bug
 that does not even run (a name that is not there), counts as not caught, and so does a plant that no
@@ -10,6 +11,7 @@ longer fits the code.
 What it does not show: that a bug which nobody thought of is caught.
 """
 
+import ast
 import compileall
 import os
 import re
@@ -104,7 +106,7 @@ class Copy:
         began = time.monotonic()
         try:
             before = plant_into(self._folder / "idiolectd", plant.edits)
-        except (MisfitError, SyntaxError) as error:
+        except MisfitError as error:
             return Result(plant, Verdict.MISFIT, str(error), 0.0)
         try:
             done = self._pytest(["-x", *plant.caught_by], _PER_PLANT)
@@ -146,6 +148,44 @@ class Copy:
         return subprocess.CompletedProcess(process.args, process.returncode, out, "")
 
 
+def unfit(plants: Iterable[Plant]) -> list[str]:
+    """The plants that do not fit the code, or change nothing in it, and why."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="idiolectd-planted-") as folder:
+        package = Path(folder) / "idiolectd"
+        shutil.copytree(_ROOT / "idiolectd", package, ignore=_LEFT_BEHIND)
+        for plant in plants:
+            try:
+                before = plant_into(package, plant.edits)
+            except MisfitError as error:
+                found.append(f"{plant.name}: {error}")
+                continue
+            if all(_means_the_same(text, path.read_text()) for path, text in before.items()):
+                found.append(f"{plant.name}: changes nothing")
+            take_out(before)
+    return found
+
+
+def _means_the_same(code: str, other: str) -> bool:
+    return ast.dump(ast.parse(code)) == ast.dump(ast.parse(other))
+
+
+def missing(plants: Iterable[Plant]) -> list[str]:
+    """The plants' tests that pytest does not find, in its words."""
+    tests = sorted({test for plant in plants for test in plant.caught_by})
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "-m", "", *tests],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=_UNPLANTED,
+        check=False,
+    )
+    if done.returncode == 0:
+        return []
+    return re.findall(r"^ERROR:? .*$", done.stdout + done.stderr, re.MULTILINE) or [_last_line(done.stdout)]
+
+
 def _judged(done: subprocess.CompletedProcess[str]) -> tuple[Verdict, str]:
     out = done.stdout
     failed, error, stillborn = _FAILED.search(out), _ERROR.search(out), _STILLBORN.search(out)
@@ -168,11 +208,14 @@ def main() -> int:
     """Returns the exit code: 0 if each bug was caught."""
     parser = options("bugs planted by hand, each to be caught by the tests (--full: all of them, as without)")
     parser.add_argument("--short", action="store_true", help="only some of the most important")
+    parser.add_argument("--fits", action="store_true", help="only whether all fit the code; runs no test")
     parser.add_argument("--only", default="", metavar="WORD", help="those with this in their names")
     arguments = parser.parse_args()
     plants = [
         plant for plant in PLANTS if arguments.only in plant.name and (plant.short or not arguments.short)
     ]
+    if arguments.fits:
+        return _conclude_fits(plants)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the copies go
     # The order proves that no plant leans on the one before it.
     Random(arguments.seed).shuffle(plants)
@@ -258,6 +301,15 @@ def _caught(result: Result) -> str:
     if result.verdict is Verdict.CAUGHT:
         return result.detail
     return f"{result.verdict.value}: {result.detail}; so {result.plant.breaks}"
+
+
+def _conclude_fits(plants: Sequence[Plant]) -> int:
+    plants_unfit, tests_missing = unfit(plants), missing(plants)
+    print("\n".join([*plants_unfit, *tests_missing]))
+    promises = Promises()
+    promises.expect(f"plants of {len(plants)} that do not fit the code", len(plants_unfit), 0)
+    promises.expect("their tests that do not exist", len(tests_missing), 0)
+    return promises.conclude()
 
 
 def _conclude(results: Sequence[Result], *, asked: int) -> int:

@@ -10,13 +10,7 @@ PLANTS = (
         "old copies known by a list only",
         4,
         "a backup of more than 16 rotations before overwrites the newest tokens",
-        (
-            Edit(
-                "state/reconciliation",
-                "        order = RecordOrder.OLDER if is_spent else order_of(stored, good)\n",
-                "        order = RecordOrder.OLDER if is_spent else RecordOrder.NEWER\n",
-            ),
-        ),
+        (Edit("state", "reconcile", "order_of(stored, good)", "RecordOrder.NEWER"),),
         (
             _STATE + "test_an_old_copy_never_wins",
             _DISPLACED + "test_a_copy_from_a_backup_never_wins[trio-17]",
@@ -29,9 +23,7 @@ PLANTS = (
         "tokens that arrived are dropped for a copy that somebody put back meanwhile",
         (
             Edit(
-                "store/merge",
-                "    return order is RecordOrder.OLDER or (order is RecordOrder.SEEMS_OLDER and same_key)\n",
-                "    return order is RecordOrder.OLDER and not same_key\n",
+                "store", "_is_older", "or (order is RecordOrder.SEEMS_OLDER and same_key)", "and not same_key"
             ),
         ),
         ("tests/refresh/test_displaced.py::test_a_copy_put_back_during_a_refresh[trio]",),
@@ -40,60 +32,49 @@ PLANTS = (
         "an unproven token is sent",
         4,
         "an old copy that claims to be new is sent, and ends the session",
-        (
-            Edit(
-                "refresh/engine",
-                "        if state.displaced is not None:\n",
-                "        if state.displaced == '':\n",
-            ),
-        ),
+        (Edit("refresh", "RefreshEngine._work", "state.displaced is not None", "state.displaced == ''"),),
         (_DISPLACED + "test_a_copy_with_a_time_of_its_own_is_found_out[trio]",),
     ),
     Plant(
         "the record that lost is forgotten",
         4,
         "a rotation under a clock that was set back is lost",
-        (
-            Edit(
-                "state/reconciliation",
-                "            if order is RecordOrder.SEEMS_OLDER:\n",
-                "            if order is RecordOrder.UNKNOWN:\n",
-            ),
-        ),
+        (Edit("state", "reconcile", "RecordOrder.SEEMS_OLDER:", "RecordOrder.UNKNOWN:"),),
         (_DISPLACED + "test_a_rotation_under_a_clock_that_was_set_back[trio]",),
     ),
     Plant(
         "our clock alone refuses a login",
         6,
         "after the clock was set back nobody can log in",
-        (
-            Edit(
-                "state/reconciliation",
-                "order is RecordOrder.OLDER):\n",
-                "order is not RecordOrder.NEWER):\n",
-            ),
-        ),
+        (Edit("state", "reconcile_login", "RecordOrder.OLDER", "not RecordOrder.NEWER"),),
         (_STATE + "test_a_clock_that_was_set_back_keeps_nobody_from_logging_in",),
     ),
     Plant(
         "a newer store is opened",
         3,
         "an older program works on what it does not understand",
-        (Edit("store/format", "version > FORMAT:", "version > FORMAT + 9:"),),
+        (Edit("store", "check_format", "version > FORMAT", "version > FORMAT + 9"),),
         ("tests/upgrade/test_format.py::test_a_newer_store_is_left_as_it_is[trio-sqlite]",),
     ),
     Plant(
         "a newer state is started anew",
         3,
         "what a newer program knows of a session is lost",
-        (Edit("state/refresh_state", "if isinstance(version, int) and version > 1:", "if version is None:"),),
+        (
+            Edit(
+                "state",
+                "RefreshState.from_json",
+                "isinstance(version, int) and version > 1",
+                "version is None",
+            ),
+        ),
         ("tests/upgrade/test_format.py::test_a_newer_state_is_not_started_anew[trio-sqlite]",),
     ),
     Plant(
         "another byte for the claim",
         1,
         "two releases beside each other send one token",
-        (Edit("store/locks/claims", '"big") >> 2', '"big") >> 3'),),
+        (Edit("store", "_claim_byte", '(digest[:8], "big") >> 2', '(digest[:8], "big") >> 3'),),
         ("tests/upgrade/test_format.py::test_two_releases_exclude_each_other[trio-sqlite]",),
     ),
 )

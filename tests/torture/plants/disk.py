@@ -13,7 +13,7 @@ PLANTS = (
         "file not synced",
         3,
         "a rename may overtake its content at a power cut",
-        (Edit("store", "            os.fsync(fd)\n            written", "            written"),),
+        (Edit("store", "replace_file", "os.fsync(fd)", ""),),
         _ORDER,
         short=True,
     ),
@@ -21,20 +21,14 @@ PLANTS = (
         "folder not synced",
         3,
         "a power cut brings the old file back",
-        (
-            Edit(
-                "store",
-                "        raise\n    sync_folder(path.parent)\n\n\ndef remove",
-                "        raise\n\n\ndef remove",
-            ),
-        ),
+        (Edit("store", "replace_file", "sync_folder(path.parent)", ""),),
         _ORDER,
     ),
     Plant(
         "database synced now and then",
         3,
         "a power cut rolls commits back",
-        (Edit("store", "synchronous = FULL", "synchronous = NORMAL"),),
+        (Edit("store", "StoreWriter._set_up", "synchronous = FULL", "synchronous = NORMAL"),),
         (_DURABLE + "test_a_transaction_is_synced_when_it_is_committed",),
     ),
     Plant(
@@ -44,12 +38,13 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "        temporary.rename(path)\n",
-                "        with path.open('wb') as target:\n"
-                "            for byte in data:\n"
-                "                target.write(bytes([byte]))\n"
-                "                target.flush()\n"
-                "        temporary.unlink()\n",
+                "replace_file",
+                "temporary.rename(path)",
+                "with path.open('wb') as target:\n"
+                "    for byte in data:\n"
+                "        target.write(bytes([byte]))\n"
+                "        target.flush()\n"
+                "temporary.unlink()",
             ),
         ),
         (_FOLDER + "test_readers_see_whole_records_while_another_process_rewrites[trio-files]",),
@@ -59,15 +54,12 @@ PLANTS = (
         3,
         "a crash between the two destroys the only copy of the new tokens",
         (
+            Edit("store", "Folder.commit", "self._write_state(read.did, state)", ""),
             Edit(
                 "store",
-                "        self._write_state(read.did, state)\n        if tokens",
-                "        if tokens",
-            ),
-            Edit(
-                "store/files/folder",
-                "        return Committed.DONE\n",
-                "        self._write_state(read.did, state)\n        return Committed.DONE\n",
+                "Folder.commit",
+                "return Committed",
+                "self._write_state(read.did, state)\nreturn Committed",
             ),
         ),
         (_FOLDER + "test_the_order_of_record_and_state[trio]",),
@@ -79,13 +71,16 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "    if stored.refresh_jwt not in ours and not _is_older(stored, read, state):\n"
-                "        return Committed.SUPERSEDED\n",
-                "",
+                "merge_commit",
+                "if stored.refresh_jwt not in ours and not _is_older(stored, read, state):\n"
+                "return Committed.SUPERSEDED\n"
+                "if",
+                "if",
             ),
             Edit(
                 "store",
-                "    ours = {read.refresh_jwt} | ({tokens.refresh_jwt} if tokens else set())\n",
+                "merge_commit",
+                "ours = {read.refresh_jwt} | ({tokens.refresh_jwt} if tokens else set())",
                 "",
             ),
         ),
@@ -99,8 +94,9 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "    if stored is None:\n        return Committed.GONE\n",
-                "    stored = stored or read\n",
+                "merge_commit",
+                "if stored is None:\nreturn Committed.GONE",
+                "stored = stored or read",
             ),
         ),
         (_CONTRACT + "test_a_commit_to_a_deleted_session_writes_nothing",),
@@ -109,65 +105,35 @@ PLANTS = (
         "whole record written",
         4,
         "what others changed meanwhile is lost",
-        (
-            Edit(
-                "store",
-                "restored_to(base.with_tokens(tokens))",
-                "restored_to(read.with_tokens(tokens))",
-            ),
-        ),
+        (Edit("store", "merge_commit", "base.with_tokens", "read.with_tokens"),),
         (_CONTRACT + "test_a_field_that_changed_meanwhile_is_kept",),
     ),
     Plant(
         "spent token saved",
         4,
         "a foreign save of a used token replaces the newer one",
-        (
-            Edit(
-                "state",
-                "    if good is not None and good.refresh_token_hash not in state.spent:\n",
-                "    if good is not None and good.refresh_jwt == '':\n",
-            ),
-        ),
+        (Edit("state", "reconcile", "good.refresh_token_hash not in state.spent", "good.refresh_jwt == ''"),),
         (_CONTRACT + "test_a_spent_token_never_replaces_a_newer_one",),
     ),
     Plant(
         "lost disk is an empty store",
         6,
         "an unmounted folder reads as: no session",
-        (
-            Edit(
-                "store",
-                "        if _identity(self.root) != self._identity:\n",
-                "        if _identity(self.root) == (0, 0):\n",
-            ),
-        ),
+        (Edit("store", "Folder.check_identity", "!= self._identity", "== (0, 0)"),),
         (_FOLDER + "test_a_folder_that_is_gone_is_no_empty_store[trio]",),
     ),
     Plant(
         "lost database is an empty store",
         6,
         "a replaced file reads as: no session",
-        (
-            Edit(
-                "store/sqlite/reader",
-                "        self._file.check()  # else a missing row would prove nothing\n",
-                "",
-            ),
-        ),
+        (Edit("store", "DatabaseReader._opened", "self._file.check()", ""),),
         (_SQLITE + "test_a_database_that_was_replaced_is_no_empty_one[trio]",),
     ),
     Plant(
         "unreadable record is missing",
         6,
         "a store error reads as: no session",
-        (
-            Edit(
-                "store",
-                "        if self.damage is not None:\n            raise self.damage\n        return self.session\n",
-                "        return self.session\n",
-            ),
-        ),
+        (Edit("store", "RecordFile.readable", "if self.damage is not None:\nraise self.damage", ""),),
         (_CONTRACT + "test_an_unreadable_record_is_an_error_of_its_own",),
         short=True,
     ),
@@ -178,8 +144,9 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "            if not isinstance(cause, sqlite3.Error) or _code(cause) not in _HALF_WRITTEN:\n",
-                "            if _HALF_WRITTEN:\n",
+                "SqliteOAuthTokenStore._start",
+                "if not isinstance(cause, sqlite3.Error) or _code(cause) not in",
+                "if",
             ),
         ),
         (_SQLITE + "test_a_journal_left_by_a_writer_that_died_is_rolled_back[trio]",),
@@ -188,27 +155,21 @@ PLANTS = (
         "file open to all",
         9,
         "other users read the tokens",
-        (Edit("store", "    mode: int = 0o600\n", "    mode: int = 0o644\n"),),
+        (Edit("store", "Access", "mode: int = 0o600", "mode: int = 0o644"),),
         (_DURABLE + "test_the_umask_has_no_say[0]",),
     ),
     Plant(
         "two DIDs share a file",
         7,
         "saving one account destroys another's session",
-        (Edit("did", "{rest.replace(':', '~3A').replace('_', '~5F')}", "{rest.replace(':', '_')}"),),
+        (Edit("did", "file_name", "(':', '~3A').replace('_', '~5F')", "(':', '_')"),),
         (_CONTRACT + "test_dids_that_upstream_confuses_are_two_sessions",),
     ),
     Plant(
         "triggers that read JSON",
         7,
         "a foreign program's own save fails because of us",
-        (
-            Edit(
-                "store",
-                '    "VALUES ({row}.did, ',
-                "    \"VALUES (json_extract({row}.body_json, '$.did'), ",
-            ),
-        ),
+        (Edit("store", "", "{row}.did", "json_extract({row}.body_json, '$.did')"),),
         (_SQLITE + "test_foreign_writers_never_fail_and_are_noticed",),
     ),
     Plant(
@@ -216,8 +177,8 @@ PLANTS = (
         3,
         "a note whose folder was not synced is never written again, and a power cut takes it",
         (
-            Edit("store/files/folder", "        self._doubtful.add(path)\n", ""),
-            Edit("store/files/folder", "        self._doubtful.discard(path)\n", ""),
+            Edit("store", "Folder._write_state", "self._doubtful.add(path)", ""),
+            Edit("store", "Folder._write_state", "self._doubtful.discard(path)", ""),
         ),
         (_DURABLE + "test_a_state_whose_folder_was_not_synced_is_written_again",),
     ),
@@ -225,13 +186,7 @@ PLANTS = (
         "put-back record taken for a commit cut short",
         4,
         "nobody is told of the foreign program that puts used tokens back",
-        (
-            Edit(
-                "store/durable",
-                "        return path.stat().st_ctime_ns < than.stat().st_ctime_ns\n",
-                "        return path.stat().st_ctime_ns != than.stat().st_ctime_ns\n",
-            ),
-        ),
+        (Edit("store", "is_older", "().st_ctime_ns <", "().st_ctime_ns !="),),
         (_FOLDER + "test_a_used_token_that_was_put_back_is_no_commit_cut_short[trio]",),
     ),
     Plant(
@@ -239,16 +194,18 @@ PLANTS = (
         4,
         "what a foreign program wrote while nobody looked out is noticed when it is due",
         (
-            Edit("store/files/folder_watch", "def start(self)", "def start(self, is_known)"),
+            Edit("store", "FolderWatch.start", "(self) -> None", "(self, is_known) -> None"),
             Edit(
-                "store/files/folder_watch",
-                "self._pending.add(self._dids_of(self._names | self._folder.orphans()))",
-                "self._pending.add(did for did in self._dids_of(self._names) if not is_known(did))",
+                "store",
+                "FolderWatch.start",
+                "self._dids_of(self._names | self._folder.orphans())",
+                "did for did in self._dids_of(self._names) if not is_known(did)",
             ),
             Edit(
-                "store/files/file_store",
-                "in_thread(watch.start)",
-                "in_thread(watch.start, self._schedule.__contains__)",
+                "store",
+                "FilesystemOAuthTokenStore.watch",
+                "(watch.start)",
+                "(watch.start, self._schedule.__contains__)",
             ),
         ),
         (_CONTRACT + "test_a_foreign_write_while_nobody_looked_out_is_named_first",),

@@ -11,7 +11,7 @@ PLANTS = (
         "login of somebody else's PDS stored",
         10,
         "any PDS replaces anybody's session",
-        (Edit("hosting", "        if present.pds_url == server:\n", "        if present.pds_url:\n"),),
+        (Edit("hosting", "Hosting.is_at", "present.pds_url == server", "present.pds_url"),),
         (_FOREIGN + "test_a_session_that_another_pds_gave_is_not_stored[trio]",),
         short=True,
     ),
@@ -22,8 +22,9 @@ PLANTS = (
         (
             Edit(
                 "hosting",
-                "        elif (issuer := await self.issuer_of(account)) != session.issuer:\n",
-                "        elif not (issuer := await self.issuer_of(account)):\n",
+                "Hosting.admit",
+                "(issuer := await self.issuer_of(account)) != session.issuer",
+                "not (issuer := await self.issuer_of(account))",
             ),
         ),
         (_FOREIGN + "test_an_oauth_session_is_of_the_pdss_own_issuer[trio]",),
@@ -32,13 +33,7 @@ PLANTS = (
         "another account of the same PDS stored",
         10,
         "whoever was logged in takes the place of whoever was asked for",
-        (
-            Edit(
-                "hosting",
-                "        if located is not None and located.did != session.did:\n",
-                "        if located is not None and not session.did:\n",
-            ),
-        ),
+        (Edit("hosting", "Hosting.admit", "located.did != session", "not session"),),
         (_FOREIGN + "test_another_account_of_the_same_pds_is_refused[trio]",),
     ),
     Plant(
@@ -47,9 +42,10 @@ PLANTS = (
         "a session that nobody holds lives on",
         (
             Edit(
-                "cli/credentials",
-                "        if await parts.refresher_for(session).revoke(session) is None:\n",
-                "        if parts.refresher_for(session) is not None:\n",
+                "cli",
+                "refused",
+                "await parts.refresher_for(session).revoke(session) is",
+                "parts.refresher_for(session) is not",
             ),
         ),
         (_FOREIGN + "test_a_session_that_another_pds_gave_is_not_stored[trio]",),
@@ -60,9 +56,10 @@ PLANTS = (
         "a server gives its account another account's handle",
         (
             Edit(
-                "refresh/attempt",
-                "handle=sent.session.handle or tokens.handle, confirmed_handle=None)",
-                "handle=tokens.handle, confirmed_handle=tokens.handle)",
+                "refresh",
+                "Attempt._publish",
+                "sent.session.handle or tokens.handle, confirmed_handle=None",
+                "tokens.handle, confirmed_handle=tokens.handle",
             ),
         ),
         (_NAMES + "test_a_servers_word_changes_no_name[trio]",),
@@ -72,13 +69,7 @@ PLANTS = (
         "unconfirmed handle looked up",
         10,
         "a client writes to the impostor's PDS",
-        (
-            Edit(
-                "store/claimants",
-                "            self.unconfirmed.append(session.did)\n",
-                "            self.confirmed.append(session.did)\n",
-            ),
-        ),
+        (Edit("store", "Claimants.take", "self.unconfirmed", "self.confirmed"),),
         (
             "tests/auth/test_record.py::test_a_handle_counts_once_it_is_confirmed[trio]",
             "tests/cli/test_handles.py::test_an_impostor_gets_nothing",
@@ -89,26 +80,14 @@ PLANTS = (
         "handle confirmed in one direction",
         10,
         "whoever says so is taken for the account",
-        (
-            Edit(
-                "cli/accounts",
-                "    if found.did not in claimants.dids:\n",
-                "    if found.did == '':\n",
-            ),
-        ),
+        (Edit("cli", "stored_did", "not in claimants.dids", "== ''"),),
         ("tests/cli/test_handles.py::test_an_impostor_gets_nothing",),
     ),
     Plant(
         "confirmed handle dropped with a foreign login",
         10,
         "a login of a program that does not know the field lets impostors in",
-        (
-            Edit(
-                "state/reconciliation",
-                "Pins(confirmed_handle=state.pins.confirmed_handle)",
-                "Pins()",
-            ),
-        ),
+        (Edit("state", "_accepted", "(confirmed_handle=state.pins.confirmed_handle)", "()"),),
         (_NAMES + "test_what_was_confirmed_outlives_foreign_programs[trio]",),
     ),
     Plant(
@@ -117,11 +96,13 @@ PLANTS = (
         "a batch skips an account because an impostor's session lives",
         (
             Edit(
-                "cli/batch",
-                "            alive[_key(entry.session.confirmed_handle)] = did\n",
-                "            alive[_key(entry.session.confirmed_handle)] = did\n"
-                "        if entry.session.handle:\n"
-                "            alive[_key(entry.session.handle)] = did\n",
+                "cli",
+                "_living",
+                "if entry.session.confirmed_handle:\nalive[_key(entry.session.confirmed_handle)] = did",
+                "if entry.session.confirmed_handle:\n"
+                "    alive[_key(entry.session.confirmed_handle)] = did\n"
+                "if entry.session.handle:\n"
+                "    alive[_key(entry.session.handle)] = did",
             ),
         ),
         ("tests/cli/test_handles.py::test_a_batch_is_not_kept_from_a_login",),
@@ -130,72 +111,42 @@ PLANTS = (
         "login that the upstream CLI can't read",
         8,
         "missing field pds_url, in its own folder",
-        (Edit("cli/credentials", '{**kept, "pds_url": session.pds_url}', "dict(kept)"),),
+        (Edit("cli", "log_in", '{**kept, "pds_url": session.pds_url}', "dict(kept)"),),
         ("tests/cli/test_upstream.py::test_as_the_upstream_documents_type_it",),
     ),
     Plant(
         "redirect of a handle's host to anywhere",
         10,
         "a handle is resolved over plain HTTP",
-        (
-            Edit(
-                "identity/resolve",
-                '            if not url.lower().startswith("https://"):\n',
-                '            if not url.lower().startswith("http"):\n',
-            ),
-        ),
+        (Edit("identity", "Identity._followed", '("https://"):', '("http"):'),),
         ("tests/identity/test_identity.py::test_redirects_of_a_handles_host",),
     ),
     Plant(
         "system's authorities not believed",
         10,
         "a PDS with a private authority can't be reached",
-        (
-            Edit(
-                "http/trust",
-                "    context = _system_context()\n",
-                "    context = httpx.create_ssl_context(trust_env=False)\n",
-            ),
-        ),
+        (Edit("http", "tls_context", "_system_context()", "httpx.create_ssl_context(trust_env=False)"),),
         ("tests/http/test_tls.py::test_the_systems_authorities_count",),
     ),
     Plant(
         "entryway taken for another PDS",
         7,
         "a session that the upstream CLI made at bsky.social is said to have moved",
-        (
-            Edit(
-                "hosting",
-                "        return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else issuer == server\n",
-                "        return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else False\n",
-            ),
-        ),
+        (Edit("hosting", "Hosting.is_at", "issuer == server", "False"),),
         ("tests/identity/test_hosting.py::test_a_legacy_session_goes_along_nowhere[trio]",),
     ),
     Plant(
         "mute name server loses the whole look",
         7,
         "where an account is stays unknown because its handle's host is silent",
-        (
-            Edit(
-                "hosting",
-                "        with anyio.move_on_after(_HANDLE_SECONDS):\n",
-                "        with anyio.move_on_after(10 * _HANDLE_SECONDS):\n",
-            ),
-        ),
+        (Edit("hosting", "Hosting._handle_of", "_HANDLE_SECONDS", "10 * _HANDLE_SECONDS"),),
         ("tests/identity/test_hosting.py::test_a_mute_name_server_loses_no_other_answer",),
     ),
     Plant(
         "account's status not read",
         11,
         "an account that was taken down looks well",
-        (
-            Edit(
-                "refresh/attempt",
-                "        told = told.with_account_status(status)\n",
-                "        told = told.with_account_status(None)\n",
-            ),
-        ),
+        (Edit("refresh", "Attempt._publish", "(status)", "(None)"),),
         (
             _ACCOUNTS + "test_a_deactivated_account_is_told_of_once_and_kept_alive[trio]",
             _ACCOUNTS + "test_an_account_that_was_taken_down_is_suspended_and_loses_nothing[trio-takendown]",
@@ -205,39 +156,21 @@ PLANTS = (
         "status word of the server not read",
         11,
         "active: false means nothing",
-        (
-            Edit(
-                "xrpc/tokens",
-                "            return _INACTIVE\n        case _:",
-                "            return ACTIVE\n        case _:",
-            ),
-        ),
+        (Edit("xrpc", "_account_status", "return _INACTIVE", "return ACTIVE"),),
         ("tests/xrpc/test_legacy.py::test_what_a_server_says_of_the_account",),
     ),
     Plant(
         "moved account's session sent on after a refusal",
         10,
         "a person is never told to log in at the new PDS",
-        (
-            Edit(
-                "refresh/engine",
-                "            if lives is not None and lives.moved_to is not None:\n",
-                "            if lives is not None and lives.moved_to == '':\n",
-            ),
-        ),
+        (Edit("refresh", "RefreshEngine._work", "lives.moved_to is not None", "lives.moved_to == ''"),),
         (_ACCOUNTS + "test_a_legacy_session_of_an_account_that_moved[trio]",),
     ),
     Plant(
         "new session's handle confirmed after its first refresh only",
         11,
         "a client that names the handle is refused for an hour after a foreign login",
-        (
-            Edit(
-                "refresh/recorder",
-                "        is_due = is_new and is_identity_due(",
-                "        is_due = False and is_identity_due(",
-            ),
-        ),
+        (Edit("refresh", "Recorder.look", "is_due = is_new", "is_due = False"),),
         (
             "tests/scheduler/test_apart.py::test_a_handle_is_confirmed_at_first_sight",
             _ACCOUNTS + "test_who_is_asked_for_a_handle_and_when[trio]",

@@ -14,9 +14,10 @@ PLANTS = (
         (
             Edit(
                 "outcome",
-                '    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n',
-                '    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),\n'
-                '    RefusalRule(Verdict.SESSION, "refused", "invalid_grant"),\n',
+                "",
+                'RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof")',
+                'RefusalRule(Verdict.SESSION, "refused", "invalid_grant"),\n'
+                'RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof")',
             ),
         ),
         (_OUTCOME + "test_each_row",),
@@ -26,66 +27,46 @@ PLANTS = (
         "an error page is a verdict",
         6,
         "a captive portal's 403 ends sessions",
-        (
-            Edit(
-                "http",
-                "            return self.is_spoken\n",
-                "            return True\n",
-            ),
-        ),
+        (Edit("http", "ErrorResponse.speaks_of_a_token", "self.is_spoken", "True"),),
         ("tests/http/test_refusals.py::test_what_says_nothing_of_the_session_is_no_refusal",),
     ),
     Plant(
         "200 with HTML consumes nothing (OAuth)",
         6,
         "a token that may be rotated is sent again at once",
-        (Edit("oauth", "response.is_success and refusal.error is None:\n", 'refusal.error == "":\n'),),
+        (
+            Edit(
+                "oauth", "read_answer", "response.is_success and refusal.error is None", 'refusal.error == ""'
+            ),
+        ),
         (_SEND + "[trio-200 html]",),
     ),
     Plant(
         "200 with HTML consumes nothing (legacy)",
         6,
         "a token that may be rotated is sent again at once",
-        (
-            Edit(
-                "xrpc",
-                "ErrorResponse.found(response).error is None:\n",
-                'ErrorResponse.found(response).error == "":\n',
-            ),
-        ),
+        (Edit("xrpc", "LegacyRefresher.send", "(response).error is None", '(response).error == ""'),),
         (_LEGACY,),
     ),
     Plant(
         "a gateway's 502 consumes nothing",
         6,
         "a token that may be rotated is sent again at once",
-        (Edit("http", "_SERVER_ITSELF = (500, 503)\n", "_SERVER_ITSELF = (500, 502, 503, 504)\n"),),
+        (Edit("http", "", "(500, 503)", "(500, 502, 503, 504)"),),
         (_SEND + "[trio-502]",),
     ),
     Plant(
         "half an answer was not sent",
         6,
         "a token that may be rotated is sent again at once",
-        (
-            Edit(
-                "http",
-                "    made = NotSent if unsent or not progress.possible else Unclear\n",
-                "    made = NotSent if progress else Unclear\n",
-            ),
-        ),
+        (Edit("http", "_translated", "unsent or not progress.possible", "progress"),),
         ("tests/http/test_client.py::test_half_an_answer_is_unclear",),
     ),
     Plant(
         "a whole answer given up at the end",
         6,
         "a connection that breaks after the answer costs the session",
-        (
-            Edit(
-                "http",
-                "                    with suppress(*_FOREIGN):\n                        await answer.aclose()\n",
-                "                    await answer.aclose()\n",
-            ),
-        ),
+        (Edit("http", "HttpClient._exchange", "with suppress(*_FOREIGN):", ""),),
         ("tests/http/test_client.py::test_failing_to_close_does_not_take_the_answer_away",),
     ),
     Plant(
@@ -95,8 +76,9 @@ PLANTS = (
         (
             Edit(
                 "http",
-                "        if (response.status, error) in _TOKEN_IS_OVER or is_plain:\n",
-                "        if 400 <= response.status < 500:\n",
+                "judge_probe",
+                "(response.status, error) in _TOKEN_IS_OVER or is_plain",
+                "400 <= response.status < 500",
             ),
         ),
         ("tests/oauth/test_probe_revoke.py::test_only_two_answers_are_a_verdict",),
@@ -105,27 +87,25 @@ PLANTS = (
         "a revocation believed",
         4,
         "a logout that the server did not take passes for done",
-        (
-            Edit(
-                "oauth",
-                "            if is_about_session(answer):\n                return None\n",
-                "            if answer is not None:\n                return None\n",
-            ),
-        ),
+        (Edit("oauth", "OAuthRefresher.revoke", "is_about_session(answer)", "answer is not None"),),
         ("tests/oauth/test_probe_revoke.py::test_a_server_that_never_revokes_is_said_so[trio]",),
     ),
     Plant(
         "HTTP dates in local time",
         6,
         "a date without a zone makes proofs hours wrong wherever clocks are not UTC's",
-        (Edit("http", "found.replace(tzinfo=found.tzinfo or UTC)", "found"),),
+        (
+            Edit(
+                "http", "http_date", "found.replace(tzinfo=found.tzinfo or UTC).timestamp", "found.timestamp"
+            ),
+        ),
         ("tests/times/test_spelling.py::test_http_dates_are_utc",),
     ),
     Plant(
         "the life of a token guessed",
         7,
         "clients hold expired tokens",
-        (Edit("oauth", "rfc3339(sent_at + life)", "rfc3339(sent_at + 1e6 + life)"),),
+        (Edit("oauth", "_arrived", "sent_at + life", "sent_at + 1e6 + life"),),
         ("tests/oauth/test_send.py::test_a_refresh_brings_tokens_that_work[trio]",),
     ),
 )

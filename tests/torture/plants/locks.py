@@ -14,10 +14,10 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "        async with self._hold(\n"
-                '            "write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True\n'
-                "        ):\n            yield\n",
-                "        yield\n",
+                "Locks.writing",
+                'async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True):\n'
+                "yield",
+                "yield",
             ),
         ),
         (_CLAIMS + "test_the_write_lock_has_a_deadline",),
@@ -26,13 +26,7 @@ PLANTS = (
         "claim within the process only",
         1,
         "two processes send one token",
-        (
-            Edit(
-                "store",
-                "                await self._take(what, byte, deadline, held, turn=turn)\n",
-                "",
-            ),
-        ),
+        (Edit("store", "Locks._hold", "await self._take(what, byte, deadline, held, turn=turn)", ""),),
         (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),
         short=True,
     ),
@@ -41,15 +35,12 @@ PLANTS = (
         1,
         "a symbolic link makes a second claim",
         (
+            Edit("store", "_real_folder", "(os.path.realpath(path, strict=not make))", "(path).absolute()"),
             Edit(
-                "store/files/file_store",
-                "    root = Path(os.path.realpath(path, strict=not make))\n",
-                "    root = Path(path).absolute()\n",
-            ),
-            Edit(
-                "store/files/file_store",
-                "        self._locks = Locks(self.runtime_dir)\n",
-                "        self._locks = Locks(root.with_name(root.name + '.locks'))\n",
+                "store",
+                "FilesystemOAuthTokenStore.__init__",
+                "(self.runtime_dir)",
+                "(root.with_name(root.name + '.locks'))",
             ),
         ),
         (_CLAIMS + "test_a_symbolic_link_makes_no_second_claim[trio-files]",),
@@ -58,39 +49,21 @@ PLANTS = (
         "forked child keeps the claim",
         1,
         "a session is stuck when the daemon dies before its child",
-        (
-            Edit(
-                "store",
-                "    for lock in _held:\n        os.close(lock._fd)  # noqa: SLF001 (this module's own class)\n",
-                "",
-            ),
-        ),
+        (Edit("store", "_close_in_child", "for lock in _held:\nos.close(lock._fd)", ""),),
         (_CLAIMS + "test_a_forked_child_does_not_keep_the_claim[trio-files]",),
     ),
     Plant(
         "daemon lock not taken",
         1,
         "two daemons run on one store",
-        (
-            Edit(
-                "daemon",
-                "        return try_exclusive(folder / PRESENCE_LOCK)\n",
-                "        return try_exclusive(folder / str(os.urandom(8).hex()))\n",
-            ),
-        ),
+        (Edit("daemon", "_taken", "/ PRESENCE_LOCK", "/ str(os.urandom(8).hex())"),),
         ("tests/daemon/test_presence.py::test_a_store_has_one_daemon",),
     ),
     Plant(
         "removed lock folder stays away",
         11,
         "no session is refreshed any more, and nobody says so",
-        (
-            Edit(
-                "store/locks/claims",
-                "                await in_thread(self._restore_folder)\n",
-                "                raise\n",
-            ),
-        ),
+        (Edit("store", "Locks._take", "await in_thread(self._restore_folder)", "raise"),),
         (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-sqlite]",),
     ),
     Plant(
@@ -99,10 +72,10 @@ PLANTS = (
         "no session is refreshed any more, and nobody says so",
         (
             Edit(
-                "store/files/file_store",
-                "            except FileNotFoundError:  # somebody removed a folder of ours\n"
-                "                await in_thread(self._folder.prepare)\n",
-                "            except FileNotFoundError:\n                raise\n",
+                "store",
+                "FilesystemOAuthTokenStore._locked",
+                "await in_thread(self._folder.prepare)\nreturn",
+                "raise\nreturn",
             ),
         ),
         (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-files]",),
@@ -113,9 +86,10 @@ PLANTS = (
         "two processes send one token after their lock file was removed",
         (
             Edit(
-                "store/locks/claims",
-                "        if locks and not await self._in_place.run(locks[-1].is_current):\n",
-                "        if locks is None:\n",
+                "store",
+                "Locks.confirm_claim",
+                "and not await self._in_place.run(locks[-1].is_current)",
+                "is None",
             ),
         ),
         (_REMOVED + "test_who_lost_the_claim_with_its_file_sends_nothing[trio-files]",),
@@ -124,46 +98,28 @@ PLANTS = (
         "daemon's removed lock not taken again",
         1,
         "a second daemon starts",
-        (
-            Edit(
-                "daemon/single_instance",
-                "or self._lock.is_current():\n",
-                "or self._lock:\n",
-            ),
-        ),
+        (Edit("daemon", "SingleInstance.keep", "self._lock.is_current()", "self._lock"),),
         (_REMOVED + "test_the_daemon_keeps_its_place_when_its_lock_is_removed",),
     ),
     Plant(
         "closing a lock file raises",
         5,
         "a failing disk hides the outcome of a refresh",
-        (
-            Edit(
-                "store/locks/ofd",
-                "            with contextlib.suppress(OSError):\n                os.close(self._fd)\n",
-                "            os.close(self._fd)\n",
-            ),
-        ),
+        (Edit("store", "HeldLock.release", "with contextlib.suppress(OSError):\nos", "os"),),
         (_CLAIMS + "test_a_lock_file_that_can_not_be_closed_hides_no_outcome",),
     ),
     Plant(
         "a fork waits for its own thread",
         7,
         "a signal handler that forks hangs the program",
-        (Edit("store/locks/ofd", "_guard = threading.RLock()", "_guard = threading.Lock()"),),
+        (Edit("store/locks/ofd", "", "threading.RLock", "threading.Lock"),),
         ("tests/store/test_loops.py::test_a_signal_handler_that_forks_in_the_middle",),
     ),
     Plant(
         "one queue for all event loops",
         7,
         "a store that two event loops use hangs one of them",
-        (
-            Edit(
-                "store/locks/queues",
-                "        loop, began = running_loop(), anyio.current_time()\n",
-                "        loop, began = running_loop.__module__, anyio.current_time()\n",
-            ),
-        ),
+        (Edit("store", "Queues.hold", "running_loop()", "running_loop.__module__"),),
         ("tests/store/test_loops.py::test_one_open_store_in_two_loops[files-asyncio-asyncio]",),
     ),
     Plant(
@@ -172,9 +128,10 @@ PLANTS = (
         "whoever does so waits for ever",
         (
             Edit(
-                "store/sqlite/sqlite_store",
-                "        if self._opened_in != (running_loop(), os.getpid()):\n",
-                "        if not self._opened_in:\n",
+                "store",
+                "SqliteOAuthTokenStore._check_loop",
+                "self._opened_in != (running_loop(), os.getpid())",
+                "not self._opened_in",
             ),
         ),
         (
@@ -186,33 +143,21 @@ PLANTS = (
         "waiters poll",
         7,
         "of a crowd that writes, some never get the lock",
-        (Edit("store/locks/waiting", "_MOST_THREADS = 64\n", "_MOST_THREADS = 0\n"),),
+        (Edit("store", "", "_MOST_THREADS = 64", "_MOST_THREADS = 0"),),
         (_LINE + "test_the_write_lock_is_given_in_the_order_of_asking[trio]",),
     ),
     Plant(
         "nobody looks for himself",
         7,
         "one stopped process keeps all others from writing",
-        (
-            Edit(
-                "store/locks/waiting",
-                "                if thread is not None and not await self._stays_free(byte):\n",
-                "                if thread is not None:\n",
-            ),
-        ),
+        (Edit("store", "LockWaiters.take", "and not await self._stays_free(byte):", ":"),),
         (_LINE + "test_a_stopped_process_in_line_keeps_nobody_waiting[trio-files]",),
     ),
     Plant(
         "who left the line takes the lock",
         7,
         "a session is held by a process that has given up on it",
-        (
-            Edit(
-                "store/locks/waiting",
-                "                if self._is_wanted:\n                    self._taken, taken = taken, None\n",
-                "                self._taken, taken = taken, None\n",
-            ),
-        ),
+        (Edit("store", "_WaitingThread._stand", "if self._is_wanted:\nself", "self"),),
         (_LINE + "test_who_left_the_line_takes_nothing[trio]",),
     ),
 )

@@ -14,8 +14,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "                if not self._save_deadline.lasts(since, pause):\n",
-                "                if since >= 0.0:\n",
+                "Attempt._hold_until_saved",
+                "not self._save_deadline.lasts(since, pause)",
+                "since >= 0.0",
             ),
         ),
         (_ENGINE + "test_tokens_that_can_not_be_saved_are_held[trio]",),
@@ -28,8 +29,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "                was, place = place, place or await self._spill_over(spilled)\n",
-                "                was = place\n",
+                "Attempt._hold_until_saved",
+                "was, place = place, place or await self._spill_over(spilled)",
+                "was = place",
             ),
         ),
         (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
@@ -38,47 +40,35 @@ PLANTS = (
         "spill not adopted",
         5,
         "the next process does not find what the last one kept",
-        (
-            Edit(
-                "refresh",
-                "        self._told.clear()\n        return found\n",
-                "        self._told.clear()\n        return None\n",
-            ),
-        ),
+        (Edit("refresh", "SpillReader.find", "return found", "return None"),),
         (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
     ),
     Plant(
         "spill adopted whatever is stored",
         4,
         "an old spill replaces a newer login",
-        (
-            Edit(
-                "store/spill_places",
-                "if found is not None and found.predecessor == predecessor:\n                return found",
-                "if found is not None:\n                return found",
-            ),
-        ),
+        (Edit("store", "StoreSpill._find", "and found.predecessor == predecessor:", ":"),),
         ("tests/refresh/test_spill.py::test_a_foreign_login_adopts_no_spill[trio]",),
     ),
     Plant(
         "no look at the room",
         5,
         "a token is sent although its successor can't be saved",
-        (Edit("refresh", "        await self._recorder.store.ensure_room()\n", ""),),
+        (Edit("refresh", "Attempt.send", "await self._recorder.store.ensure_room()", ""),),
         ("tests/refresh/test_before_sending.py::test_nothing_is_sent_without_room",),
     ),
     Plant(
         "a full disk has room",
         5,
         "a token is sent although its successor can't be saved",
-        (Edit("store", "    if free < ROOM:\n", "    if free < 0:\n"),),
+        (Edit("store", "ensure_room", "if free < ROOM", "if free < 0"),),
         ("tests/store/test_room.py::test_a_full_file_system_has_no_room",),
     ),
     Plant(
         "settling time dropped",
         6,
         "a request that is still served is taken for lost",
-        (Edit("refresh", "state.note.at + self.policy.settle", "state.note.at"),),
+        (Edit("refresh", "Planner.settle_or_retry", "state.note.at + self.policy.settle", "state.note.at"),),
         (_LOST + "test_nothing_happens_before_it_has_settled[trio]",),
         short=True,
     ),
@@ -89,8 +79,9 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "        left = self._memory.of(did).not_before - anyio.current_time()\n",
-                "        left = 0.0\n",
+                "Scheduler._refresh",
+                "self._memory.of(did).not_before - anyio.current_time()",
+                "0.0",
             ),
         ),
         ("tests/scheduler/test_corners.py::test_a_clock_set_forward_shortens_no_settling",),
@@ -102,14 +93,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        if state.state is State.AMBIGUOUS:  # the settling time is not a matter of opinion\n"
-                "            return Ambiguous(*_last_words(state))\n"
-                "        if force:\n"
-                "            return None\n",
-                "        if force:\n"
-                "            return None\n"
-                "        if state.state is State.AMBIGUOUS:\n"
-                "            return Ambiguous(*_last_words(state))\n",
+                "RefreshEngine._standing",
+                "state.state is State.AMBIGUOUS",
+                "state.state is State.AMBIGUOUS and not force",
             ),
         ),
         (_LOST + "test_nothing_happens_before_it_has_settled[trio]",),
@@ -118,13 +104,7 @@ PLANTS = (
         "nobody asked before a repetition",
         6,
         "a rotated token is sent again although the PDS could tell",
-        (
-            Edit(
-                "refresh",
-                "    return note is not None and note.unclear > 0\n\n\ndef resolved",
-                "    return note is not None and note.unclear < 0\n\n\ndef resolved",
-            ),
-        ),
+        (Edit("refresh", "is_open", "note.unclear >", "note.unclear <"),),
         (_LOST + "test_a_refused_access_token_means_that_it_was_rotated[trio]",),
     ),
     Plant(
@@ -134,8 +114,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "    return expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT\n",
-                "    return expires_at is not None\n",
+                "outlives",
+                "expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT",
+                "expires_at is not None",
             ),
         ),
         (_LOST + "test_an_expired_access_token_proves_nothing[trio]",),
@@ -144,13 +125,7 @@ PLANTS = (
         "dead session tried again",
         6,
         "sessions that the server has ended are sent for ever",
-        (
-            Edit(
-                "refresh",
-                "        is_dead = state.state is State.RELOGIN_REQUIRED\n",
-                "        is_dead = state.state is State.QUARANTINED\n",
-            ),
-        ),
+        (Edit("refresh", "RefreshEngine._standing", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
         (_ENGINE + "TestDead::test_it_is_left_alone[trio]",),
     ),
     Plant(
@@ -159,11 +134,12 @@ PLANTS = (
         "a crash in that moment finds the tokens in neither place",
         (
             Edit(
-                "refresh/attempt",
-                "                committed = await self._recorder.commit(sent.session, done, tokens=tokens)\n",
-                "                if place is not None and self._spill is not None:\n"
-                "                    await self._spill.remove(sent.session.did)\n"
-                "                committed = await self._recorder.commit(sent.session, done, tokens=tokens)\n",
+                "refresh",
+                "Attempt._hold_until_saved",
+                "committed = await",
+                "if place is not None and self._spill is not None:\n"
+                "    await self._spill.remove(sent.session.did)\n"
+                "committed = await",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -174,10 +150,10 @@ PLANTS = (
         "a disk that fails once more ends the session",
         (
             Edit(
-                "refresh/reconciler",
-                "        if await self._recorder.commit(work.session, done, tokens=tokens)",
-                "        await self._spill.forget(session.did)\n"
-                "        if await self._recorder.commit(work.session, done, tokens=tokens)",
+                "refresh",
+                "Reconciler._adopt_spill",
+                "if await self",
+                "await self._spill.forget(session.did)\nif await self",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -188,10 +164,10 @@ PLANTS = (
         "what a foreign program brought and took back again has cost the only copy",
         (
             Edit(
-                "refresh/reconciler",
-                "        put_back = tokens_of(work.session)",
-                "        await self._spill.forget(work.session.did)\n"
-                "        put_back = tokens_of(work.session)",
+                "refresh",
+                "Reconciler.reconcile",
+                "put_back = tokens_of",
+                "await self._spill.forget(work.session.did)\nput_back = tokens_of",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_the_change_that_makes_it_worthless_is_durable[trio]",),
@@ -200,7 +176,14 @@ PLANTS = (
         "held tokens raise no alarm",
         5,
         "nobody hears of the disk before the daemon ends",
-        (Edit("refresh/attempt", "                self._save_deadline.holding.add(sent.session.did)\n", ""),),
+        (
+            Edit(
+                "refresh",
+                "Attempt._hold_until_saved",
+                "self._save_deadline.holding.add(sent.session.did)",
+                "",
+            ),
+        ),
         (_SPILL + "test_what_is_held_is_known_while_it_is_held[trio]",),
     ),
     Plant(
@@ -209,8 +192,9 @@ PLANTS = (
         "a disk that works again stays an alarm, until nobody looks any more",
         (
             Edit(
-                "refresh/attempt",
-                "                self._save_deadline.holding.discard(sent.session.did)\n",
+                "refresh",
+                "Attempt._hold_until_saved",
+                "self._save_deadline.holding.discard(sent.session.did)",
                 "",
             ),
         ),
@@ -221,16 +205,8 @@ PLANTS = (
         6,
         "a session that was never rotated is given up because this machine's clock was ahead",
         (
-            Edit(
-                "refresh/unclear",
-                "issued_at > now):",
-                "issued_at > now + 1e9):",
-            ),
-            Edit(
-                "refresh/unclear",
-                "    return expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT\n",
-                "    return expires_at - probe.server_time > _EXPIRY_DOUBT\n",
-            ),
+            Edit("refresh", "outlives", "issued_at > now", "issued_at > now + 1e9"),
+            Edit("refresh", "outlives", "max(probe.server_time, now)", "probe.server_time"),
         ),
         (_LOST + "test_a_clock_that_was_ahead_proves_nothing",),
     ),
@@ -238,7 +214,7 @@ PLANTS = (
         "commit cut short blamed on somebody",
         3,
         "after a crash a person looks for a foreign program that is not there",
-        (Edit("refresh/reconciler", "        if not entry.interrupted_commit:", "        if entry:"),),
+        (Edit("refresh", "Reconciler.reconcile", "not entry.interrupted_commit", "entry"),),
         (_ENGINE + "test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody",),
     ),
 )

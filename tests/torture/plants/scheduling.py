@@ -15,15 +15,7 @@ PLANTS = (
         "backoff computed and thrown away",
         7,
         "a failing session is tried in a hot loop",
-        (
-            Edit(
-                "refresh/planner",
-                "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
-                "        return state.planned(now + delay)\n",
-                "            delay = max(delay, policy.slow_delay(pause=policy.SLOW_RETRY, left=left))\n"
-                "        return state.planned(now + 0.0 * delay)\n",
-            ),
-        ),
+        (Edit("refresh", "Planner.retry", "(now + delay)", "(now + 0.0 * delay)"),),
         (_ENGINE + "test_a_retry_waits_and_keeps_the_session[trio]",),
         short=True,
     ),
@@ -31,20 +23,14 @@ PLANTS = (
         "no pause after a failure",
         7,
         "a failing session is tried in a hot loop",
-        (
-            Edit(
-                "policy",
-                "    return max(1.0, retry_after or 0.0, luck * cap)\n",
-                "    return 0.0 * max(1.0, retry_after or 0.0, luck * cap)\n",
-            ),
-        ),
+        (Edit("policy", "retry_delay", "return max", "return 0.0 * max"),),
         (_POLICY + "test_a_retry_waits_as_long_as_it_should",),
     ),
     Plant(
         "pause longer than what is left",
         7,
         "the backoff sleeps through the token's end",
-        (Edit("policy", "        cap = min(cap, left / 4)\n", "        cap = min(cap, left * 4)\n"),),
+        (Edit("policy", "retry_delay", "(cap, left / 4)", "(cap, left * 4)"),),
         (_POLICY + "test_a_retry_waits_as_long_as_it_should",),
     ),
     Plant(
@@ -52,11 +38,12 @@ PLANTS = (
         7,
         "after every restart all is due at another time",
         (
-            Edit("policy", "import hashlib\n", "import hashlib\nimport random\n"),
+            Edit("policy", "", "import hashlib", "import hashlib\nimport random"),
             Edit(
                 "policy",
-                '    return int.from_bytes(digest[:8], "big") / 2**64\n',
-                "    return random.random() if digest else 0.0\n",
+                "draw",
+                'int.from_bytes(digest[:8], "big") / 2**64',
+                "random.random() if digest else 0.0",
             ),
         ),
         (_POLICY + "test_due_is_the_same_everywhere",),
@@ -65,47 +52,35 @@ PLANTS = (
         "refreshed at once",
         7,
         "every rotation is a risk, and there are many more",
-        (Edit("policy", "WINDOW = (0.70, 0.85)\n", "WINDOW = (0.10, 0.85)\n"),),
+        (Edit("policy", "", "(0.70, 0.85)", "(0.10, 0.85)"),),
         (_POLICY + "test_due_lies_in_the_window",),
     ),
     Plant(
         "clients' requests pass the backoff",
         7,
         "the more clients ask, the more is sent to a server in trouble",
-        (
-            Edit(
-                "refresh",
-                "        if state.state is State.RETRYING:  #",
-                "        if state.state is State.QUARANTINED:  #",
-            ),
-        ),
+        (Edit("refresh", "RefreshEngine._standing", "State.RETRYING", "State.QUARANTINED"),),
         (_ENGINE + "test_the_backoff_holds_for_everybody_but_force[trio]",),
     ),
     Plant(
         "breaker dropped",
         7,
         "a server that is down gets every session's attempts",
-        (
-            Edit(
-                "scheduler",
-                "        if len(self._wishes) < _TRIP:\n",
-                "        if len(self._wishes) <= _TRIP:\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueue.failed", "(self._wishes) <", "(self._wishes) <="),),
         (_GAPS + "test_ten_sessions_of_a_dead_server_ask_it_seldom",),
     ),
     Plant(
         "lost answers do not back off",
         7,
         "a gateway in trouble is asked every half minute for ever",
-        (Edit("refresh", "settled_at > now and state.attempts <= 1:", "settled_at > now:"),),
+        (Edit("refresh", "Planner.settle_or_retry", "and state.attempts <= 1:", ":"),),
         (_GAPS + "test_a_session_without_answers_is_sent_seldom",),
     ),
     Plant(
         "poisoned sessions first",
         7,
         "sessions that always trip the breaker starve the others of their issuer",
-        (Edit("scheduler", ".strikes += 1\n", ".strikes += 0\n"),),
+        (Edit("scheduler", "AttemptFeedback._is_troubled", ".strikes += 1", ".strikes += 0"),),
         (_GAPS + "test_sessions_that_are_always_refused_service_go_behind_the_others",),
     ),
     Plant(
@@ -113,14 +88,8 @@ PLANTS = (
         7,
         "a dead issuer delays everybody",
         (
-            Edit(
-                "scheduler",
-                "        queue = self.queue(due.server)\n",
-                '        queue = self.queue(due.server and "all")\n',
-            ),
-            Edit(
-                "scheduler/issuer_queues", "            if server == home.name:\n", "            if server:\n"
-            ),
+            Edit("scheduler", "IssuerQueues.add", "(due.server)", '(due.server and "all")'),
+            Edit("scheduler", "IssuerQueues.visiting.admit", "server == home.name", "server"),
         ),
         (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
     ),
@@ -128,80 +97,56 @@ PLANTS = (
         "Retry-After ignored by the queue",
         7,
         "a server that asks for a pause gets none",
-        (
-            Edit(
-                "scheduler",
-                "now + min(retry_after or 0.0, _LONGEST_WISH)\n",
-                "now\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueue.failed", "now + min(retry_after or 0.0, _LONGEST_WISH)", "now"),),
         (_SCHEDULER + "test_a_pause_that_several_sessions_hear_of_is_everybodys",),
     ),
     Plant(
         "Retry-After not read",
         7,
         "a server that asks for a pause gets none",
-        (
-            Edit(
-                "http",
-                "    pause = retry_after(response, now)\n",
-                "    pause = retry_after(response, now) and None\n",
-            ),
-        ),
+        (Edit("http", "judge_refusal", "(response, now)", "(response, now) and None"),),
         ("tests/oauth/test_send.py::test_what_an_answer_means[trio-429]",),
     ),
     Plant(
         "overdue by name",
         7,
         "after a long stop the tokens that end first wait",
-        (
-            Edit(
-                "scheduler",
-                "(strikes, due.expires_at, due.did, due))\n",
-                "(strikes, due.did, due.did, due))\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueue.push", "due.expires_at", "due.did"),),
         (_SCHEDULER + "test_overdue_sessions_go_by_their_end",),
     ),
     Plant(
         "clock set back, not noticed",
         7,
         "everything is refreshed an hour too late",
-        (Edit("scheduler", "                if jumped < 0:\n", "                if jumped == 0:\n"),),
+        (Edit("scheduler", "Scheduler._tick", "if jumped < 0:", "if jumped == 0:"),),
         (_SCHEDULER + "test_a_clock_that_is_set_back_delays_nothing[3600.0]",),
     ),
     Plant(
         "clock behind at the start, not noticed",
         7,
         "a machine that boots in 1970 refreshes nothing",
-        (Edit("scheduler", "            if behind > _JUMP:\n", "            if behind < 0:\n"),),
+        (Edit("scheduler", "Scheduler.run", "behind > _JUMP", "behind < 0"),),
         (_SCHEDULER + "test_a_clock_found_behind_at_the_start_delays_nothing",),
     ),
     Plant(
         "sleeps as long as it can",
         7,
         "a resumed machine notices hours later that its clock went on",
-        (Edit("scheduler", "LONGEST_SLEEP = 30.0\n", "LONGEST_SLEEP = 1e9\n"),),
+        (Edit("scheduler", "", "LONGEST_SLEEP = 30.0", "LONGEST_SLEEP = 1e9"),),
         (_GAPS + "test_a_resume_is_noticed_between_two_refills",),
     ),
     Plant(
         "quarantine at first sight",
         7,
         "a record caught in the middle of a write is called broken",
-        (Edit("scheduler", "            if again:\n", "            if again is not None:\n"),),
+        (Edit("scheduler", "Scheduler._look", "if again:", "if again is not None:"),),
         (_SCHEDULER + "test_a_record_caught_in_the_middle_of_a_write_is_no_fault",),
     ),
     Plant(
         "quarantine reported every time",
         7,
         "the log says the same for ever",
-        (
-            Edit(
-                "scheduler",
-                "        if self._quarantined.get(did) != error.reason:\n",
-                "        if self._quarantined.get(did) != did:\n",
-            ),
-        ),
+        (Edit("scheduler", "FaultReporter.record_is_broken", "!= error.reason", "!= did"),),
         (_GAPS + "test_a_broken_record_that_is_rewritten_is_reported_once",),
     ),
     Plant(
@@ -211,8 +156,9 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "        except RecordError as error:\n            if again:\n                self._due_queue.put_off(did, self._faults.record_is_broken(did, error))\n",
-                "        except RecordError as error:\n            if again:\n                raise\n",
+                "Scheduler._look",
+                "self._due_queue.put_off(did, self._faults.record_is_broken(did, error))",
+                "raise",
             ),
         ),
         (_SCHEDULER + "test_a_broken_record_is_reported_once_and_hurts_nobody",),
@@ -224,8 +170,9 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "        known.crashes += 1\n",
-                "        if error:\n            raise error\n        known.crashes += 1\n",
+                "AttemptFeedback.of_crash",
+                "known.crashes += 1",
+                "if error:\n    raise error\nknown.crashes += 1",
             ),
         ),
         (_GAPS + "test_one_sessions_exception_ends_nobody_elses_work",),
@@ -237,11 +184,12 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "                attempt = await self._engine().refresh(did, force=forced, admit=admit)\n",
-                "                try:\n"
-                "                    attempt = await self._engine().refresh(did, force=forced, admit=admit)\n"
-                "                except StoreError:\n"
-                "                    return await self._store.delete(did)\n",
+                "Scheduler._refresh",
+                "attempt = await self._engine().refresh(did, force=forced, admit=admit)",
+                "try:\n"
+                "    attempt = await self._engine().refresh(did, force=forced, admit=admit)\n"
+                "except StoreError:\n"
+                "    return await self._store.delete(did)",
             ),
         ),
         (_SCHEDULER + "test_a_store_that_fails_for_a_while_delays_only",),
@@ -250,7 +198,7 @@ PLANTS = (
         "line beyond the horizon told to nobody",
         7,
         "a daemon that is restarted on a folder refreshes nothing that is not due within minutes",
-        (Edit("scheduler/due_queue", "        self._store.schedule(did, due)\n", ""),),
+        (Edit("scheduler", "DueQueue.put", "self._store.schedule(did, due)", ""),),
         ("tests/scheduler/test_restart.py",),
         short=True,
     ),
@@ -258,7 +206,14 @@ PLANTS = (
         "put-off look left behind by a clock",
         7,
         "a session that could not be looked at once runs out when the clock is set back",
-        (Edit("scheduler/clock_set_back", "        left += await self._unmoved(put_off, by)\n", ""),),
+        (
+            Edit(
+                "scheduler",
+                "ClockSetBack.advance_next_attempts",
+                "left += await self._unmoved(put_off, by)",
+                "",
+            ),
+        ),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
     ),
     Plant(
@@ -267,9 +222,7 @@ PLANTS = (
         "a disk that fails when the clock is set back lets tokens run out",
         (
             Edit(
-                "scheduler/clock_set_back",
-                "        except StoreError:\n            return False\n",
-                "        except StoreError:\n            self._due_queue.put_off(did, _PAUSE)\n",
+                "scheduler", "ClockSetBack._has_moved", "return False", "self._due_queue.put_off(did, _PAUSE)"
             ),
         ),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
@@ -278,13 +231,7 @@ PLANTS = (
         "a new login inherits the last one's waits",
         7,
         "whoever logs in anew waits for the session before, and runs out",
-        (
-            Edit(
-                "scheduler/session_memory",
-                "        if found is not None and found.token != token:\n",
-                "        if found is not None and token is None:\n",
-            ),
-        ),
+        (Edit("scheduler", "SessionMemory.seen", "found.token != token", "token is None"),),
         (_MEMORY + "test_a_new_login_inherits_no_wait",),
         short=True,
     ),
@@ -292,26 +239,14 @@ PLANTS = (
         "who logged out is remembered",
         7,
         "the process grows with every account that ever was in trouble",
-        (
-            Edit(
-                "scheduler/session_memory",
-                "        if found is not None and found.token != token:\n",
-                "        if found is not None and token and found.token != token:\n",
-            ),
-        ),
+        (Edit("scheduler", "SessionMemory.seen", "None and found", "None and token and found"),),
         (_MEMORY + "test_what_is_remembered_belongs_to_a_token",),
     ),
     Plant(
         "servers are never forgotten",
         7,
         "the process grows with every server that was ever in trouble",
-        (
-            Edit(
-                "scheduler/issuer_queues",
-                "        for queue in [queue for queue in self._queues.values() if queue.is_forgettable(now)]:\n",
-                "        for queue in [queue for queue in self._queues.values() if now < 0]:\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueues.sweep", "queue.is_forgettable(now)", "now < 0"),),
         (_CROWDS + "test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it",),
     ),
     Plant(
@@ -321,8 +256,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        if is_identity_urgent(state):\n            lives =",
-                "        if is_identity_urgent(state) or state.identity_checked_at is None:\n            lives =",
+                "RefreshEngine._work",
+                "is_identity_urgent(state)",
+                "is_identity_urgent(state) or state.identity_checked_at is None",
             ),
         ),
         (_APART + "test_a_mute_directory_makes_no_session_late",),
@@ -334,9 +270,7 @@ PLANTS = (
         "suspended sessions that ask a mute directory hold their issuer's places",
         (
             Edit(
-                "refresh/planner",
-                "    if is_identity_urgent(state):\n        return directory(session.did)\n",
-                "",
+                "refresh", "server_to_ask", "if is_identity_urgent(state):\nreturn directory(session.did)", ""
             ),
         ),
         (_APART + "test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody",),
@@ -347,9 +281,10 @@ PLANTS = (
         "a mute PDS holds its issuer's places",
         (
             Edit(
-                "refresh/planner",
-                "        return _server(session.pds_url)\n    return issuer_server(session)\n",
-                "        return issuer_server(session)\n    return server_of(session)\n",
+                "refresh",
+                "server_to_ask",
+                "None:\nreturn _server(session.pds_url)\nreturn issuer_server",
+                "None:\n    return issuer_server(session)\nreturn server_of",
             ),
         ),
         (_APART + "test_who_has_an_answer_missing_waits_for_the_pds",),
@@ -358,13 +293,7 @@ PLANTS = (
         "a crowd hides who comes behind it",
         7,
         "after a restart on many overdue sessions of a dead issuer nobody else's are found",
-        (
-            Edit(
-                "scheduler/due_queue",
-                "            if len(page) < _PAGE:\n",
-                "            if len(page) <= _PAGE:\n",
-            ),
-        ),
+        (Edit("scheduler", "DueQueue.refill", "(page) < _PAGE", "(page) <= _PAGE"),),
         (_CROWDS + "test_pages_of_the_index_are_read_to_the_horizon",),
         short=True,
     ),
@@ -372,84 +301,56 @@ PLANTS = (
         "the start waits for all looks",
         7,
         "a program that rewrites all records all the time keeps the daemon from starting",
-        (
-            Edit(
-                "scheduler", "            with anyio.move_on_after(_FIRST_LOOKS):\n", "            if True:\n"
-            ),
-        ),
+        (Edit("scheduler", "Scheduler.run", "with anyio.move_on_after(_FIRST_LOOKS)", "if True"),),
         (_CROWDS + "test_a_program_that_rewrites_everything_starves_nobody",),
     ),
     Plant(
         "queues without an end",
         7,
         "a dead issuer's crowd fills the memory",
-        (
-            Edit(
-                "scheduler/issuer_queues",
-                "        if not (must or self._has_room(queue)):\n",
-                "        if False:\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueues.add", "not (must or self._has_room(queue))", "False"),),
         (_CROWDS + "test_a_crowd_that_is_served_goes_on_until_its_end",),
     ),
     Plant(
         "an edge's page is each session's own trouble",
         7,
         "a firewall before the token endpoint gets every session's attempts",
-        (Edit("http", "issuer_wide=not refusal.is_spoken)\n", "issuer_wide=False)\n"),),
+        (Edit("http", "judge_refusal", "not refusal.is_spoken", "False"),),
         ("tests/servers/test_pace.py::test_an_edges_page_at_the_token_endpoint_is_the_issuers_trouble",),
     ),
     Plant(
         "no floor between two rotations",
         7,
         "a server whose tokens hardly live has us rotate all the time",
-        (Edit("policy", "ROTATION_FLOOR = 5.0\n", "ROTATION_FLOOR = 0.0\n"),),
+        (Edit("policy", "", "ROTATION_FLOOR = 5", "ROTATION_FLOOR = 0"),),
         ("tests/servers/test_pace.py::test_tokens_that_hardly_live_are_not_rotated_all_the_time[1.0]",),
     ),
     Plant(
         "our own refusal is the issuer's trouble",
         7,
         "some records that can't be used pause a healthy issuer",
-        (Edit("http", '    return error.code in ("guard", "header")\n', "    return error.code == 0\n"),),
+        (Edit("http", "is_our_refusal", 'in ("guard", "header")', "== 0"),),
         ("tests/xrpc/test_legacy.py::test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble",),
     ),
     Plant(
         "an issuer is only what is spelled so",
         7,
         "a slash behind the issuer's name costs the session",
-        (
-            Edit(
-                "oauth/discovery",
-                '        is_bare = parts.path in ("", "/") and',
-                '        is_bare = parts.path == "" and',
-            ),
-        ),
+        (Edit("oauth", "Discovery.issuer_of", 'in ("", "/") and', '== "" and'),),
         ("tests/oauth/test_prepare.py::test_an_issuer_in_another_spelling_is_the_same",),
     ),
     Plant(
         "another host's limits do not count",
         7,
         "an issuer names a foreign token endpoint, and that host gets as much as it likes",
-        (
-            Edit(
-                "scheduler/issuer_queues",
-                "            wait = queue.admit(anyio.current_time())\n",
-                "            wait = 0.0 * queue.admit(anyio.current_time())\n",
-            ),
-        ),
+        (Edit("scheduler", "IssuerQueues.visiting.admit", "wait = queue.admit", "wait = 0.0 * queue.admit"),),
         (_APART + "test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits",),
     ),
     Plant(
         "what stands is taken for an answer",
         7,
         "a wait of yesterday closes a breaker, or opens it",
-        (
-            Edit(
-                "refresh/recorder",
-                "            issuer_server(work.session) if work.sent else None,\n",
-                "            issuer_server(work.session),\n",
-            ),
-        ),
+        (Edit("refresh", "Recorder.attempt", "(work.session) if work.sent else None", "(work.session)"),),
         ("tests/refresh/test_asked.py::test_a_wait_that_stands_tells_of_nobody",),
     ),
     Plant(
@@ -458,9 +359,10 @@ PLANTS = (
         "an account that is told to wait for an hour silences its issuer's others",
         (
             Edit(
-                "scheduler/issuer_queue",
-                "        if len(self._wishes) < _TRIP:\n",
-                "        if len(self._wishes) < _TRIP and not retry_after:\n",
+                "scheduler",
+                "IssuerQueue.failed",
+                "(self._wishes) < _TRIP",
+                "(self._wishes) < _TRIP and not retry_after",
             ),
         ),
         (_SCHEDULER + "test_a_pause_that_one_session_hears_of_is_its_own",),

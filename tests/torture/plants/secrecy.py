@@ -7,13 +7,7 @@ PLANTS = (
         "tokens in the repr of a session",
         9,
         "one log line with a session in it gives it away",
-        (
-            Edit(
-                "session",
-                "    return field(default=default, repr=False)\n",
-                "    return field(default=default)\n",
-            ),
-        ),
+        (Edit("session", "_secret", "default, repr=False", "default"),),
         ("tests/core/test_session.py::test_no_secret_in_repr",),
         short=True,
     ),
@@ -24,8 +18,9 @@ PLANTS = (
         (
             Edit(
                 "state",
-                "    last_good: str | None = field(default=None, repr=False)\n",
-                "    last_good: str | None = None\n",
+                "RefreshState",
+                "last_good: str | None = field(default=None, repr=False)",
+                "last_good: str | None = None",
             ),
         ),
         ("tests/core/test_state.py::test_no_token_in_repr",),
@@ -34,34 +29,28 @@ PLANTS = (
         "JWTs not masked in logs",
         9,
         "a server that quotes what it refuses puts tokens into the log",
-        (Edit("log", 'Shape(("eyj",)', 'Shape(("no such sign",)'),),
+        (Edit("log", "", '("eyj"), re', '("no such sign",), re'),),
         ("tests/log/test_redact.py::test_masked",),
     ),
     Plant(
         "a line looked at without its quotes",
         9,
         "a printed record passes, because nothing in the line seems to be a credential",
-        (Edit("log", """        ('"', "'"),""", """        ('"',),"""),),
+        (Edit("log", "", "('\"', \"'\")", "('\"',)"),),
         ("tests/log/test_redact.py::test_no_pattern_is_left_out", "tests/log/test_redact.py::test_masked"),
     ),
     Plant(
         "server's text repeated as it is",
         9,
         "a server that quotes what it refuses puts tokens into errors and states",
-        (Edit("http", "without(_cut(text, secrets), secrets)", "_cut(text, secrets)"),),
+        (Edit("http", "safe_text", "without(_cut(text, secrets), secrets)", "_cut(text, secrets)"),),
         ("tests/http/test_memory.py::test_a_refusal_never_repeats_what_was_sent",),
     ),
     Plant(
         "broken record's text in its error",
         9,
         "what can't be parsed is shown, tokens and all",
-        (
-            Edit(
-                "session",
-                '        raise SessionError("not JSON") from None\n',
-                '        raise SessionError(f"not JSON: {text!r}") from None\n',
-            ),
-        ),
+        (Edit("session", "_parse_object", '("not JSON") from', '(f"not JSON: {text!r}") from'),),
         ("tests/core/test_session.py::test_what_is_not_a_session_is_said_without_its_secrets",),
     ),
 )

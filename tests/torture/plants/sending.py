@@ -12,9 +12,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "            return AttemptResult(Gone(), None)\n"
-                "        async with self._store.claim(did, patience=patience):\n",
-                "            return AttemptResult(Gone(), None)\n        if did:\n",
+                "RefreshEngine.refresh",
+                "async with self._store.claim(did, patience=patience)",
+                "if did",
             ),
         ),
         (_ENGINE + "test_no_claim_no_refresh[trio]",),
@@ -27,16 +27,11 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        seen = (await self._store.read(did)).session\n",
-                "        entry = await self._store.read(did)\n        seen = entry.session\n",
+                "RefreshEngine.refresh",
+                "seen = (await self._store.read(did))",
+                "entry = await self._store.read(did)\nseen = entry",
             ),
-            Edit(
-                "refresh",
-                "            entry = await self._store.read(did)\n"
-                "            work = await self._reconciler.reconcile(entry)\n"
-                "            if work is None or entry",
-                "            work = await self._reconciler.reconcile(entry)\n            if work is None or entry",
-            ),
+            Edit("refresh", "RefreshEngine.refresh", "entry = await self._store.read(did)\nwork", "work"),
         ),
         (
             "tests/refresh/test_needed.py::test_it_saves_what_it_got_and_asks_once_for_many[trio]",
@@ -47,13 +42,7 @@ PLANTS = (
         "read again and not compared",
         1,
         "whoever forces while another refreshes rotates once more",
-        (
-            Edit(
-                "refresh",
-                "            if entry.session.refresh_token_hash != seen.refresh_token_hash:\n",
-                "            if entry.session.refresh_token_hash == '':\n",
-            ),
-        ),
+        (Edit("refresh", "RefreshEngine.refresh", "!= seen.refresh_token_hash", "== ''"),),
         (_ENGINE + "test_whoever_waited_finds_it_done[trio]",),
     ),
     Plant(
@@ -63,8 +52,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "await finish(sending.send, work, prepared)",
-                "await sending.send(work, prepared)",
+                "RefreshEngine._work",
+                "finish(sending.send, work, prepared)",
+                "sending.send(work, prepared)",
             ),
         ),
         (_ENGINE + "test_nothing_cancels_it_past_the_note[trio]",),
@@ -77,8 +67,9 @@ PLANTS = (
         (
             Edit(
                 "finish",
-                "    with anyio.CancelScope(shield=True):\n        if is_asyncio():\n",
-                "    if True:\n        return await work(*args)\n        if is_asyncio():\n",
+                "finish",
+                "with anyio.CancelScope(shield=True):",
+                "if True:\n    return await work(*args)",
             ),
         ),
         ("tests/core/test_finish.py::test_a_cancelled_scope_waits_for_the_work",),
@@ -87,20 +78,14 @@ PLANTS = (
         "native cancellation not shielded",
         2,
         "asyncio's own cancel and time-outs go through the shield",
-        (Edit("finish", "await _as_task(work(*args))", "await work(*args)"),),
+        (Edit("finish", "finish", "_as_task(work(*args))", "work(*args)"),),
         ("tests/core/test_finish.py::test_a_native_cancellation_waits_for_the_work",),
     ),
     Plant(
         "asyncio.run knows the work",
         2,
         "a second Ctrl-C throws the new tokens away",
-        (
-            Edit(
-                "finish",
-                "    asyncio.tasks._unregister_task(task)",
-                "    asyncio.tasks._register_task(task)",
-            ),
-        ),
+        (Edit("finish", "_as_task", "_unregister_task", "_register_task"),),
         ("tests/core/test_finish.py::test_two_ctrl_c_in_asyncio_run_wait_for_the_work",),
     ),
     Plant(
@@ -110,8 +95,9 @@ PLANTS = (
         (
             Edit(
                 "finish",
-                "    if _apart.get() is trio.lowlevel.current_task():\n",
-                "    if trio.lowlevel.current_task() is not None:\n",
+                "_as_system_task",
+                "_apart.get() is trio.lowlevel.current_task()",
+                "trio.lowlevel.current_task() is not None",
             ),
         ),
         ("tests/core/test_finish.py::test_ctrl_c_in_trio_waits_for_the_work",),
@@ -122,9 +108,10 @@ PLANTS = (
         "whoever loses patience loses the session",
         (
             Edit(
-                "cli/running",
-                "        running.cancel()\n",
-                "        running.cancel()\n        signal.signal(signal.SIGINT, signal.default_int_handler)\n",
+                "cli",
+                "_interrupt",
+                "running.cancel()",
+                "running.cancel()\nsignal.signal(signal.SIGINT, signal.default_int_handler)",
             ),
         ),
         ("tests/cli/test_running.py::test_a_signal_waits_for_what_can_not_be_cancelled",),
@@ -136,8 +123,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "        match await self._recorder.commit(work.session, noted):\n",
-                "        match Committed.DONE if noted else Committed.GONE:\n",
+                "Attempt.send",
+                "await self._recorder.commit(work.session, noted)",
+                "Committed.DONE if noted else Committed.GONE",
             ),
         ),
         (_ENGINE + "test_the_note_is_durable_before_the_first_byte[trio]",),
@@ -147,26 +135,14 @@ PLANTS = (
         "tokens judged before they are kept",
         3,
         "tokens that do not fit are thrown away, and the session with them",
-        (
-            Edit(
-                "state",
-                "            withheld=after.to_json(),\n",
-                "",
-            ),
-        ),
+        (Edit("state", "RefreshState.withholding", "withheld=after.to_json(),", ""),),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
     ),
     Plant(
         "mismatch published",
         3,
         "another account's tokens in this one's record",
-        (
-            Edit(
-                "refresh",
-                "            case Arrived(mismatch=None, unconfirmed=None):\n",
-                "            case Arrived(unconfirmed=None):\n",
-            ),
-        ),
+        (Edit("refresh", "Attempt._persist", "mismatch=None, unconfirmed", "unconfirmed"),),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
     ),
     Plant(
@@ -175,15 +151,9 @@ PLANTS = (
         "a foreign program's old copy ends the session",
         (
             Edit(
-                "refresh",
-                "    if session.refresh_token_hash in state.spent:\n",
-                "    if state.spent == 'x':\n",
+                "refresh", "_contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
             ),
-            Edit(
-                "state",
-                "        return ReconciledRecord(session, state, RecordChange.SPENT)\n",
-                "        return ReconciledRecord(stored, state, RecordChange.SPENT)\n",
-            ),
+            Edit("state", "reconcile", "session, state", "stored, state"),
         ),
         (_ENGINE + "test_a_spent_token_put_back_is_undone[trio]",),
     ),
@@ -193,9 +163,7 @@ PLANTS = (
         "a token that is known to be used up goes out",
         (
             Edit(
-                "refresh",
-                "    if session.refresh_token_hash in state.spent:\n",
-                "    if state.spent == 'x':\n",
+                "refresh", "_contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
             ),
         ),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
@@ -207,8 +175,9 @@ PLANTS = (
         (
             Edit(
                 "state",
-                "        return replace(session, **dropped)\n",
-                "        return session if dropped is not None else session\n",
+                "Pins.restored_to",
+                "replace(session, **dropped)",
+                "session if dropped is not None else session",
             ),
         ),
         (_ENGINE + "test_dropped_pins_are_restored[trio]",),
@@ -217,20 +186,14 @@ PLANTS = (
         "tokens outlive a logout",
         4,
         "whoever logged out during a refresh is still logged in at the server",
-        (Edit("refresh", "        await self._refresher.revoke(session)\n", ""),),
+        (Edit("refresh", "Attempt._logged_out", "await self._refresher.revoke(session)", ""),),
         (_ENGINE + "test_a_logout_during_a_refresh_wins[trio]",),
     ),
     Plant(
         "logout forgets the predecessor",
         4,
         "a legacy session lives on by its token of before",
-        (
-            Edit(
-                "cli",
-                "    if adopted.state.predecessor is not None:\n",
-                "    if adopted.state.predecessor == '':\n",
-            ),
-        ),
+        (Edit("cli", "_revoke", "predecessor is not None", "predecessor == ''"),),
         ("tests/cli/test_commands.py::test_logout[legacy]",),
     ),
 )

@@ -13,16 +13,8 @@ PLANTS = (
         11,
         "a client changes a handle, and nobody refreshes the session any more",
         (
-            Edit(
-                "store/merge",
-                "        keeps_entry=is_dead or state.next_attempt_at is not None,\n",
-                "        keeps_entry=False,\n",
-            ),
-            Edit(
-                "store/merge",
-                "        entry=None if rests else ScheduleEntry(",
-                "        line=None if True else ScheduleEntry(",
-            ),
+            Edit("store", "_merged", "is_dead or state.next_attempt_at is not None", "False"),
+            Edit("store", "_merged", "entry=None if rests", "line=None if True"),
         ),
         (_CONTRACT + "test_a_save_that_keeps_the_tokens_keeps_the_line[trio-sqlite]",),
         short=True,
@@ -31,27 +23,21 @@ PLANTS = (
         "save leaves the session without a line",
         11,
         "a line that an older version wiped is never made again",
-        (Edit("store/sqlite/schema", "due_at = coalesce(due_at, excluded.due_at)", "due_at = due_at"),),
+        (Edit("store", "", "coalesce(due_at, excluded.due_at)", "due_at"),),
         (_CONTRACT + "test_a_save_leaves_a_line_where_there_was_none[trio-sqlite]",),
     ),
     Plant(
         "used token put back without a plan",
         11,
         "the session is undone and never planned",
-        (Edit("refresh/reconciler", " or reconciled.state.next_attempt_at is None:", ":"),),
+        (Edit("refresh", "Reconciler.reconcile", "or reconciled.state.next_attempt_at is None:", ":"),),
         ("tests/refresh/test_engine.py::test_a_used_token_that_is_put_back_before_the_plan_is_made[trio]",),
     ),
     Plant(
         "missing record is a logout at once",
         5,
         "new tokens are revoked because a foreign program replaces the record",
-        (
-            Edit(
-                "refresh/attempt",
-                "        if committed is Committed.GONE:\n",
-                "        if committed is None:\n",
-            ),
-        ),
+        (Edit("refresh", "Attempt._saved", "Committed.GONE", "None"),),
         (_SILENCE + "test_a_record_that_is_replaced_by_removing_it_first_is_no_logout",),
         short=True,
     ),
@@ -59,7 +45,7 @@ PLANTS = (
         "missing record forgotten at once",
         5,
         "a pause and the pins are lost because a foreign program replaces the record",
-        (Edit("refresh/reconciler", "        if left > 0:\n", "        if left > STAYS_AWAY:\n"),),
+        (Edit("refresh", "Reconciler.forget", "if left > 0:", "if left > STAYS_AWAY:"),),
         (_SILENCE + "test_a_removed_record_that_comes_back_keeps_what_is_known",),
     ),
     Plant(
@@ -68,9 +54,10 @@ PLANTS = (
         "a state is lost because a foreign program replaces the record",
         (
             Edit(
-                "store/sqlite/operations",
-                "                return PlannedWrite(did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE)\n",
-                "                return PlannedWrite(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)\n",
+                "store",
+                "plan",
+                "(), answer=outcome if isinstance(outcome, Committed) else",
+                "((schema.DELETE_STATE, (did,)),), answer=",
             ),
         ),
         (_CONTRACT + "test_a_record_that_is_gone_is_forgotten_only_when_asked[trio-sqlite]",),
@@ -79,13 +66,7 @@ PLANTS = (
         "removed log goes unnoticed",
         5,
         "commits go into a file that nobody else can see",
-        (
-            Edit(
-                "store/sqlite/database",
-                "            if before is not None and after != before:\n",
-                "            if before == () and after != before:\n",
-            ),
-        ),
+        (Edit("store", "Files.lost_to", "is not None and", "== () and"),),
         (_REPLACED + "test_removed_side_files_take_nothing_along[trio-suffixes0]",),
         short=True,
     ),
@@ -93,46 +74,28 @@ PLANTS = (
         "removed log not carried over",
         5,
         "what only the removed log held is lost",
-        (
-            Edit(
-                "store/sqlite/reader",
-                "            if self._connection is not None:\n",
-                "            if self._connection is None:\n",
-            ),
-        ),
+        (Edit("store", "DatabaseReader.keep", "is not None:", "is None:"),),
         (_REPLACED + "test_a_login_in_a_removed_log_is_not_lost[trio]",),
     ),
     Plant(
         "nothing carried over after a failed write",
         4,
         "a backup that is put back after a failure wins over the newer tokens",
-        (
-            Edit(
-                "store/sqlite/sqlite_store",
-                "        if self._writer.was_open:\n",
-                "        if self._writer.is_open:\n",
-            ),
-        ),
+        (Edit("store", "SqliteOAuthTokenStore._catch_up", "self._writer.was_open", "self._writer.is_open"),),
         (_REPLACED + "test_newer_tokens_win_after_a_failed_write_too[trio-True]",),
     ),
     Plant(
         "a second loss overwrites what the first has kept",
         4,
         "tokens that could not be carried over yet are given up for older ones",
-        (Edit("store/sqlite/carry_over", "    if _waits(copy):\n", "    if False:\n"),),
+        (Edit("store", "keep", "if _waits(copy)", "if False"),),
         (_REPLACED + "test_newer_tokens_outlive_a_second_loss[trio-True]",),
     ),
     Plant(
         "old log is written on without its index",
         4,
         "a program that holds the removed index writes over our commits",
-        (
-            Edit(
-                "store/sqlite/sqlite_store",
-                "                self._file.begin_new_log()\n",
-                "                pass\n",
-            ),
-        ),
+        (Edit("store", "SqliteOAuthTokenStore._open_anew.renew", "self._file.begin_new_log()", "pass"),),
         (_REPLACED + "test_a_program_with_the_removed_index_writes_over_nothing[trio]",),
     ),
     Plant(
@@ -141,9 +104,10 @@ PLANTS = (
         "a database that was put back sends used-up tokens",
         (
             Edit(
-                "store/sqlite/carry_over",
-                "        if adopted.change not in (RecordChange.NONE, RecordChange.SPENT):\n",
-                "        if adopted.change is not RecordChange.NONE:\n",
+                "store",
+                "_statements",
+                "not in (RecordChange.NONE, RecordChange.SPENT)",
+                "is not RecordChange.NONE",
             ),
         ),
         (_REPLACED + "test_a_database_put_back_from_a_backup_gets_the_newer_tokens[trio]",),
@@ -152,38 +116,28 @@ PLANTS = (
         "another database gets what it lacks",
         4,
         "accounts that somebody took out come back",
-        (Edit("store/sqlite/carry_over", "    elif not is_same_database or change", "    elif change"),),
+        (Edit("store", "_statements", "elif not is_same_database or", "elif"),),
         (_REPLACED + "test_a_database_put_back_from_a_backup_gets_the_newer_tokens[trio]",),
     ),
     Plant(
         "missing in another database is a logout",
         5,
         "new tokens are revoked because a database was exchanged",
-        (
-            Edit(
-                "store/sqlite/sqlite_store",
-                "        if done is Committed.GONE and claimed",
-                "        if done is Committed.SUPERSEDED and claimed",
-            ),
-        ),
+        (Edit("store", "SqliteOAuthTokenStore.commit", "Committed.GONE", "Committed.SUPERSEDED"),),
         (_REPLACED + "test_tokens_for_a_session_that_another_database_lacks_are_kept[trio]",),
     ),
     Plant(
         "log stays as large as it ever was",
         11,
         "the disk fills up",
-        (Edit("store/sqlite/writer", "_WAL_LIMIT = 8 * 1024 * 1024\n", "_WAL_LIMIT = -1\n"),),
+        (Edit("store", "", "8 * 1024 * 1024", "-1"),),
         (_REPLACED + "test_the_log_is_cut_back_after_it_grew[trio]",),
     ),
     Plant(
         "watch compares nothing",
         11,
         "a session that lost its line expires and is found by nobody",
-        (
-            Edit(
-                "scheduler/overdue", "        for did in unplanned:\n", "        for did in unplanned[:0]:\n"
-            ),
-        ),
+        (Edit("scheduler", "OverdueWatch._compare", "did in unplanned", "did in unplanned[:0]"),),
         (_SILENCE + "test_a_session_that_lost_its_line_is_planned_again",),
         short=True,
     ),
@@ -191,13 +145,7 @@ PLANTS = (
         "watch says nothing",
         11,
         "a session that a hung client holds expires without a line in the log",
-        (
-            Edit(
-                "scheduler/overdue",
-                "self._told.get(did) != expired.at:\n",
-                "self._told.get(did) == expired.at:\n",
-            ),
-        ),
+        (Edit("scheduler", "OverdueWatch._look", "!= expired.at:", "== expired.at:"),),
         (_SILENCE + "test_a_hung_claim_is_told_within_the_tokens_life",),
         short=True,
     ),
@@ -207,9 +155,10 @@ PLANTS = (
         "what expires while the store can't answer is told by nobody",
         (
             Edit(
-                "scheduler/overdue",
-                "            trouble = str(error)\n        late",
-                "            self._lines = []\n            trouble = str(error)\n        late",
+                "scheduler",
+                "OverdueWatch._look",
+                "except StoreError as error:\ntrouble = str(error)\nlate",
+                "except StoreError as error:\n    self._lines = []\n    trouble = str(error)\nlate",
             ),
         ),
         (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
@@ -218,26 +167,14 @@ PLANTS = (
         "outage told at every failure",
         11,
         "the log fills up with one trouble",
-        (
-            Edit(
-                "scheduler/fault_reporter",
-                "        if now >= self._say_at:\n",
-                "        if now >= self._down_since:\n",
-            ),
-        ),
+        (Edit("scheduler", "FaultReporter.store_failed", ">= self._say_at", ">= self._down_since"),),
         (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
     ),
     Plant(
         "unsaved tokens told at every try",
         11,
         "the log fills up with one trouble",
-        (
-            Edit(
-                "refresh/attempt",
-                "if place != was or anyio.current_time() >= say_at:",
-                "if place != was or anyio.current_time() >= since:",
-            ),
-        ),
+        (Edit("refresh", "Attempt._hold_until_saved", "() >= say_at:", "() >= since:"),),
         ("tests/refresh/test_engine.py::test_a_disk_that_stays_full_is_told_at_growing_distance",),
     ),
     Plant(
@@ -246,9 +183,10 @@ PLANTS = (
         "a record that became readable again is never looked at",
         (
             Edit(
-                "scheduler/scheduler",
-                "                self._due_queue.put_off(did, self._faults.record_is_broken(did, error))\n",
-                "                self._faults.record_is_broken(did, error)\n",
+                "scheduler",
+                "Scheduler._look",
+                "self._due_queue.put_off(did, self._faults.record_is_broken(did, error))",
+                "self._faults.record_is_broken(did, error)",
             ),
         ),
         (_SILENCE + "test_a_quarantined_record_gets_another_look_by_itself",),
@@ -259,7 +197,8 @@ PLANTS = (
         "a record that was closed to us and opened again is never looked at",
         (
             Edit(
-                "store/files/folder_watch",
+                "store",
+                "FolderWatch._changed",
                 "(name in regranted or not self._is_own(name))",
                 "not self._is_own(name)",
             ),
@@ -272,8 +211,9 @@ PLANTS = (
         "behind a crowd of overdue sessions others expire without a word",
         (
             Edit(
-                "scheduler/overdue",
-                "            self._after = self._lines[-1] if len(self._lines) == self._page else None\n",
+                "scheduler",
+                "OverdueWatch._look",
+                "self._after = self._lines[-1] if len(self._lines) == self._page else None",
                 "",
             ),
         ),

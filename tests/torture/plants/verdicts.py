@@ -12,7 +12,7 @@ PLANTS = (
         "believed at first sight",
         6,
         "a database that is locked for a moment ends every session that is due",
-        (Edit("policy", "    if policy.confirm == 0:\n", "    if policy.confirm >= 0:\n"),),
+        (Edit("policy", "is_confirmed", "policy.confirm == 0", "policy.confirm >= 0"),),
         (_VERDICT + "test_no_words_end_a_session_too_soon",),
         short=True,
     ),
@@ -20,7 +20,7 @@ PLANTS = (
         "three refusals in five seconds",
         6,
         "a fault of 20 s ends sessions that have an hour left",
-        (Edit("policy", " and now - since >= policy.confirm\n", " and now - since >= 0\n"),),
+        (Edit("policy", "is_confirmed", ">= policy.confirm", ">= 0"),),
         (
             _ROW + "test_force_does_not_hurry_the_verdict[trio]",
             _VERDICT + "test_no_words_end_a_session_too_soon",
@@ -30,19 +30,15 @@ PLANTS = (
         "refusals not spread",
         6,
         "a refused session is sent again and again within a minute",
-        (Edit("policy", "    return max(1.0, retry_after or 0.0, delay)\n", "    return min(1.0, delay)\n"),),
+        (Edit("policy", "refusal_delay", "max(1.0, retry_after or 0.0, delay)", "min(1.0, delay)"),),
         (_VERDICT + "test_confirmations_are_spread",),
     ),
     Plant(
         "the living access token not asked about",
         6,
         "a session whose PDS still takes its token is given up",
-        (
-            Edit(
-                "refresh/verdict", "        case AccessTokenStatus.ACCEPTED | None:\n", "        case None:\n"
-            ),
-        ),
-        (_ROW + "test_a_session_whose_access_token_lives_is_not_dead[trio-Taken.YES]",),
+        (Edit("refresh", "decided", "AccessTokenStatus.ACCEPTED | None", "None"),),
+        (_ROW + "test_a_session_whose_access_token_lives_is_not_dead[trio-AccessTokenStatus.ACCEPTED]",),
     ),
     Plant(
         "nobody can say, so it is dead",
@@ -50,9 +46,10 @@ PLANTS = (
         "a PDS that is away while its issuer refuses ends living sessions",
         (
             Edit(
-                "refresh/verdict",
-                "            return State.RELOGIN_REQUIRED if has_ended else State.RETRYING\n",
-                "            return State.RELOGIN_REQUIRED\n",
+                "refresh",
+                "decided",
+                "State.RELOGIN_REQUIRED if has_ended else State.RETRYING",
+                "State.RELOGIN_REQUIRED",
             ),
         ),
         (_VERDICT + "test_a_living_access_token_keeps_a_session_alive",),
@@ -63,9 +60,10 @@ PLANTS = (
         "a session that is over is never named, because nobody can say what its PDS takes",
         (
             Edit(
-                "refresh/verdict",
-                "            return State.RELOGIN_REQUIRED if has_ended else State.RETRYING\n",
-                "            return State.RETRYING\n",
+                "refresh",
+                "decided",
+                "State.RELOGIN_REQUIRED if has_ended else State.RETRYING",
+                "State.RETRYING",
             ),
         ),
         (_VERDICT + "test_nobody_waits_for_ever",),
@@ -74,46 +72,28 @@ PLANTS = (
         "the row goes on over a server's restart",
         6,
         "a refusal of yesterday and two of today's start end a session",
-        (
-            Edit(
-                "refresh/recorder",
-                "                    before = before.unrefused()\n",
-                "                    before = before.answered()\n",
-            ),
-        ),
+        (Edit("refresh", "Recorder._judged", "before = before.unrefused", "before = before.answered"),),
         (_ROW + "test_a_server_in_trouble_ends_the_row[trio-between0-True]",),
     ),
     Plant(
         "a refused client counts against the session",
         6,
         "a server that can't fetch the client's document ends its sessions",
-        (Edit("refresh/verdict", "anew=is_other)\n", "anew=False)\n"),),
+        (Edit("refresh", "counted", "anew=is_other", "anew=False"),),
         (_VERDICT + "test_client_and_session_have_rows_of_their_own",),
     ),
     Plant(
         "a refused client suspended at once",
         6,
         "an outage of 20 s costs an hour, and the token runs out",
-        (
-            Edit(
-                "refresh/verdict",
-                " if has_ended or age >= policy.CLIENT_PATIENCE else State.RETRYING\n",
-                " if age >= 0 else State.RETRYING\n",
-            ),
-        ),
+        (Edit("refresh", "decided", "has_ended or age >= policy.CLIENT_PATIENCE", "age >= 0"),),
         (_VERDICT + "test_a_client_that_is_refused_for_long_needs_a_person",),
     ),
     Plant(
         "looked at again after the token's end",
         6,
         "a suspended session that was mended is noticed when clients hold a dead token",
-        (
-            Edit(
-                "policy",
-                "    return max(1.0, min(pause, left / 4)) if left > 0 else pause\n",
-                "    return max(1.0, pause)\n",
-            ),
-        ),
+        (Edit("policy", "slow_delay", "(1.0, min(pause, left / 4)) if left > 0 else pause", "(1.0, pause)"),),
         (_ROW + "test_the_next_attempt_is_never_beyond_the_end_of_a_living_token[trio]",),
     ),
     Plant(
@@ -123,8 +103,13 @@ PLANTS = (
         (
             Edit(
                 "outcome",
-                '    *_ELSEWHERE,\n    RefusalRule(Verdict.SESSION, "refused"),\n)\n\n# Legacy',
-                '    *_ELSEWHERE,\n    RefusalRule(Verdict.RETRY, "refused"),\n)\n\n# Legacy',
+                "",
+                'RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),\n'
+                "*_ELSEWHERE,\n"
+                'RefusalRule(Verdict.SESSION, "refused")',
+                'RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),\n'
+                "*_ELSEWHERE,\n"
+                'RefusalRule(Verdict.RETRY, "refused")',
             ),
         ),
         (_REFUSALS + "test_what_an_application_refuses_is_heard",),
@@ -135,9 +120,7 @@ PLANTS = (
         "a session of millipds is tried for ever",
         (
             Edit(
-                "http",
-                '            text = _plain_text(response) if response.status == 401 else ""\n',
-                '            text = ""\n',
+                "http", "ErrorResponse.found", '_plain_text(response) if response.status == 401 else ""', '""'
             ),
         ),
         (_REFUSALS + "test_what_an_application_refuses_is_heard",),
@@ -146,7 +129,7 @@ PLANTS = (
         "an edge's JSON is a verdict",
         6,
         "a firewall's 403 ends sessions",
-        (Edit("http", "_OF_A_TOKEN = (400, 401)\n", "_OF_A_TOKEN = (400, 401, 403, 404, 408)\n"),),
+        (Edit("http", "", "_OF_A_TOKEN = (400, 401)", "_OF_A_TOKEN = (400, 401, 403, 404, 408)"),),
         (_REFUSALS + "test_what_says_nothing_of_the_session_is_no_refusal",),
     ),
     Plant(
@@ -155,13 +138,12 @@ PLANTS = (
         "a lost request and a locked database together end a session that was never rotated",
         (
             Edit(
-                "refresh/engine",
-                "                    return await self._recorder.conclude(work, found)\n",
-                "                    return await self._recorder.conclude(\n"
-                "                        work, replace(found, verdict=Verdict.REPLAYED)\n"
-                "                    )\n",
+                "refresh",
+                "RefreshEngine._work",
+                "work, found",
+                "work, replace(found, verdict=Verdict.REPLAYED)",
             ),
-            Edit("refresh/engine", "    Suspended,\n)\n", "    Suspended,\n    Verdict,\n)\n"),
+            Edit("refresh/engine", "", "Retry,\nSuspended", "Retry,\nSuspended,\nVerdict"),
         ),
         (
             "tests/refresh/test_engine.py::TestALostAnswer::test_a_pds_that_is_mistaken_for_a_moment_costs_nothing[trio]",
@@ -171,13 +153,7 @@ PLANTS = (
         "a revival that failed is a new life",
         6,
         "a dead session is tried for ever once somebody tried it on purpose",
-        (
-            Edit(
-                "refresh/recorder",
-                "        if before.state is State.RELOGIN_REQUIRED:\n",
-                "        if before.state is State.QUARANTINED:\n",
-            ),
-        ),
+        (Edit("refresh", "Recorder._judged", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
         (_DEAD + "test_if_that_fails_it_stays_dead[trio-answer1-ReloginRequired]",),
     ),
     Plant(
@@ -187,8 +163,9 @@ PLANTS = (
         (
             Edit(
                 "ports",
-                "    return isinstance(answer, Refused) and answer.verdict is not Verdict.CLIENT\n",
-                '    return isinstance(answer, Refused) and answer.cause != "refused"\n',
+                "is_about_session",
+                "answer.verdict is not Verdict.CLIENT",
+                'answer.cause != "refused"',
             ),
         ),
         (
