@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import clients, counting, many, refreshes, store
+from bench import clients, counting, day, many, refreshes, store
 from bench.machine import circumstances
 from bench.measuring import QUICK, Measure, Size, Workshop, measure
 from bench.report import Result, read_results, tables, write_report
@@ -16,6 +16,7 @@ MEASURES: Sequence[Measure] = (
     *refreshes.MEASURES,
     *counting.MEASURES,
     *many.MEASURES,
+    *day.MEASURES,
     *clients.MEASURES,
     *store.MEASURES,
 )
