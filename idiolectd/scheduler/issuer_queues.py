@@ -150,7 +150,7 @@ class IssuerQueues:
                 self._staff(queue)
 
     def _staff(self, queue: IssuerQueue) -> None:
-        while queue.workers < queue.wanted_workers:
+        for _ in range(queue.wanted_workers - queue.workers):
             queue.workers += 1
             self.tasks.start_soon(self._serve, queue, name=f"lane {queue.name}")
 

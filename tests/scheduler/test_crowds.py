@@ -86,6 +86,26 @@ def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
         assert not board.take_wants_more(), "it is asked for once"
 
 
+def test_a_session_alone_gets_one_worker() -> None:
+    """Not as many as its issuer's limit allows: each is a task that looks, finds nothing and ends."""
+    started: list[str] = []
+
+    class Counting:
+        def start_soon(self, *_args: object, name: str) -> None:
+            started.append(name)
+
+    async def work(_due: ScheduleEntry, _lane: IssuerQueue) -> None:
+        raise AssertionError
+
+    board = IssuerQueues(IssuerLimits(concurrency=8), lambda _did: 0, work)
+    board.tasks = Counting()  # type: ignore[assignment]
+    board.add(ScheduleEntry(0.0, did(0), 0.0, "a"))
+    assert len(started) == 1
+    for number in range(1, 100):
+        board.add(ScheduleEntry(0.0, did(number), 0.0, "a"))
+    assert len(started) == 8
+
+
 def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
     """Some minutes after its last pause, and not while anybody waits or is a guest."""
 
