@@ -35,7 +35,7 @@ _ANSWER = 0.05
 _ISSUERS = [f"https://issuer{number}.example" for number in range(20)]
 
 # As few as these are never too many for one issuer: the limits of servers are not what is simulated.
-_LIMITS = IssuerLimits(concurrency=100, rate=10_000)
+_LIMITS = IssuerLimits(concurrency=8, rate=10_000)
 
 _SESSION = OAuthSession(did=did(0), pds_url=_ISSUERS[0], access_jwt="a", refresh_jwt="r")
 
