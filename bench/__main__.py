@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import clients, counting, day, many, refreshes, store
+from bench import clients, counting, crowd, day, many, refreshes, store
 from bench.machine import circumstances
 from bench.measuring import QUICK, Measure, Size, Workshop, measure
 from bench.report import Result, read_results, tables, write_report
@@ -16,6 +16,7 @@ MEASURES: Sequence[Measure] = (
     *refreshes.MEASURES,
     *counting.MEASURES,
     *many.MEASURES,
+    *crowd.MEASURES,
     *day.MEASURES,
     *clients.MEASURES,
     *store.MEASURES,
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each measure is repeated")
     parser.add_argument("--refreshes", type=int, metavar="N", help="refreshes of the daemon in each round")
     parser.add_argument("--sessions", type=int, nargs="+", metavar="N", help="the sizes of large stores")
+    parser.add_argument("--crowd", type=int, metavar="N", help="sessions that become due within a minute")
+    parser.add_argument("--days", type=int, nargs="+", metavar="N", help="sessions whose day is simulated")
     parser.add_argument("--patience", type=float, metavar="SECONDS", help="for a start on a large store")
     parser.add_argument("--folder", type=Path, help="where the stores are made; a disk, not memory")
     return parser
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def _size(options: argparse.Namespace) -> Size:
     given = {
         name: value
-        for name in ("rounds", "refreshes", "sessions", "patience")
+        for name in ("rounds", "refreshes", "sessions", "crowd", "days", "patience")
         if (value := getattr(options, name)) is not None
     }
     return replace(QUICK if options.quick else Size(), **given)

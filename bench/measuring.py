@@ -26,6 +26,7 @@ class Size:
         idle: seconds that an idle daemon is watched.
         patience: seconds after which a start that is not finished is given up.
         days: the numbers of sessions whose day is simulated.
+        crowd: sessions that become due within a minute.
     """
 
     rounds: int = 5
@@ -36,9 +37,12 @@ class Size:
     idle: float = 60.0
     patience: float = 900.0
     days: Sequence[int] = (100_000,)
+    crowd: int = 100_000
 
 
-QUICK = Size(rounds=1, refreshes=160, sessions=(1000,), requests=200, idle=5.0, patience=60.0, days=(1000,))
+QUICK = Size(
+    rounds=1, refreshes=160, sessions=(1000,), requests=200, idle=5.0, patience=60.0, days=(1000,), crowd=1000
+)
 
 
 @dataclass(frozen=True)
