@@ -22,6 +22,10 @@ class Event:
 EventSink = Callable[[Event], None]
 
 
+def ignore_event(_event: Event) -> None:
+    """An `EventSink` for programs that have no log."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DaemonStarted(Event):
     """The store is open and locked by this process."""

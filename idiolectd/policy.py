@@ -55,6 +55,15 @@ CLAIM_PATIENCE = 60.0
 _END_WARNINGS = (72 * 3600.0, 24 * 3600.0)
 
 
+# What an access token is taken to live if nobody says it: the shortest lifetime seen in the field. Too short
+# costs a refresh too many; too long, clients with dead tokens.
+CAUTIOUS_LIFETIME = 900.0
+
+# What a server says counts, however short (`ROTATION_FLOOR` bounds how often we rotate); beyond a year nobody
+# means it.
+_LONGEST_LIFETIME = 366 * 86_400.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """The configured part of the timing.
@@ -70,6 +79,12 @@ class Policy:
     window: tuple[float, float] = WINDOW
     settle: float = 30.0
     confirm: float = 120.0
+
+
+def believed_lifetime(*said: float | None) -> float | None:
+    """How many seconds a token is taken to live: the shortest that is said; None if nobody says any."""
+    positive = [lifetime for lifetime in said if lifetime]
+    return min(*positive, _LONGEST_LIFETIME) if positive else None
 
 
 def draw(token_hash: str) -> float:

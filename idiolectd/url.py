@@ -108,6 +108,16 @@ class Url:
         return ip_address(self.host) if is_number else None
 
 
+def xrpc_url(server: str, method: str) -> str:
+    """The URL of an XRPC method at a server (https://atproto.com/specs/xrpc).
+
+    Args:
+        server: the server's URL; a slash at its end does not matter.
+        method: the method's NSID.
+    """
+    return f"{server.rstrip('/')}/xrpc/{method}"
+
+
 def is_loopback_host(host: str) -> bool:
     """Whether a host, as `Url.host` has it, is this machine by its name or number."""
     if host == _LOOPBACK_NAME:

@@ -28,10 +28,11 @@ from idiolectd.auth.token_refusal import STATUSES, TokenRefusal, error_in, refus
 from idiolectd.clock import Clock
 from idiolectd.errors import BodyUsedUp, LockBusy, NotSent, RecordError, RefreshFailed
 from idiolectd.http import GET_SESSION, origin
-from idiolectd.oauth.repeated_answers import RepeatedAnswers
+from idiolectd.oauth.proof_retry import ProofRetry
 from idiolectd.policy import is_needed
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, TokenTimes
+from idiolectd.url import xrpc_url
 
 T = TypeVar("T")
 
@@ -196,7 +197,7 @@ class AuthFlow:
         """Sends what can be sent only once, right after a question that costs nothing to repeat."""
         # Its time-outs are the request's own: nothing else of it belongs to the question.
         server = origin(str(self._request.url))
-        question = httpx.Request("GET", server + GET_SESSION, extensions=self._request.extensions)
+        question = httpx.Request("GET", xrpc_url(server, GET_SESSION), extensions=self._request.extensions)
         session = yield from self._answered(question, session)
         refusal = yield from self._sent(self._request, session, repeat=False)
         if refusal is TokenRefusal.PERHAPS and (yield from self._newer(session, certain=False)) is None:
@@ -214,10 +215,10 @@ class AuthFlow:
         """Signs and sends; again if the answer brought the nonce or the time that was wrong."""
         check_destination(session, str(request.url), self._terms.also)
         server = origin(str(request.url))
-        repeats = RepeatedAnswers(self._servers.nonce(server), self._servers.skew(server))
+        retry = ProofRetry(lambda: (self._servers.nonce(server), self._servers.skew(server)))
         while True:
             sent_at = self._clock.now()
-            self._sign(request, session, repeats.nonce, sent_at + self._servers.skew(server))
+            self._sign(request, session, retry.nonce, sent_at + self._servers.skew(server))
             answer: httpx.Response = yield Send(request)
             if not _is_from(answer, server):
                 return None  # the client followed a redirect: who answered knows nothing of the token
@@ -225,14 +226,11 @@ class AuthFlow:
             if answer.status_code not in STATUSES:
                 return None
             beginning: bytes = yield ReadBeginning(answer)
-            error, skew = error_in(answer, beginning), self._servers.skew(server)
-            if (
-                repeat
-                and session.kind == "dpop"
-                and repeats.allows(answer.status_code, error, nonce=self._servers.nonce(server), skew=skew)
-            ):
+            error = error_in(answer, beginning)
+            if repeat and session.kind == "dpop" and retry.is_called_for(answer.status_code, error):
                 continue
-            return refusal_of(answer, error, session, now=self._clock.now() + skew)
+            now = self._clock.now() + self._servers.skew(server)
+            return refusal_of(answer, error, session, now=now)
 
     def _sign(self, request: httpx.Request, session: OAuthSession, nonce: str | None, now: float) -> None:
         request.headers.pop("DPoP", None)  # a login may have changed the kind of session

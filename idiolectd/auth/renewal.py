@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from idiolectd.errors import RefreshFailed
-from idiolectd.events import Event
+from idiolectd.events import ignore_event
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.state import State, reconcile
@@ -37,7 +37,7 @@ async def renew(url: str, did: str, refused: str | None) -> None:
     from idiolectd.refresh.needed import session_or_error
 
     config = load_config(None, os.environ, store_url=url)
-    async with open_parts(config, _nobody_listens) as parts:
+    async with open_parts(config, ignore_event) as parts:
         await _check_able(parts, did)
         attempt = await parts.engine.refresh(did, needed=True, patience=CLAIM_PATIENCE)
         if session_or_error(did, attempt.outcome).access_jwt == refused:
@@ -61,7 +61,3 @@ async def _check_able(parts: "Parts", did: str) -> None:
             raise RefreshFailed(did, state=State.SUSPENDED, code=code, message=message)
         case Retry(code, message):
             raise RefreshFailed(did, state=State.RETRYING, code=code, message=message)
-
-
-def _nobody_listens(_event: Event) -> None:
-    """A client has no daemon's log."""

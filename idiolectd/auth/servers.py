@@ -2,9 +2,8 @@
 
 import httpx
 
-from idiolectd.events import Event
+from idiolectd.events import ignore_event
 from idiolectd.http.origin_state import Nonces, Skews
-from idiolectd.http.response import http_date
 
 
 class Servers:
@@ -16,7 +15,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._nonces = Nonces()
-        self._skews = Skews(_nobody_listens)
+        self._skews = Skews(ignore_event)
 
     def nonce(self, origin: str) -> str | None:
         """The newest ``DPoP-Nonce`` of a server (RFC 9449, section 9)."""
@@ -29,10 +28,4 @@ class Servers:
     def learn(self, origin: str, answer: httpx.Response, *, sent_at: float, received_at: float) -> None:
         """Takes what an answer says, a success as well as a refusal; both times are of our clock."""
         self._nonces.take(origin, answer.headers.get("dpop-nonce"))
-        date = http_date(answer.headers.get("date", ""))
-        if date is not None and "age" not in answer.headers:  # else a cache's old answer
-            self._skews.take(origin, date, sent_at=sent_at, received_at=received_at)
-
-
-def _nobody_listens(_event: Event) -> None:
-    """A client has no daemon's log."""
+        self._skews.learn(origin, answer.headers, sent_at=sent_at, received_at=received_at)

@@ -20,6 +20,7 @@ from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, TokenWithheld
 from idiolectd.session import OAuthSession
 from idiolectd.state import State, reconcile
+from idiolectd.url import xrpc_url
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -135,7 +136,7 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
     from idiolectd.http import GET_SESSION
     from idiolectd.oauth import DpopKey, dpop
 
-    url = session.pds_url.rstrip("/") + GET_SESSION
+    url = xrpc_url(session.pds_url, GET_SESSION)
     token = session.access_jwt
     if session.kind == "bearer":
         answer = await parts.http.request("GET", url, headers={"Authorization": f"Bearer {token}"})

@@ -39,7 +39,7 @@ _OF_A_TOKEN = (400, 401)
 _OF_A_TOKEN_BY_CODE = (403, 409, 410, 422)
 
 # What tells whether a PDS takes an access token, at little cost and for any scope.
-GET_SESSION = "/xrpc/com.atproto.server.getSession"
+GET_SESSION = "com.atproto.server.getSession"
 
 # A PDS's words for an access token that has ended or was never one.
 _TOKEN_IS_OVER = {(401, "invalid_token")} | {
@@ -81,6 +81,16 @@ class ErrorResponse:
             bool(body) and not is_odd,
         )
 
+    def told(self, status: int, secrets: Collection[str] = ()) -> tuple[str, str]:
+        """The error code and the text for people, without what was sent.
+
+        Args:
+            status: of the answer; it stands in for a code that is missing.
+            secrets: what was sent, which the server may quote.
+        """
+        code = safe_text(self.error or "", secrets)[:_MAX_CODE] or f"http_{status}"
+        return code, safe_text(self.text, secrets)
+
     def speaks_of_a_token(self, status: int) -> bool:
         """Whether it can be about the token that was sent."""
         if status in _OF_A_TOKEN:
@@ -120,8 +130,8 @@ def judge_refusal(
         secrets: what was sent and must not be repeated in a message.
     """
     status = response.status
-    code = safe_text(refusal.error or "", secrets)[:_MAX_CODE] or f"http_{status}"
-    message = f"{status} {code}" + (f": {shown}" if (shown := safe_text(refusal.text, secrets)) else "")
+    code, text = refusal.told(status, secrets)
+    message = f"{status} {code}" + (f": {text}" if text else "")
     pause = retry_after(response, now)
     if status >= 500:
         if status in _SERVER_ITSELF:

@@ -172,7 +172,7 @@ class HttpClient:
             try:
                 answer = await self._transport.handle_async_request(request)
                 headers = _joined(answer.headers.multi_items())
-                self._learn_clock(server, headers, sent_at)
+                self._skews.learn(server, headers, sent_at=sent_at, received_at=self._clock.now())
                 try:
                     response = await _read(answer, headers, progress, server)
                 finally:
@@ -186,11 +186,6 @@ class HttpClient:
             kind = Unclear if progress.possible else NotSent
             return kind("deadline", f"{server}: no whole answer within {deadline:g} s")
         return response
-
-    def _learn_clock(self, server: str, headers: Mapping[str, str], sent_at: float) -> None:
-        date = http_date(headers.get("date", ""))
-        if date is not None and "age" not in headers:  # else a cache's old answer
-            self._skews.take(server, date, sent_at=sent_at, received_at=self._clock.now())
 
 
 # What transports raise; OSError includes ssl.SSLError, which anyio lets through in mid-stream.

@@ -2,10 +2,12 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from idiolectd.events import ClockSkewed, EventSink
+from idiolectd.http.response import http_date
 
 ValueT = TypeVar("ValueT")
 
@@ -76,8 +78,21 @@ class Skews:
         known = self._skews.get(origin)
         return known.seconds if known else 0.0
 
+    def learn(self, origin: str, headers: Mapping[str, str], *, sent_at: float, received_at: float) -> None:
+        """Learns from the `Date` of one answer; both times are of our clock.
+
+        Args:
+            origin: who answered.
+            headers: of the answer, found by their names in lower case.
+            sent_at: when the request left.
+            received_at: when the head of the answer was here.
+        """
+        date = http_date(headers.get("date", ""))
+        if date is not None and "age" not in headers:  # else a cache's old answer
+            self.take(origin, date, sent_at=sent_at, received_at=received_at)
+
     def take(self, origin: str, date: float, *, sent_at: float, received_at: float) -> None:
-        """Learns from one answer; both times are of our clock.
+        """Learns one date.
 
         The server wrote its Date, cut to the second, somewhere between the two. So its clock is
         ahead of ours by at least `least` and at most `most`; what could be nothing, is nothing.

@@ -36,6 +36,11 @@ class Response:
         """Whether the status says that the server has done what was asked (2xx)."""
         return 200 <= self.status < 300
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the status says that the server could not, and may later: 429 (RFC 6585) and 5xx."""
+        return self.status == 429 or self.status >= 500
+
     def json_object(self) -> dict[str, Any] | None:
         """The body, if it is a JSON object; None if it is anything else. See `foreign.json_object`."""
         return json_object(self.body)

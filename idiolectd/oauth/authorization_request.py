@@ -142,7 +142,7 @@ class AuthorizationRequest:
             "login_hint": login_hint,
         }
         response = await request.post(http, server.pushed_authorization_request_endpoint, parameters)
-        if not 200 <= response.status < 300:
+        if not response.is_success:
             raise _refused(server.issuer, response, clock.now())
         answer = response.json_object() or {}
         request_uri = text_member(answer, "request_uri")
@@ -211,7 +211,7 @@ class AuthorizationRequest:
             response = error.response
             if not response.is_success or TokenResponse.found(response) is None:
                 raise
-        if not 200 <= response.status < 300:
+        if not response.is_success:
             raise _refused(self.issuer, response, self._clock.now(), (code, self._verifier))
         answer = TokenResponse.found(response)
         if answer is None:
@@ -228,7 +228,7 @@ class AuthorizationRequest:
             scope=answer.scope,
             handle=None if account.handle == INVALID_HANDLE else account.handle,
             issued_at=rfc3339(sent_at),
-            expires_at=rfc3339(sent_at + answer.life),
+            expires_at=rfc3339(sent_at + answer.lifetime),
             issuer=self.issuer,
             client_id=client.client_id,
             client_auth_method=client.method,
@@ -285,13 +285,12 @@ def _is_did(text: str) -> bool:
 
 def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] = ()) -> LoginError:
     refusal = ErrorResponse.found(response)
-    code = safe_text(refusal.error or "", sent)[:64] or f"http_{response.status}"
-    text = safe_text(refusal.text, sent)
+    code, text = refusal.told(response.status, sent)
     return LoginError(
         code,
         f"{issuer} refused the login: {text or f'it answered {response.status}'} ({code})",
         retry_after=retry_after(response, now),
-        passing=response.status == 429 or response.status >= 500,
+        passing=response.may_pass,
     )
 
 

@@ -216,9 +216,10 @@ async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | Fe
     """A JSON object, served as ATProto servers want it: status 200, no redirect, the right type."""
     response = await http.request("GET", url)
     if response.status != 200:
-        passing = response.status == 429 or response.status >= 500
         where = "; servers follow no redirect" if 300 <= response.status < 400 else ""
-        return FetchedMetadata(part, f"{url} answers {response.status}, not 200{where}", passing=passing)
+        return FetchedMetadata(
+            part, f"{url} answers {response.status}, not 200{where}", passing=response.may_pass
+        )
     media_type = _media_type(response)
     if media_type != "application/json":
         found = safe_text(media_type) or "no type"

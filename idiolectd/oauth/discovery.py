@@ -150,9 +150,8 @@ class Discovery:
         return self._refused(url, response) if document is None else document
 
     def _refused(self, url: str, response: Response) -> Retry:
-        overloaded = response.status == 429 or response.status >= 500
         return Retry(
-            f"http_{response.status}" if overloaded else "discovery",
+            f"http_{response.status}" if response.may_pass else "discovery",
             f"{url}: answered {response.status}, without the OAuth metadata",
             retry_after(response, self._clock.now()),
             issuer_wide=True,

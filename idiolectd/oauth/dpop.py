@@ -16,7 +16,7 @@ from idiolectd.errors import SessionError
 from idiolectd.http import CutOff, ErrorResponse, HttpClient, Response, challenge_error, origin
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.keys import SigningKey, new_jti
-from idiolectd.oauth.repeated_answers import RepeatedAnswers
+from idiolectd.oauth.proof_retry import ProofRetry
 from idiolectd.url import Url
 
 # Parsing a key takes twice the time of signing with it, and whoever needs one needs it again soon. Kept no
@@ -115,7 +115,7 @@ async def request(
     access_token: str | None = None,
     form: Callable[[], Mapping[str, str]] | None = None,
 ) -> Response:
-    """Sends a request with a proof, and again if the server asks for another nonce or time (`RepeatedAnswers`).
+    """Sends a request with a proof, and again if the server asks for another nonce or time (`ProofRetry`).
 
     Args:
         http: sends it.
@@ -130,11 +130,10 @@ async def request(
         Unclear: as `HttpClient.request`.
     """
     server = nonce_key(url, access_token)
-    repeats = RepeatedAnswers(http.nonces.get(server), http.skew(origin(url)))
+    retry = ProofRetry(lambda: (http.nonces.get(server), http.skew(origin(url))))
     while True:
-        response = await _send(http, key, method, url, access_token, form, repeats.nonce)
-        newest, skew = http.nonces.get(server), http.skew(origin(url))
-        if not repeats.allows(response.status, error_of(response), nonce=newest, skew=skew):
+        response = await _send(http, key, method, url, access_token, form, retry.nonce)
+        if not retry.is_called_for(response.status, error_of(response)):
             return response
 
 

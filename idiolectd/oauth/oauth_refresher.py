@@ -38,6 +38,7 @@ from idiolectd.ports import (
     is_about_session,
 )
 from idiolectd.session import Kind, OAuthSession
+from idiolectd.url import xrpc_url
 
 # A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
 _REVOCATIONS = 2
@@ -193,7 +194,7 @@ class OAuthRefresher:
         key = _bound_key(session)
         if isinstance(key, Suspended):
             return Probe(AccessTokenStatus.UNKNOWN)  # the PDS would refuse the key and call the token invalid
-        url = session.pds_url.rstrip("/") + GET_SESSION
+        url = xrpc_url(session.pds_url, GET_SESSION)
         try:
             response = await dpop.request(self._http, key, "GET", url, access_token=session.access_jwt)
         except (NotSent, Unclear):

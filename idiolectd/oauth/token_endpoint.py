@@ -12,18 +12,12 @@ from idiolectd.foreign import number
 from idiolectd.http import CutOff, ErrorResponse, Response, judge_failure, judge_refusal, text_member
 from idiolectd.jose import claimed_life
 from idiolectd.outcome import Ambiguous
+from idiolectd.policy import CAUTIOUS_LIFETIME, believed_lifetime
 from idiolectd.ports import Answer, Arrived
 from idiolectd.session import OAuthSession, Tokens
 
-# If neither the answer nor the token says how long it lives: the shortest life seen in the field.
-# Too short costs a refresh too many; too long, clients with dead tokens.
-_CAUTIOUS_LIFE = 900.0
-
-# Clients are told what the server says, however short (how often we rotate is `idiolectd.policy`'s); beyond
-# a year nobody means it.
-_LONGEST = 366 * 86_400.0
-
-_HALF_AN_ANSWER = 60.0
+# Seconds. The old access token is dead, or about to be.
+_WITHOUT_ACCESS_TOKEN = 60.0
 
 
 def refresh_parameters(refresh_token: str) -> dict[str, str]:
@@ -48,7 +42,7 @@ class TokenResponse:
     Attributes:
         access_token: opaque; None: it is missing.
         refresh_token: the same.
-        life: seconds that the access token lives.
+        lifetime: seconds that the access token lives.
         token_type: as sent.
         scope: as granted.
         sub: whose tokens they are (ATProto's addition): a DID.
@@ -56,7 +50,7 @@ class TokenResponse:
 
     access_token: str | None = field(repr=False)
     refresh_token: str | None = field(repr=False)
-    life: float
+    lifetime: float
     token_type: str | None
     scope: str | None
     sub: str | None
@@ -76,7 +70,7 @@ class TokenResponse:
         return cls(
             access_token,
             refresh_token,
-            _life(body.get("expires_in"), access_token or ""),
+            _lifetime(body.get("expires_in"), access_token or ""),
             text_member(body, "token_type"),
             text_member(body, "scope"),
             text_member(body, "sub"),
@@ -132,19 +126,18 @@ def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: fl
 def _arrived(found: TokenResponse, session: OAuthSession, sent_at: float) -> Arrived:
     # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
     # within a minute, and not in a loop.
-    life = found.life if found.access_token is not None else _HALF_AN_ANSWER
+    lifetime = found.lifetime if found.access_token is not None else _WITHOUT_ACCESS_TOKEN
     tokens = Tokens(
         access_jwt=found.access_token or session.access_jwt,
         refresh_jwt=found.refresh_token or session.refresh_jwt,  # RFC 6749, section 6
         issued_at=rfc3339(sent_at),
-        expires_at=rfc3339(sent_at + life),
+        expires_at=rfc3339(sent_at + lifetime),
         token_type="DPoP",  # noqa: S106 -- a type, not a password
         scope=found.scope,
     )
     return Arrived(tokens, found.mismatch(session.did), found.unconfirmed)
 
 
-def _life(expires_in: object, access_token: str) -> float:
+def _lifetime(expires_in: object, access_token: str) -> float:
     """Seconds that the access token lives: the shorter of what server and JWT say, else a guess."""
-    said = [life for life in (number(expires_in, 0.0), claimed_life(access_token)) if life]
-    return min(min(said, default=_CAUTIOUS_LIFE), _LONGEST)
+    return believed_lifetime(number(expires_in, 0.0), claimed_life(access_token)) or CAUTIOUS_LIFETIME

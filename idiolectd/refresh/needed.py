@@ -5,7 +5,7 @@ from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.errors import IdiolectError, NoSessionError, RefreshFailed
-from idiolectd.events import Event
+from idiolectd.events import ignore_event
 from idiolectd.outcome import (
     Ambiguous,
     Current,
@@ -78,7 +78,7 @@ async def refresh_if_needed(
         {entry.session.kind: callback},
         planner=planner,
         clock=clock,
-        events=_nobody_listens,
+        events=ignore_event,
         patience=SaveDeadline(patience),
     )
     attempt = await engine.refresh(did, needed=True, patience=patience)
@@ -139,10 +139,6 @@ class _Callback:
 
     async def revoke(self, session: OAuthSession) -> NotRevoked:
         return NotRevoked("the refresher can't revoke", passing=False)
-
-
-def _nobody_listens(_event: Event) -> None:
-    """A client has no daemon's log."""
 
 
 def _any_life(_session: OAuthSession) -> float:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
-from idiolectd.http import CutOff, ErrorResponse, HttpClient, origin, retry_after, safe_text
+from idiolectd.http import CutOff, ErrorResponse, HttpClient, origin, retry_after
 from idiolectd.session import OAuthSession
 from idiolectd.state import ACTIVE
+from idiolectd.url import xrpc_url
 from idiolectd.xrpc.tokens import read_tokens
 
 
@@ -49,7 +50,7 @@ async def create_session(
     try:
         response = await http.request(
             "POST",
-            f"{server}/xrpc/com.atproto.server.createSession",
+            xrpc_url(server, "com.atproto.server.createSession"),
             json={"identifier": identifier, "password": password},
         )
     except CutOff as error:
@@ -59,8 +60,8 @@ async def create_session(
             raise
     if response.status != 200:
         refusal = ErrorResponse.found(response)
-        code = safe_text(refusal.error or "", [password])[:64] or f"http_{response.status}"
-        text = safe_text(refusal.text, [password]) or f"the PDS answered {response.status}"
+        code, text = refusal.told(response.status, [password])
+        text = text or f"the PDS answered {response.status}"
         raise LoginError(code, f"{server}: {text}", retry_after=retry_after(response, clock.now()))
     answer = read_tokens(response, sent_at=sent_at)
     if answer is None or answer.did is None:

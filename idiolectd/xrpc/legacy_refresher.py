@@ -33,10 +33,11 @@ from idiolectd.ports import (
     is_about_session,
 )
 from idiolectd.session import Kind, OAuthSession
+from idiolectd.url import xrpc_url
 from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
-_REFRESH = "/xrpc/com.atproto.server.refreshSession"
-_DELETE = "/xrpc/com.atproto.server.deleteSession"
+_REFRESH = "com.atproto.server.refreshSession"
+_DELETE = "com.atproto.server.deleteSession"
 
 # A server that deletes and still refreshes gets a second chance, with the tokens it gave instead.
 _DELETIONS = 2
@@ -105,7 +106,7 @@ class LegacyRefresher:
 
     async def probe(self, session: OAuthSession) -> Probe:
         """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
-        url = session.pds_url.rstrip("/") + GET_SESSION
+        url = xrpc_url(session.pds_url, GET_SESSION)
         headers = {"Authorization": f"Bearer {session.access_jwt}"}
         try:
             response = await self._http.request("GET", url, headers=headers)
@@ -138,11 +139,11 @@ class LegacyRefresher:
             session = session.with_tokens(answer.tokens)
         return NotRevoked("the PDS still takes the refresh token after deleting the session", passing=False)
 
-    async def _post(self, session: OAuthSession, path: str) -> Response:
+    async def _post(self, session: OAuthSession, method: str) -> Response:
         # No body: these servers refuse even an empty object.
         return await self._http.request(
             "POST",
-            session.pds_url.rstrip("/") + path,
+            xrpc_url(session.pds_url, method),
             headers={"Authorization": f"Bearer {session.refresh_jwt}"},
         )
 

@@ -11,17 +11,11 @@ from typing import Any
 
 from idiolectd.clock import rfc3339
 from idiolectd.http import Response, text_member
+from idiolectd.identity import INVALID_HANDLE
 from idiolectd.jose import claimed_life, peek_claims
+from idiolectd.policy import CAUTIOUS_LIFETIME, believed_lifetime
 from idiolectd.session import Tokens
 from idiolectd.state import ACTIVE
-
-# If the access token is no JWT: the shortest life seen in the field, of any kind of token.
-_CAUTIOUS_LIFE = 900.0
-
-_LONGEST = 366 * 86_400.0
-
-# What a server calls an account whose handle it can't confirm; the one in the record is of more use.
-_NO_HANDLE = "handle.invalid"
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}", re.ASCII)
 _INACTIVE = "inactive"  # it does not say why
@@ -54,16 +48,17 @@ def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
     if access_jwt is None or refresh_jwt is None:
         return None
     handle = text_member(body, "handle")
-    access_life, refresh_life = claimed_life(access_jwt), claimed_life(refresh_jwt)
+    access_lifetime = believed_lifetime(claimed_life(access_jwt)) or CAUTIOUS_LIFETIME
+    refresh_lifetime = believed_lifetime(claimed_life(refresh_jwt))
     tokens = Tokens(
         access_jwt=access_jwt,
         refresh_jwt=refresh_jwt,
         issued_at=rfc3339(sent_at),
-        expires_at=rfc3339(sent_at + min(access_life or _CAUTIOUS_LIFE, _LONGEST)),
-        refresh_expires_at=None if refresh_life is None else rfc3339(sent_at + min(refresh_life, _LONGEST)),
+        expires_at=rfc3339(sent_at + access_lifetime),
+        refresh_expires_at=None if refresh_lifetime is None else rfc3339(sent_at + refresh_lifetime),
         token_type="Bearer",  # noqa: S106 -- a type, not a password
         scope=text_member(peek_claims(access_jwt), "scope"),
-        handle=None if handle == _NO_HANDLE else handle,
+        handle=None if handle == INVALID_HANDLE else handle,  # the one in the record is of more use
     )
     return SessionAnswer(text_member(body, "did"), tokens, _account_status(body))
 

@@ -105,7 +105,7 @@ PLANTS = (
         "the life of a token guessed",
         7,
         "clients hold expired tokens",
-        (Edit("oauth", "_arrived", "sent_at + life", "sent_at + 1e6 + life"),),
+        (Edit("oauth", "_arrived", "sent_at + lifetime", "sent_at + 1e6 + lifetime"),),
         ("tests/oauth/test_send.py::test_a_refresh_brings_tokens_that_work[trio]",),
     ),
 )

@@ -93,7 +93,7 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "RepeatedAnswers._for_nonce",
+                "ProofRetry._is_for_nonce",
                 "(self._brought) == _NONCES:",
                 "(self._brought) == _NONCES + 99:",
             ),
@@ -228,7 +228,7 @@ PLANTS = (
         (
             Edit(
                 "oauth",
-                "RepeatedAnswers._for_nonce",
+                "ProofRetry._is_for_nonce",
                 "self._brought[-2] if len(self._brought) == _NONCES else newest",
                 "newest",
             ),
@@ -239,7 +239,7 @@ PLANTS = (
         "a wrong time in one server's words only",
         6,
         "a clock that is a minute off stops every call at other servers",
-        (Edit("oauth", "RepeatedAnswers.allows", '!= "invalid_grant"', '== "invalid_dpop_proof"'),),
+        (Edit("oauth", "ProofRetry.is_called_for", '!= "invalid_grant"', '== "invalid_dpop_proof"'),),
         (
             "tests/auth/test_signing.py::test_a_wrong_clock_is_corrected_whatever_the_words[trio-400-InvalidRequest]",
         ),
