@@ -18,30 +18,8 @@ from idiolectd.ports import AccessTokenStatus, AccountLocation, Answer, Arrived,
 from idiolectd.refresh import Planner
 from idiolectd.session import Kind, OAuthSession, Tokens
 
-START = 1_800_000_000.0
-
 KEY = '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}'
 OTHER_KEY = KEY.replace("f83O", "g83O")
-
-
-class VirtualClock:
-    """Wall-clock time that follows the event loop's, which trio's `MockClock` makes virtual."""
-
-    def __init__(self) -> None:
-        self.offset = START
-
-    def now(self) -> float:
-        return self.offset + anyio.current_time()
-
-
-class SetClock:
-    """Wall-clock time that stands still until it is set."""
-
-    def __init__(self, now: float = START) -> None:
-        self.time = now
-
-    def now(self) -> float:
-        return self.time
 
 
 class Recorder:

@@ -17,8 +17,8 @@ import anyio
 import httpx
 import pytest
 
+from tests.clock import VirtualClock
 from tests.simulator import (
-    Clock,
     DpopClient,
     Fault,
     Request,
@@ -38,7 +38,7 @@ from tests.simulator.state import DAY
 URL = "https://pds.test"
 CONFIDENTIAL = "https://client.test/client-metadata.json"
 GET_SESSION = "com.atproto.server.getSession"
-Setup = tuple[Simulator, Clock, DpopClient]
+Setup = tuple[Simulator, VirtualClock, DpopClient]
 
 
 @pytest.fixture(params=["trio", "asyncio"])
@@ -48,21 +48,21 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 def public(**options: Any) -> Setup:
     """A simulator with one session of a public client that knows its nonces already."""
-    clock = Clock()
+    clock = VirtualClock(1_750_000_000.0)
     alg = options.pop("alg", "ES256")
-    sim = Simulator(URL, now=clock, seed=1, **options)
-    client = DpopClient(sim.seed_oauth(sim.add_account("alice.test"), alg=alg), clock)
+    sim = Simulator(URL, now=clock.now, seed=1, **options)
+    client = DpopClient(sim.seed_oauth(sim.add_account("alice.test"), alg=alg), clock.now)
     return sim, clock, warm(sim, client)
 
 
 def confidential(**options: Any) -> Setup:
     """The same for a confidential client with two keys; the session is bound to the first."""
-    clock = Clock()
-    sim = Simulator(URL, now=clock, seed=1, **options)
+    clock = VirtualClock(1_750_000_000.0)
+    sim = Simulator(URL, now=clock.now, seed=1, **options)
     keys = [new_client_key("key-1"), new_client_key("key-2")]
     sim.add_client(CONFIDENTIAL, {"keys": keys})
     record = sim.seed_oauth(sim.add_account("alice.test"), client_id=CONFIDENTIAL)
-    return sim, clock, warm(sim, DpopClient(record, clock, keys[0]))
+    return sim, clock, warm(sim, DpopClient(record, clock.now, keys[0]))
 
 
 def warm(sim: Simulator, client: DpopClient) -> DpopClient:
@@ -166,7 +166,7 @@ def test_a_replay_kills_the_session_with_its_newest_tokens() -> None:
 def test_a_wrong_dpop_key_kills() -> None:
     """A proof by another key is good as a proof, and takes the token with it."""
     sim, clock, client = public()
-    other = warm(sim, DpopClient(sim.seed_oauth(sim.add_account("bob.test")), clock))
+    other = warm(sim, DpopClient(sim.seed_oauth(sim.add_account("bob.test")), clock.now))
     wrong = other.refresh(sim, refresh_token=client.record["refreshJwt"])
     assert refused(wrong) == (400, "invalid_grant", "DPoP proof does not match the expected JKT")
     assert not alive(sim, client)
@@ -278,9 +278,9 @@ def test_bad_proofs_are_refused_and_cost_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("offset", [-170, 170])
 def test_a_proof_may_be_off_by_three_minutes(offset: int) -> None:
-    """Clocks need not agree exactly, whichever of the two is wrong."""
+    """VirtualClock need not agree exactly, whichever of the two is wrong."""
     sim, clock, client = public()
-    proof = client.proof("POST", TOKEN_URL, iat=int(clock()) + offset)
+    proof = client.proof("POST", TOKEN_URL, iat=int(clock.now()) + offset)
     assert sim.handle(client.refresh_request(proof=proof)).status == 200
 
 
@@ -290,7 +290,7 @@ def test_a_skewed_server_shows_in_its_date() -> None:
     response = sim.handle(client.refresh_request())
     assert refused(response)[:2] == (401, "invalid_dpop_proof")
     assert response.get("Date") == "Sun, 15 Jun 2025 16:06:40 GMT"
-    proof = client.proof("POST", TOKEN_URL, iat=int(clock()) + 3600)
+    proof = client.proof("POST", TOKEN_URL, iat=int(clock.now()) + 3600)
     assert sim.handle(client.refresh_request(proof=proof)).status == 200
 
 
@@ -473,7 +473,7 @@ def test_revocation_says_200_without_revoking(fault: str) -> None:
         fields |= {"client_assertion": None, "client_assertion_type": None}
     else:
         other = sim.seed_oauth(sim.add_account("bob.test"), client_id=CONFIDENTIAL)
-        sender = warm(sim, DpopClient(other, clock, client.client_key))
+        sender = warm(sim, DpopClient(other, clock.now, client.client_key))
     response = sim.handle(sender.form("/oauth/revoke", fields, proof))
     assert (response.status, response.json()) == (200, {})
     assert alive(sim, client)
@@ -481,8 +481,8 @@ def test_revocation_says_200_without_revoking(fault: str) -> None:
 
 def test_discovery_leads_from_pds_to_issuer() -> None:
     """The documents name each other, also when the authorization server is another origin."""
-    clock = Clock()
-    sim = Simulator("https://pds.test", issuer="https://entryway.test", now=clock)
+    clock = VirtualClock(1_750_000_000.0)
+    sim = Simulator("https://pds.test", issuer="https://entryway.test", now=clock.now)
     account = sim.add_account("alice.test")
     record = sim.seed_oauth(account)
 
@@ -501,7 +501,7 @@ def test_discovery_leads_from_pds_to_issuer() -> None:
     url = "https://pds.test/xrpc/com.atproto.identity.resolveHandle?handle=Alice.test"
     assert get(url) == {"did": account.did}
     assert len(account.did) == len("did:plc:") + 24
-    client = DpopClient(record, clock)
+    client = DpopClient(record, clock.now)
     assert client.refresh(sim).status == 200
     assert api(sim, client).status == 200
     wrong = client.proof("POST", "https://pds.test/oauth/token")
@@ -532,7 +532,7 @@ def test_dpop_at_the_pds_needs_ath_and_the_right_key() -> None:
     for proof in ("", client.proof("GET", url, role="pds"), client.proof("GET", url, role="pds", token="x")):
         response = sim.handle(client.api_request(GET_SESSION, proof=proof))
         assert refused(response)[:2] == (401, "invalid_dpop_proof")
-    other = warm(sim, DpopClient(sim.seed_oauth(sim.add_account("bob.test")), clock))
+    other = warm(sim, DpopClient(sim.seed_oauth(sim.add_account("bob.test")), clock.now))
     assert refused(api(sim, other, client.record["accessJwt"]))[1:] == (
         "invalid_token",
         "Invalid DPoP key binding",
@@ -546,9 +546,9 @@ def test_dpop_at_the_pds_needs_ath_and_the_right_key() -> None:
 
 
 def legacy(**options: Any) -> Setup:
-    clock = Clock()
-    sim = Simulator(URL, now=clock, seed=1, **options)
-    return sim, clock, DpopClient(sim.seed_legacy(sim.add_account("alice.test", "pass")), clock)
+    clock = VirtualClock(1_750_000_000.0)
+    sim = Simulator(URL, now=clock.now, seed=1, **options)
+    return sim, clock, DpopClient(sim.seed_legacy(sim.add_account("alice.test", "pass")), clock.now)
 
 
 def refresh_legacy(sim: Simulator, client: DpopClient, **how: Any) -> Response:
@@ -626,7 +626,7 @@ def test_logins_are_limited() -> None:
     assert [sim.handle(login).status for _ in range(30)] == [200] * 30
     limited = sim.handle(login)
     assert refused(limited)[:2] == (429, "RateLimitExceeded")
-    assert int(limited.get("ratelimit-reset") or 0) == int(clock()) + 301
+    assert int(limited.get("ratelimit-reset") or 0) == int(clock.now()) + 301
     assert int(limited.get("retry-after") or 0) == 301
     clock.advance(301)
     assert sim.handle(login).status == 200

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from tests.simulator import Clock, DpopClient, Request, Response, Simulator, new_client_key
+from tests.clock import VirtualClock
+from tests.simulator import DpopClient, Request, Response, Simulator, new_client_key
 from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
 from tests.simulator.jose import b64u, new_key, private_jwk
 from tests.simulator.state import LOOPBACK_CLIENT_ID, SCOPE
@@ -29,8 +30,8 @@ class Login:
     """One client's login; every field of every request can be bent."""
 
     def __init__(self, *, confidential: bool = False) -> None:
-        self.clock = Clock()
-        self.sim = Simulator(URL, now=self.clock)
+        self.clock = VirtualClock(1_750_000_000.0)
+        self.sim = Simulator(URL, now=self.clock.now)
         self.account = self.sim.add_account("alice.test")
         self.sim.add_client(CONFIDENTIAL, KEYS, [HOSTED])
         self.redirect_uri = HOSTED if confidential else "http://127.0.0.1:4711/callback"
@@ -45,8 +46,8 @@ class Login:
             "issuer": URL,
             "pdsUrl": URL,
         }
-        client = DpopClient(record, self.clock, client_key)
-        client.nonces["as"] = self.sim.state.as_nonces.current(self.clock(), 60)
+        client = DpopClient(record, self.clock.now, client_key)
+        client.nonces["as"] = self.sim.state.as_nonces.current(self.clock.now(), 60)
         return client
 
     def push(self, **bent: str | None) -> Response:
@@ -217,7 +218,7 @@ def test_a_code_that_is_used_twice_ends_the_session() -> None:
     assert [info.alive for info in login.sim.sessions()] == [False]
     code = login.code()
     login.clock.advance(301)
-    login.client.nonces["as"] = login.sim.state.as_nonces.current(login.clock(), 60)
+    login.client.nonces["as"] = login.sim.state.as_nonces.current(login.clock.now(), 60)
     assert refused(login.redeem(code=code)) == "This code has expired"
 
 

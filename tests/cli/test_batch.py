@@ -18,8 +18,9 @@ from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, Resources, build_parts, make_http
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.cli.conftest import Pds, Run
+from tests.clock import START, VirtualClock
 from tests.simulator import Fault, Simulator, SimulatorTransport
-from tests.support import START, Recorder, VirtualClock
+from tests.support import Recorder
 
 URL = "https://pds.test"
 
@@ -128,7 +129,7 @@ def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) ->
 
 
 def simulator() -> tuple[Simulator, VirtualClock]:
-    clock = VirtualClock()
+    clock = VirtualClock(runs=True)
 
     def now() -> float:
         try:

@@ -15,7 +15,8 @@ from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, Resources, build_parts
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.http.support import FakeClock, world
+from tests.clock import VirtualClock
+from tests.http.support import world
 from tests.oauth.support import Recording, no_txt
 from tests.simulator import Account, Simulator, SimulatorTransport
 
@@ -54,7 +55,7 @@ class House:
 
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
-    clock = FakeClock()
+    clock = VirtualClock()
     home = Simulator(HOME, issuer=ENTRYWAY, now=clock.now)
     evil = Simulator(EVIL, now=clock.now)
     alice = home.add_account("alice.test")

@@ -17,7 +17,8 @@ from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, Resources, build_parts
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.http.support import FakeClock, world
+from tests.clock import VirtualClock
+from tests.http.support import world
 from tests.oauth.support import ISSUER, PDS, Recording, no_txt
 from tests.simulator import Account, Request, Simulator, SimulatorTransport
 
@@ -120,7 +121,7 @@ async def house(
     store: InMemoryOAuthTokenStore | None = None,
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
 ) -> AsyncIterator[House]:
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(PDS, issuer=ISSUER, now=clock.now)
     transport = Recording(wrap(SimulatorTransport(sim)))
     store = store or InMemoryOAuthTokenStore(clock=clock)
@@ -144,7 +145,7 @@ async def test_a_login_on_either_event_loop() -> None:
         assert session is not None
         assert await h.parts.store.load(h.account.did) == session
         assert h.pages[0].startswith(b"HTTP/1.1 200 ")
-        assert b"2023-11-21" in h.pages[0]  # a week after the clock of these tests: as configured
+        assert b"2027-01-22" in h.pages[0]  # a week after the clock of these tests: as configured
         assert (await h.parts.engine.refresh(session.did, force=True, patience=1)).due is not None
 
 

@@ -219,4 +219,4 @@ def test_any_input_is_a_session_or_a_session_error(data: str | bytes) -> None:
         OAuthSession.from_json(data)
 
 
-_OURS = {"issuer", "clientId", "clientAuthMethod", "clientKeyId", "sessionStartedAt"}
+_OURS = {"issuer", "clientId", "clientAuthMethod", "clientKeyId", "sessionStartedAt", "confirmedHandle"}

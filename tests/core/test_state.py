@@ -24,7 +24,8 @@ from idiolectd.state import (
     reconcile_login,
     tokens_of,
 )
-from tests.support import OTHER_KEY, START, FakeServer, did, without_ours
+from tests.clock import START
+from tests.support import OTHER_KEY, FakeServer, did, without_ours
 
 optional_times = st.none() | st.floats(0, 4e9)
 states = st.builds(

@@ -12,18 +12,9 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from idiolectd.events import Event
 from idiolectd.http import HttpClient, NetworkPolicy
+from tests.clock import VirtualClock
 
 LOOPBACK = NetworkPolicy(allow_loopback_http=True)
-
-
-@dataclass
-class FakeClock:
-    """A clock that stands still until it is moved."""
-
-    at: float = 1_700_000_000.0
-
-    def now(self) -> float:
-        return self.at
 
 
 @dataclass
@@ -31,7 +22,7 @@ class World:
     """A client on a transport, with what it reported."""
 
     client: HttpClient
-    clock: FakeClock
+    clock: VirtualClock
     events: list[Event] = field(default_factory=list)
 
 
@@ -40,10 +31,10 @@ async def world(
     transport: httpx.AsyncBaseTransport | None = None,
     *,
     policy: NetworkPolicy = LOOPBACK,
-    clock: FakeClock | None = None,
+    clock: VirtualClock | None = None,
 ) -> AsyncIterator[World]:
     events: list[Event] = []
-    clock = clock or FakeClock()
+    clock = clock or VirtualClock()
     async with HttpClient(policy=policy, clock=clock, events=events.append, transport=transport) as client:
         yield World(client, clock, events)
 

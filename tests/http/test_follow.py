@@ -25,7 +25,7 @@ def authorities(tmp_path: Path) -> Path:
     return path
 
 
-class Clock:
+class FakeTime:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -34,8 +34,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    made = FakeTime()
     monkeypatch.setattr("idiolectd.http.trust.time", made)
     return made
 
@@ -50,7 +50,7 @@ def subjects(context: ssl.SSLContext) -> int:
     return len(context.get_ca_certs())
 
 
-def test_renewed_authorities_are_believed(authorities: Path, clock: Clock) -> None:
+def test_renewed_authorities_are_believed(authorities: Path, clock: FakeTime) -> None:
     """Within a minute; what can't be read changes nothing, and is tried again."""
     whole = authorities.read_bytes()
     end = b"-----END CERTIFICATE-----\n"
@@ -78,7 +78,7 @@ def test_renewed_authorities_are_believed(authorities: Path, clock: Clock) -> No
 
 
 @pytest.mark.anyio
-async def test_a_busy_origin_takes_the_new_context(authorities: Path, clock: Clock) -> None:
+async def test_a_busy_origin_takes_the_new_context(authorities: Path, clock: FakeTime) -> None:
     """Also a server that is never left alone gets it: no connection that was made before is used again."""
     connections: list[SocketStream] = []
     release = anyio.Event()

@@ -9,9 +9,10 @@ from idiolectd.events import ClockSkewed, Event
 from idiolectd.http import Response, judge_refusal, retry_after, safe_text
 from idiolectd.http.error_response import ErrorResponse
 from idiolectd.http.origin_state import ByOrigin, Nonces, Skews
+from tests.clock import START
 from tests.http.support import world
 
-NOW = 1_700_000_000.0
+NOW = START
 PDS = "https://pds.test"
 
 
@@ -58,7 +59,7 @@ async def test_the_client_learns_from_every_answer() -> None:
     async with world(httpx.MockTransport(lambda _: answers.pop(0))) as w:
         await w.client.request("GET", PDS + "/a")
         assert w.client.skew(PDS) == 120.5
-        assert w.client.server_now("https://pds.test:443/b") == w.clock.at + 120.5
+        assert w.client.server_now("https://pds.test:443/b") == w.clock.now() + 120.5
         await w.client.request("GET", "https://PDS.test/b")
         assert w.client.skew(PDS) == 120.5
         await w.client.request("GET", PDS)

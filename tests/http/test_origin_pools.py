@@ -7,13 +7,14 @@ from anyio.abc import SocketStream
 
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import HttpClient, OriginPools
-from tests.http.support import LOOPBACK, FakeClock, keep_alive, listening, read_request
+from tests.clock import VirtualClock
+from tests.http.support import LOOPBACK, keep_alive, listening, read_request
 
 pytestmark = pytest.mark.anyio
 
 
 def client(transport: OriginPools) -> HttpClient:
-    return HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport)
+    return HttpClient(policy=LOOPBACK, clock=VirtualClock(), events=lambda _: None, transport=transport)
 
 
 async def test_a_connection_is_used_again_at_once_and_not_later() -> None:

@@ -23,7 +23,8 @@ from idiolectd.config import Config, NetworkConfig, StoreConfig
 from idiolectd.errors import ConfigError, NotSent, Unclear
 from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, tls_context
 from idiolectd.parts import make_http
-from tests.http.support import LOOPBACK, FakeClock, listening, world
+from tests.clock import VirtualClock
+from tests.http.support import LOOPBACK, listening, world
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +78,7 @@ async def tls_server(certificate: Path, answer: bytes) -> AsyncIterator[int]:
 def client(certificate: Path | None) -> HttpClient:
     context = ssl.create_default_context(cafile=certificate)
     transport = OriginPools(LOOPBACK, ssl_context=context)
-    return HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport)
+    return HttpClient(policy=LOOPBACK, clock=VirtualClock(), events=lambda _: None, transport=transport)
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -120,7 +121,7 @@ async def test_a_private_authority_can_be_named(certificate: Path) -> None:
         network=NetworkConfig(allow_loopback_http=True, ca_file=str(certificate)),
     )
     async with tls_server(certificate, OK) as port:
-        assert await fetched(make_http(config, FakeClock(), lambda _: None), port) == {}
+        assert await fetched(make_http(config, VirtualClock(), lambda _: None), port) == {}
     believed = len(tls_context(str(certificate)).get_ca_certs())
     assert believed == len(tls_context().get_ca_certs()) + 1
     assert believed > 10
@@ -138,7 +139,7 @@ async def test_the_systems_authorities_count(
     monkeypatch.setenv(variable, str(place))
     config = Config(store=StoreConfig(url="memory:"), network=NetworkConfig(allow_loopback_http=True))
     async with tls_server(certificate, OK) as port:
-        assert await fetched(make_http(config, FakeClock(), lambda _: None), port) == {}
+        assert await fetched(make_http(config, VirtualClock(), lambda _: None), port) == {}
 
 
 def subject_hash(subject: x509.Name) -> str:
@@ -187,7 +188,7 @@ async def test_all_origins_share_one_tls_context(certificate: Path) -> None:
     async with (
         tls_server(certificate, OK) as first,
         tls_server(certificate, OK) as second,
-        HttpClient(policy=LOOPBACK, clock=FakeClock(), events=lambda _: None, transport=transport) as http,
+        HttpClient(policy=LOOPBACK, clock=VirtualClock(), events=lambda _: None, transport=transport) as http,
     ):
         for port in (first, second):
             await http.request("GET", f"https://localhost:{port}/")

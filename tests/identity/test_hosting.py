@@ -18,7 +18,8 @@ from idiolectd.outcome import Retry
 from idiolectd.ports import AccountLocation
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher
-from tests.http.support import FakeClock, world
+from tests.clock import VirtualClock
+from tests.http.support import world
 from tests.oauth.support import Recording
 from tests.simulator import Account, Fault, Simulator, SimulatorTransport
 
@@ -57,7 +58,7 @@ class House:
 
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(HOME, issuer=ENTRYWAY, now=clock.now)
     alice = sim.add_account("alice.test")
     transport = Recording(SimulatorTransport({HOME: sim, ENTRYWAY: sim}))

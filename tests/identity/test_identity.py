@@ -18,7 +18,8 @@ from anyio.abc import SocketStream
 
 from idiolectd.errors import IdentityError
 from idiolectd.identity import INVALID_HANDLE, DnsTxt, Identity, parse_handle
-from tests.http.support import FakeClock, listening, world
+from tests.clock import VirtualClock
+from tests.http.support import listening, world
 from tests.simulator import Simulator, SimulatorTransport
 
 PLC = "https://plc.test"
@@ -343,7 +344,7 @@ async def test_an_account_without_a_pds_is_none() -> None:
 @pytest.mark.anyio
 async def test_the_simulators_accounts_resolve() -> None:
     """A strict server's own documents are understood."""
-    sim = Simulator("https://pds.test", now=FakeClock().now)
+    sim = Simulator("https://pds.test", now=VirtualClock().now)
     account = sim.add_account("alice.test")
     async with world(SimulatorTransport(sim)) as w:
         found = await Identity(w.client, sim.pds_url, sim.pds_url).resolve_account("alice.test")

@@ -18,10 +18,11 @@ from idiolectd.outcome import Ambiguous, Retry
 from idiolectd.ports import Answer, Arrived
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc.tokens import read_tokens
+from tests.clock import VirtualClock
 from tests.machines.profiles import runs
 from tests.machines.test_fuzz_records import SECRET, values
 from tests.store.support import NOW, session
-from tests.support import Recorder, SetClock
+from tests.support import Recorder
 
 ISSUER = "https://issuer.test"
 SENT = session(access_jwt=f"old-access-{SECRET}", refresh_jwt=f"old-refresh-{SECRET}")
@@ -216,9 +217,9 @@ def test_metadata_is_a_server_or_a_reason_to_wait(document: bytes, status: int) 
     async def look_up() -> None:
         transport = httpx.MockTransport(serve)
         async with HttpClient(
-            policy=NetworkPolicy(), clock=SetClock(), events=Recorder(), transport=transport
+            policy=NetworkPolicy(), clock=VirtualClock(), events=Recorder(), transport=transport
         ) as http:
-            discovery = Discovery(http, SetClock())
+            discovery = Discovery(http, VirtualClock())
             server = await discovery.server(ISSUER)
             assert isinstance(server, AuthorizationServer | Retry)
             if isinstance(server, AuthorizationServer):

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from idiolectd.session import Kind
+from tests.clock import VirtualClock
 from tests.machines.profiles import TORTURE, runs
 from tests.machines.world import RECOVERY, World, world
-from tests.servers.house import Clocks
 from tests.simulator import Fault
 from tests.simulator.faults import Kind as FaultKind
 
@@ -101,7 +101,11 @@ class WorldMachine(RuleBasedStateMachine):
         clock = trio.testing.MockClock(autojump_threshold=math.inf)
         self._portal = self._stack.enter_context(start_blocking_portal("trio", {"clock": clock}))
         made = world(
-            clock, Clocks(), access_life=life, stateless_access_tokens=stateless, opaque_access_tokens=opaque
+            clock,
+            VirtualClock(runs=True),
+            access_life=life,
+            stateless_access_tokens=stateless,
+            opaque_access_tokens=opaque,
         )
         self._world = self._stack.enter_context(self._portal.wrap_async_context_manager(made))
         self._world.house.luck = lambda: luck

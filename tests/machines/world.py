@@ -19,9 +19,10 @@ from idiolectd.ports import Committed, SharedStore, StoredSession
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State
 from idiolectd.store import InMemoryOAuthTokenStore
+from tests.clock import VirtualClock
 from tests.machines.model import REMEMBERED
 from tests.machines.mortal import Died, Life, MortalStore, MortalTransport
-from tests.servers.house import Clocks, House, house
+from tests.servers.house import House, house
 from tests.servers.traffic import broken_rules
 from tests.servers.trial import secrets_of
 from tests.support import without_ours
@@ -181,7 +182,7 @@ class World:
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps."""
-        self.house.clocks.suspend(seconds)
+        self.house.clock.advance(seconds)
         self._resumed = True
 
     async def step(self, seconds: float) -> None:
@@ -189,8 +190,8 @@ class World:
         if self._resumed:  # two jumps at once are one, and what is planned between them is a riddle
             await self.pass_time(_NOTICED)
             self._resumed = False
-        self.house.clocks.step(seconds)
-        self._steps.append(self.house.clocks.true())
+        self.house.clock.step(seconds)
+        self._steps.append(self.house.clock.true())
         await self.pass_time(_NOTICED)
 
     # What must never happen ------------------------------------------------------------------
@@ -248,7 +249,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(clock: trio.testing.MockClock, clocks: Clocks, **options: Any) -> AsyncIterator[World]:
+async def world(clock: trio.testing.MockClock, clocks: VirtualClock, **options: Any) -> AsyncIterator[World]:
     """A world without accounts, its daemon not running."""
-    async with house(clocks=clocks, store=lambda c: UnreliableStore(clock=c), **options) as h:
+    async with house(clock=clocks, store=lambda c: UnreliableStore(clock=c), **options) as h:
         yield World(clock, h)

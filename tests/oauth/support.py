@@ -15,7 +15,8 @@ from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.ports import Answer, Prepared
 from idiolectd.session import OAuthSession
-from tests.http.support import FakeClock, world
+from tests.clock import VirtualClock
+from tests.http.support import world
 from tests.simulator import Account, Simulator, SimulatorTransport
 
 PDS = "https://pds.test"
@@ -47,7 +48,7 @@ class Bench:
     """Everything a test of the refresher looks at."""
 
     sim: Simulator
-    clock: FakeClock
+    clock: VirtualClock
     http: HttpClient
     refresher: OAuthRefresher
     transport: Recording
@@ -80,7 +81,7 @@ async def bench(
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
     **options: Any,
 ) -> AsyncIterator[Bench]:
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(PDS, issuer=ISSUER, now=clock.now, **options)
     transport = Recording(wrap(SimulatorTransport(sim)))
     async with world(transport, clock=clock) as w:

@@ -89,9 +89,9 @@ async def test_a_public_client_logs_in() -> None:
         assert (session.issuer, session.client_id) == (ISSUER, LOOPBACK_CLIENT_ID)
         assert (session.client_auth_method, session.client_key_id) == ("none", None)
         assert (session.token_type, session.scope, session.kind) == ("DPoP", SCOPE, "dpop")
-        assert parse_rfc3339(session.session_started_at) == parse_rfc3339(session.issued_at) == b.clock.at
-        assert parse_rfc3339(session.expires_at) == b.clock.at + 600
-        b.clock.at += 300
+        assert parse_rfc3339(session.session_started_at) == parse_rfc3339(session.issued_at) == b.clock.now()
+        assert parse_rfc3339(session.expires_at) == b.clock.now() + 600
+        b.clock.advance(300)
         assert isinstance(answer := await b.refresh(session), Arrived)
         assert answer.mismatch is None
         assert b.sim.counters.logins == 1
@@ -162,7 +162,7 @@ async def test_a_wrong_clock_does_not_stop_a_login(offset: float) -> None:
     async with bench(registry(), server_clock_offset=offset) as b:
         b.sim.add_client(CLIENT, [K1], [HOSTED])
         granted = await log_in(b, LoginClient(registry().for_login(CLIENT), HOSTED))
-        assert parse_rfc3339(granted.session.session_started_at) == b.clock.at
+        assert parse_rfc3339(granted.session.session_started_at) == b.clock.now()
 
 
 # What a server must offer ---------------------------------------------------------------------------
@@ -417,7 +417,7 @@ async def test_a_code_that_came_too_late() -> None:
     async with bench() as b:
         authorization = await push(b)
         code = authorization.read_redirect(browse(b, authorization))
-        b.clock.at += 301
+        b.clock.advance(301)
         with pytest.raises(LoginError, match="expired"):
             await authorization.exchange(code, alice(b))
 
@@ -427,7 +427,7 @@ async def test_a_nonce_that_changed_while_the_person_was_away() -> None:
     async with bench() as b:
         authorization = await push(b)
         code = authorization.read_redirect(browse(b, authorization))
-        b.clock.at += 290
+        b.clock.advance(290)
         granted = await authorization.exchange(code, alice(b))
         assert granted.mismatch is None
         assert len(b.transport.to(TOKEN)) == 2

@@ -13,8 +13,8 @@ from idiolectd.jose import b64url_decode, b64url_encode, jwk_thumbprint
 from idiolectd.oauth import DpopKey, OAuthClient, SigningKey
 from idiolectd.oauth.client_auth import ClientAuth
 from idiolectd.oauth.dpop import RecentKeys
+from tests.clock import VirtualClock
 from tests.simulator.jose import decode, private_jwk, verify_ec
-from tests.support import SetClock
 
 # RFC 9449, section 4.1 (the key), section 6.1 (its thumbprint).
 RFC9449_JWK = {
@@ -175,17 +175,17 @@ def test_a_key_is_parsed_once() -> None:
 
 def test_a_key_is_forgotten_a_minute_after_its_last_use() -> None:
     """Of a session that ended nothing stays in memory, nor of more sessions than a few hundred."""
-    clock = SetClock()
+    clock = VirtualClock()
     keys = RecentKeys(clock.now)
     one, other = json.dumps(jwk(ec.SECP256R1())), json.dumps(jwk(ec.SECP256R1()))
     first = keys.get(one)
     for _ in range(3):
-        clock.time += 50
+        clock.advance(50)
         assert keys.get(one) is first
-    clock.time += 50
+    clock.advance(50)
     keys.get(other)
     assert len(keys) == 2
-    clock.time += 50
+    clock.advance(50)
     keys.get(other)
     assert len(keys) == 1
     assert keys.get(one) is not first

@@ -24,7 +24,7 @@ async def test_a_good_token_is_taken() -> None:
     async with bench() as b:
         session = b.session()
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.at)
+        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
         requests = b.transport.requests
         assert [request.url.path for request in requests] == [GET_SESSION] * 2
         assert "ath" in decode(requests[0].headers["DPoP"])[1]
@@ -109,7 +109,7 @@ async def test_a_stale_nonce_does_not_make_a_revocation_void() -> None:
         session = b.session()
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        b.clock.at += 3600
+        b.clock.advance(3600)
         assert await b.refresher.revoke(session.with_tokens(answer.tokens)) is None
         assert b.sim.counters.consumptions == 1
 

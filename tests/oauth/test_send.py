@@ -30,12 +30,12 @@ async def test_a_refresh_brings_tokens_that_work() -> None:
     async with bench(access_life=600.0) as b:
         session = b.session()
         for _ in range(3):
-            b.clock.at += 400
+            b.clock.advance(400)
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
             assert answer.mismatch is None
-            assert parse_rfc3339(answer.tokens.issued_at) == b.clock.at
-            assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 600
+            assert parse_rfc3339(answer.tokens.issued_at) == b.clock.now()
+            assert parse_rfc3339(answer.tokens.expires_at) == b.clock.now() + 600
             session = session.with_tokens(answer.tokens)
         assert b.sim.counters.consumptions == 3
         assert b.alive(session)
@@ -203,7 +203,7 @@ async def test_what_an_answer_means(fault: Fault, expected: Callable[[Answer], b
     """One row of the table, and no row shows a token."""
     async with bench() as b:
         session = b.session()
-        b.http.nonces.take(ISSUER, b.sim.state.as_nonces.current(b.clock.at, 60))
+        b.http.nonces.take(ISSUER, b.sim.state.as_nonces.current(b.clock.now(), 60))
         b.sim.faults.add(fault)
         answer = await b.refresh(session)
         assert expected(answer), answer
@@ -260,7 +260,7 @@ async def test_how_long_a_token_lives(change: dict[str, Any], life: float) -> No
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
         assert answer.mismatch is None
-        assert parse_rfc3339(answer.tokens.expires_at) == pytest.approx(b.clock.at + life, abs=0.001)
+        assert parse_rfc3339(answer.tokens.expires_at) == pytest.approx(b.clock.now() + life, abs=0.001)
 
 
 async def test_half_an_answer_is_kept() -> None:
@@ -283,7 +283,7 @@ async def test_without_expires_in_the_jwt_tells_the_life_on_our_clock() -> None:
         b.sim.faults.add(answered(session, expires_in=None, access_token=access_token))
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
-        assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 1234
+        assert parse_rfc3339(answer.tokens.expires_at) == b.clock.now() + 1234
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ async def test_proofs_and_assertions_are_dated_by_the_servers_clock(offset: floa
         b.sim.add_client(CLIENT, [key])
         answer = await b.refresh(b.session(client_id=CLIENT))
         assert isinstance(answer, Arrived)
-        assert parse_rfc3339(answer.tokens.issued_at) == b.clock.at
+        assert parse_rfc3339(answer.tokens.issued_at) == b.clock.now()
 
 
 async def test_the_nonce_that_is_kept_is_the_pdss() -> None:

@@ -13,7 +13,8 @@ from idiolectd.outcome import Ambiguous, Retry
 from idiolectd.ports import AccessTokenStatus, AccountLocation, Arrived, Prepared, SplitRefresher
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher
-from tests.http.support import LOOPBACK, FakeClock
+from tests.clock import VirtualClock
+from tests.http.support import LOOPBACK
 from tests.simulator import Fault, Simulator, serve
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_refresh_probe_and_revoke_over_sockets() -> None:
     """Every fault that the wire can have is what the table says, and the session survives to be revoked."""
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(now=clock.now)
     async with (
         anyio.create_task_group() as tasks,
@@ -57,7 +58,7 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
 
 async def test_an_answer_counts_from_the_end_of_its_refresh_token() -> None:
     """A cut right behind the new refresh token loses nothing, one byte earlier everything; in both kinds."""
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(now=clock.now)
     found: list[object] = []
     async with (

@@ -23,7 +23,7 @@ from idiolectd.ports import SharedStore
 from idiolectd.refresh import Planner, RefreshEngine
 from idiolectd.store import open_store
 from idiolectd.xrpc import LegacyRefresher
-from tests.support import SetClock
+from tests.clock import VirtualClock
 
 
 def _silent(_event: Event) -> None:
@@ -31,7 +31,7 @@ def _silent(_event: Event) -> None:
 
 
 @asynccontextmanager
-async def working(store_url: str, clock: SetClock) -> AsyncIterator[tuple[SharedStore, RefreshEngine]]:
+async def working(store_url: str, clock: VirtualClock) -> AsyncIterator[tuple[SharedStore, RefreshEngine]]:
     """A store, and an engine on it for both kinds of session, by a clock that is set."""
     real = SystemClock()
     network = NetworkPolicy(allow_loopback_http=True)
@@ -53,12 +53,12 @@ async def working(store_url: str, clock: SetClock) -> AsyncIterator[tuple[Shared
 
 async def main(store_url: str) -> None:
     """Works until standard input closes."""
-    clock = SetClock()
+    clock = VirtualClock()
     async with working(store_url, clock) as (_, engine):
         print("ready", flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             now, did = line.split()
-            clock.time = float(now)
+            clock.advance_to(float(now))
             attempt = await engine.refresh(did, patience=60)
             print(type(attempt.outcome).__name__, flush=True)
 

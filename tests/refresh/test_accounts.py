@@ -16,7 +16,8 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import ACTIVE, State
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.support import FakeServer, Recorder, SetClock, did, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ class Saying(FakeServer):
 class House:
     store: InMemoryOAuthTokenStore
     server: Saying
-    clock: SetClock
+    clock: VirtualClock
     events: Recorder
     engine: RefreshEngine
 
@@ -59,7 +60,7 @@ class House:
 
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
-    clock, recorder = SetClock(), Recorder()
+    clock, recorder = VirtualClock(), Recorder()
     store, server = InMemoryOAuthTokenStore(clock=clock), Saying(clock.now, kind="bearer")
     engine = RefreshEngine(store, {"bearer": server}, planner=planner(), clock=clock, events=recorder)
     await store.save(replace(server.login(DID), handle="old.test", confirmed_handle="old.test"))
@@ -96,7 +97,7 @@ async def test_who_is_asked_for_a_handle_and_when() -> None:
         h.server.handles[DID] = "old.test"
         await h.engine.locate(DID)
         assert (await h.engine.refresh(DID, force=True)).identity_due is False
-        h.clock.time += 8 * DAY
+        h.clock.advance(8 * DAY)
         assert (await h.engine.refresh(DID, force=True)).identity_due is True
 
 

@@ -10,7 +10,8 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import Pins
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.support import FakeServer, Recorder, SetClock, did, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ class House:
     """An engine over a store in memory."""
 
     def __init__(self) -> None:
-        self.clock = SetClock()
+        self.clock = VirtualClock()
         self.server = FakeServer(self.clock.now, life=600)
         self.store = InMemoryOAuthTokenStore(clock=self.clock)
         self.engine = RefreshEngine(
@@ -32,7 +33,7 @@ class House:
         """Logs in, and waits until it has to be refreshed."""
         await self.store.save(self.server.login(DID))
         await self.engine.reconcile(DID)
-        self.clock.time += 590
+        self.clock.advance(590)
 
 
 async def test_a_wait_that_stands_tells_of_nobody() -> None:
@@ -82,7 +83,7 @@ async def test_a_pds_that_can_not_say_tells_nothing_of_the_issuer() -> None:
 
     house.server.before = lose
     assert (await house.engine.refresh(DID)).asked == house.server.issuer
-    house.clock.time += 60
+    house.clock.advance(60)
     house.server.probe_answer = Probe(AccessTokenStatus.UNKNOWN)
     attempt = await house.engine.refresh(DID)
     assert isinstance(attempt.outcome, Ambiguous)
@@ -112,7 +113,7 @@ async def test_a_host_that_has_no_room_is_not_sent_to() -> None:
 
 def test_a_pin_in_another_spelling_is_the_same() -> None:
     """A slash that some program adds to the issuer changes no session; another host does."""
-    session = FakeServer(SetClock().now).login(DID)
+    session = FakeServer(VirtualClock().now).login(DID)
     pins = Pins.of(session)
     assert pins.contradiction(replace(session, issuer=f"{session.issuer}/")) is None
     assert pins.contradiction(replace(session, issuer="https://other.example")) == "issuer"

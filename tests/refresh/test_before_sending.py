@@ -9,7 +9,8 @@ from idiolectd.outcome import Current, Refreshed
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.support import FakeServer, Recorder, SetClock, did, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
 
@@ -27,13 +28,13 @@ class FullStore(InMemoryOAuthTokenStore):
             raise StoreError("only 3 KiB are free")
 
 
-def an_engine(store: InMemoryOAuthTokenStore, server: FakeServer, clock: SetClock) -> RefreshEngine:
+def an_engine(store: InMemoryOAuthTokenStore, server: FakeServer, clock: VirtualClock) -> RefreshEngine:
     return RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
 
 
 async def test_nothing_is_sent_without_room() -> None:
     """Where the new tokens might not fit the old one stays unsent, without a note; with room it goes."""
-    clock = SetClock()
+    clock = VirtualClock()
     store, server = FullStore(clock=clock), FakeServer(clock.now)
     await store.save(server.login(DID))
     engine = an_engine(store, server, clock)
@@ -48,7 +49,7 @@ async def test_nothing_is_sent_without_room() -> None:
 
 async def test_whoever_waited_gets_what_the_other_brought() -> None:
     """Of two who ask at once both end with the new tokens, and one asks the server."""
-    clock = SetClock()
+    clock = VirtualClock()
     store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
     await store.save(server.login(DID))
     engine = an_engine(store, server, clock)

@@ -10,8 +10,9 @@ from idiolectd.ports import AccessTokenStatus, Probe
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import tokens_of
+from tests.clock import VirtualClock
 from tests.refresh.test_engine import DID, House, WatchedStore
-from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, planner, without_ours
+from tests.support import OTHER_KEY, FakeServer, Recorder, planner, without_ours
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ class StrictServer(FakeServer):
 
 
 def a_house(*, is_legacy: bool = False) -> tuple[House, StrictServer]:
-    clock, events = SetClock(), Recorder()
+    clock, events = VirtualClock(), Recorder()
     store = WatchedStore(clock)
     server = StrictServer(clock.now, kind="bearer" if is_legacy else "dpop", has_grace=is_legacy)
     engine = RefreshEngine(store, {server.kind: server}, planner=planner(), clock=clock, events=events)
@@ -74,7 +75,7 @@ async def logged_in(house: House, server: StrictServer, rotations: int = 1) -> l
     await house.engine.reconcile(DID)
     records = [await house.load()]
     for _ in range(rotations):
-        house.clock.time += 60
+        house.clock.advance(60)
         assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
         records.append(await house.load())
     return records
@@ -112,7 +113,7 @@ async def test_a_copy_with_a_time_of_its_own_is_found_out(house: House, server: 
 async def test_a_rotation_under_a_clock_that_was_set_back(house: House, server: StrictServer) -> None:
     """What another program brought looks older, is undone, and comes back when its PDS takes it alone."""
     records = await logged_in(house, server)
-    house.clock.time -= 3000
+    house.clock.advance(-3000)
     theirs = records[-1].with_tokens(server._tokens(DID))
     put(house, theirs)
     await house.engine.reconcile(DID)
@@ -129,7 +130,7 @@ async def test_an_earlier_login_of_another_key_comes_back_whole(house: House, se
     first = await house.load()
     claimed = server.login(DID, key=OTHER_KEY)
     server._current[DID] = first.refresh_jwt
-    house.clock.time += 60
+    house.clock.advance(60)
     put(
         house,
         replace(claimed, issued_at=rfc3339(house.clock.now()), expires_at=rfc3339(house.clock.now() + 3600)),
@@ -143,11 +144,11 @@ async def test_an_earlier_login_of_another_key_comes_back_whole(house: House, se
 async def test_a_true_rotation_is_proven_once(house: House, server: StrictServer) -> None:
     """Another program's tokens are asked about before the first sending, and not again."""
     records = await logged_in(house, server)
-    house.clock.time += 60
+    house.clock.advance(60)
     put(house, records[-1].with_tokens(server._tokens(DID)))
     for _ in range(2):
         assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
-        house.clock.time += 60
+        house.clock.advance(60)
     assert server.probes == 1
 
 
@@ -159,7 +160,7 @@ async def test_what_nobody_can_tell(
 ) -> None:
     """While the PDS may still tell, it is waited for; then the stored token is sent."""
     records = await logged_in(house, server)
-    house.clock.time += 60
+    house.clock.advance(60)
     tokens: Tokens = server._tokens(DID)
     ends = rfc3339(house.clock.now() + left)
     put(house, records[-1].with_tokens(replace(tokens, expires_at=ends)))
@@ -178,7 +179,7 @@ async def test_a_legacy_session_tries_the_other_one() -> None:
     current = server._current[DID]
     await house.engine.refresh(DID, force=True)
     server._current[DID] = current  # a replay ends no legacy session
-    house.clock.time += 600
+    house.clock.advance(600)
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Current)
     assert (await house.load()).refresh_jwt == records[-1].refresh_jwt
     assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
@@ -187,7 +188,7 @@ async def test_a_legacy_session_tries_the_other_one() -> None:
 async def test_a_copy_put_back_during_a_refresh(house: House, server: StrictServer) -> None:
     """The tokens that arrive meanwhile replace it: they are not dropped as if somebody had logged in."""
     records = await logged_in(house, server, rotations=20)
-    house.clock.time += 60
+    house.clock.advance(60)
 
     async def put_back() -> None:
         put(house, records[0])

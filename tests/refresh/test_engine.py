@@ -38,7 +38,8 @@ from idiolectd.refresh.reconciler import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.support import OTHER_KEY, START, FakeServer, Recorder, SetClock, did, planner, without_ours
+from tests.clock import START, VirtualClock
+from tests.support import OTHER_KEY, FakeServer, Recorder, did, planner, without_ours
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +62,7 @@ class WatchedStore(InMemoryOAuthTokenStore):
         meanwhile: what happens before each commit of tokens.
     """
 
-    def __init__(self, clock: SetClock) -> None:
+    def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock=clock)
         self.broken = 0
         self.is_full = False
@@ -94,7 +95,7 @@ class WatchedStore(InMemoryOAuthTokenStore):
 class House:
     store: WatchedStore
     server: FakeServer
-    clock: SetClock
+    clock: VirtualClock
     events: Recorder
     engine: RefreshEngine
 
@@ -109,12 +110,12 @@ class House:
     async def make_due(self) -> None:
         due = (await self.engine.reconcile(DID)).due
         assert due is not None
-        self.clock.time = due.at
+        self.clock.advance_to(due.at)
 
 
 @asynccontextmanager
 async def a_house() -> AsyncIterator[House]:
-    clock = SetClock()
+    clock = VirtualClock()
     store, events, server = WatchedStore(clock), Recorder(), FakeServer(clock.now)
     engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=events)
     await store.save(server.login(DID))
@@ -142,7 +143,7 @@ async def test_a_due_session_gets_new_tokens(house: House) -> None:
     assert house.server.sent == ["refresh-0"]
     assert (await house.load()).refresh_jwt == "refresh-1"
     assert attempt.due is not None
-    assert 0.70 * 3600 <= attempt.due.at - house.clock.time <= 0.85 * 3600
+    assert 0.70 * 3600 <= attempt.due.at - house.clock.now() <= 0.85 * 3600
     assert house.events.names == ["session.found", "session.refreshed"]
 
 
@@ -167,7 +168,7 @@ async def test_the_note_is_durable_before_the_first_byte(house: House) -> None:
     await house.engine.refresh(DID)
     note = seen[0].note_on(session)
     assert note is not None
-    assert note.at == house.clock.time
+    assert note.at == house.clock.now()
     assert note.token_hash == session.refresh_token_hash
 
 
@@ -382,7 +383,7 @@ async def test_a_retry_waits_and_keeps_the_session(house: House) -> None:
     assert state.last_error is not None
     assert state.last_error.code == "server_error"
     assert attempt.due is not None
-    assert attempt.due.at > house.clock.time
+    assert attempt.due.at > house.clock.now()
     assert house.server.is_current(await house.load())
 
 
@@ -410,10 +411,10 @@ class TestRefusals:
         made: list[tuple[float, object]] = []
         while True:
             attempt = await house.engine.refresh(DID)
-            made.append((house.clock.time, attempt.outcome))
+            made.append((house.clock.now(), attempt.outcome))
             if attempt.due is None or attempt.due.at > until:
                 return made
-            house.clock.time = attempt.due.at
+            house.clock.advance_to(attempt.due.at)
 
     async def test_a_refused_session_is_named_dead_once_its_access_token_is_refused_too(
         self, house: House
@@ -461,7 +462,7 @@ class TestRefusals:
 
     async def test_a_fault_that_passes_costs_nothing(self, house: House) -> None:
         """A database that is locked for two minutes is refused with the same words; then all is well."""
-        made = await self.attempts(house, REFUSED, until=house.clock.time + 119)
+        made = await self.attempts(house, REFUSED, until=house.clock.now() + 119)
         assert {type(outcome) for _, outcome in made} == {Retry}
         house.server.before = None
         assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Refreshed)
@@ -470,7 +471,7 @@ class TestRefusals:
 
     async def test_a_wait_that_is_asked_for_is_the_sessions_own(self, house: House) -> None:
         """It is kept, and the issuer's other sessions are not told to wait."""
-        made = await self.attempts(house, replace(REFUSED, retry_after=400.0), until=house.clock.time)
+        made = await self.attempts(house, replace(REFUSED, retry_after=400.0), until=house.clock.now())
         assert made[0][1] == Retry("invalid_grant", "Invalid refresh token")
         assert ((await house.state()).next_attempt_at or 0) >= made[0][0] + 400
 
@@ -509,8 +510,8 @@ class TestRefusals:
         house.server.after = lost
         await house.engine.refresh(DID)
         house.server.after = None
-        house.clock.time += 4000
-        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
+        house.clock.advance(4000)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.now())
         outcome = (await house.engine.refresh(DID)).outcome
         assert isinstance(outcome, ReloginRequired)
         assert outcome.cause == "response_lost"
@@ -523,7 +524,7 @@ class TestRefusals:
         assert all(isinstance(outcome, Retry) for outcome in alive[:3])
         assert all(isinstance(outcome, Suspended) for at, outcome in made if at > START + 3600 + 300)
         house.server.before = None
-        house.clock.time += 3601
+        house.clock.advance(3601)
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_the_next_attempt_is_never_beyond_the_end_of_a_living_token(self, house: House) -> None:
@@ -539,9 +540,9 @@ class TestRefusals:
             house.server.before = answering(answer)
             attempt = await house.engine.refresh(DID, force=True)
             assert attempt.due is not None
-            assert house.clock.time < attempt.due.at < START + 3600
+            assert house.clock.now() < attempt.due.at < START + 3600
         house.server.prepared = lambda _session: Suspended("issuer_changed", "issuer_changed", "moved")
-        house.clock.time = START + 3500
+        house.clock.advance_to(START + 3500)
         attempt = await house.engine.refresh(DID, force=True)
         assert attempt.due is not None
         assert attempt.due.at < START + 3600
@@ -553,10 +554,10 @@ class TestDead:
     async def die(self, house: House) -> None:
         await house.make_due()
         house.server.before = answering(REFUSED)
-        house.clock.time = START + 4000
+        house.clock.advance_to(START + 4000)
         for _ in range(3):
             await house.engine.refresh(DID, force=True)
-            house.clock.time += 61
+            house.clock.advance(61)
         assert (await house.state()).state is State.RELOGIN_REQUIRED
         house.server.sent.clear()
 
@@ -638,26 +639,26 @@ class TestALostAnswer:
     async def test_nothing_happens_before_it_has_settled(self, house: House) -> None:
         """Within the settling time not even force sends or asks anything."""
         await self.lose(house)
-        house.clock.time += 29
+        house.clock.advance(29)
         assert isinstance((await house.engine.refresh(DID, force=True)).outcome, Ambiguous)
         assert (len(house.server.sent), house.server.probes) == (1, 0)
 
     async def test_a_refused_access_token_means_that_it_was_rotated(self, house: House) -> None:
         """If the PDS refuses it three times over two minutes while it should live; nothing more is sent."""
         await self.lose(house)
-        house.clock.time += 31
-        started, outcomes = house.clock.time, []
+        house.clock.advance(31)
+        started, outcomes = house.clock.now(), []
         while True:
-            house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
+            house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.now())
             attempt = await house.engine.refresh(DID)
             outcomes.append(attempt.outcome)
             if attempt.due is None:
                 break
-            house.clock.time = attempt.due.at
+            house.clock.advance_to(attempt.due.at)
         assert [type(outcome) for outcome in outcomes[:-1]] == [Retry] * (len(outcomes) - 1)
         assert isinstance(outcomes[-1], ReloginRequired)
         assert outcomes[-1].cause == "response_lost"
-        assert 120 <= house.clock.time - started < 240  # clients are without a token: no longer than needed
+        assert 120 <= house.clock.now() - started < 240  # clients are without a token: no longer than needed
         assert (len(outcomes), len(house.server.sent)) == (house.server.probes, 1)
 
     async def test_a_pds_that_is_mistaken_for_a_moment_costs_nothing(self, house: House) -> None:
@@ -666,19 +667,19 @@ class TestALostAnswer:
         house.server.before = answering(Ambiguous("reset", "connection reset"))
         await house.engine.refresh(DID)
         house.server.before = None
-        house.clock.time += 31
-        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.time)
+        house.clock.advance(31)
+        house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.now())
         attempt = await house.engine.refresh(DID)
         assert isinstance(attempt.outcome, Retry)
         assert attempt.due is not None
-        house.clock.time = attempt.due.at
-        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
+        house.clock.advance_to(attempt.due.at)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.now())
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_an_expired_access_token_proves_nothing(self, house: House) -> None:
         """After the access token's end by the server's clock, its refusal says nothing: send again."""
         await self.lose(house)
-        house.clock.time += 31
+        house.clock.advance(31)
         house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=START + 4000)
         outcome = (await house.engine.refresh(DID)).outcome
         assert isinstance(outcome, ReloginRequired)
@@ -688,14 +689,14 @@ class TestALostAnswer:
     @pytest.mark.parametrize("since", [0.0, -DAY], ids=["still ahead", "set right since"])
     async def test_a_clock_that_was_ahead_proves_nothing(self, house: House, since: float) -> None:
         """A token stamped by a clock a day ahead looks alive to the server's clock long after its end."""
-        house.clock.time += DAY
+        house.clock.advance(DAY)
         await house.store.save(house.server.login(DID))
         await house.make_due()
         house.server.before = answering(Ambiguous("reset", "connection reset"))
         house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # it is the newest record
         await house.engine.refresh(DID)
         house.server.before = None
-        house.clock.time += 2 * 3600 + since
+        house.clock.advance(2 * 3600 + since)
         house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=START + 3 * 3600)
         await house.engine.refresh(DID, force=True)
         if since:  # by this clock the settling time is far away: a daemon brings it forward
@@ -709,19 +710,19 @@ class TestALostAnswer:
         house.server.before = answering(Ambiguous("reset", "connection reset"))
         await house.engine.refresh(DID)
         house.server.before = None
-        house.clock.time += 31
-        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
+        house.clock.advance(31)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.now())
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
     async def test_no_verdict_waits(self, house: House) -> None:
         """A PDS that can't say leaves it open, and is asked again later."""
         await self.lose(house)
-        house.clock.time += 31
+        house.clock.advance(31)
         attempt = await house.engine.refresh(DID)
         assert isinstance(attempt.outcome, Ambiguous)
         assert len(house.server.sent) == 1
         assert attempt.due is not None
-        assert attempt.due.at > house.clock.time
+        assert attempt.due.at > house.clock.now()
 
     async def test_a_crash_after_the_note_is_found_out_later(self, house: House) -> None:
         """A process that died between note and answer leaves what the next one needs to know."""
@@ -738,8 +739,8 @@ class TestALostAnswer:
             house.store, {"dpop": house.server}, planner=planner(), clock=house.clock, events=house.events
         )
         assert isinstance((await other.refresh(DID, force=True)).outcome, Ambiguous)
-        house.clock.time += 31
-        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.time)
+        house.clock.advance(31)
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED, server_time=house.clock.now())
         assert isinstance((await other.refresh(DID)).outcome, Refreshed)
 
 
@@ -767,7 +768,7 @@ async def test_a_used_token_that_is_put_back_before_the_plan_is_made(house: Hous
 
 async def test_the_end_of_a_session_is_announced() -> None:
     """Near its absolute end a session is `ending`, tried once more at expiry, and said so."""
-    clock, events = SetClock(), Recorder()
+    clock, events = VirtualClock(), Recorder()
     store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
     engine = RefreshEngine(
         store, {"dpop": server}, planner=planner(session_life=3600), clock=clock, events=events
@@ -783,7 +784,7 @@ async def test_the_end_of_a_session_is_announced() -> None:
 async def test_the_end_is_announced_three_times() -> None:
     """Below 72 hours, below 24 hours, and when no refresh can move it: once each, however often it is refreshed."""
     day, hour = 86_400.0, 3600.0
-    clock, events = SetClock(), Recorder()
+    clock, events = VirtualClock(), Recorder()
     store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
     engine = RefreshEngine(
         store, {"dpop": server}, planner=planner(session_life=14 * day), clock=clock, events=events
@@ -791,7 +792,7 @@ async def test_the_end_is_announced_three_times() -> None:
     await store.save(replace(server.login(DID), session_started_at=rfc3339(START)))
     told = []
     for at in (0.0, 10.9 * day, 11 * day, 12.9 * day, 13.1 * day, 13.5 * day, 14 * day - hour, 14 * day - 60):
-        clock.time = START + at
+        clock.advance_to(START + at)
         await engine.refresh(DID, force=True)
         await engine.reconcile(DID)
         told += [(at, event) for event in events.of("session.ending")]
@@ -807,7 +808,7 @@ async def test_the_end_is_announced_three_times() -> None:
 
 async def test_a_legacy_session_has_no_absolute_end() -> None:
     """An app-password session of any age is refreshed in its window: each refresh brings a whole new life."""
-    clock, events = SetClock(), Recorder()
+    clock, events = VirtualClock(), Recorder()
     store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now, kind="bearer")
     engine = RefreshEngine(
         store, {"bearer": server}, planner=planner(session_life=86_400), clock=clock, events=events
@@ -835,7 +836,7 @@ async def test_nobody_sends_a_paused_session(house: House) -> None:
     house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # the login is the newest record
     due = await house.engine.pause(DID, paused=False)
     assert due is not None
-    house.clock.time = due.at
+    house.clock.advance_to(due.at)
     assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
 
 

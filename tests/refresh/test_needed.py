@@ -14,7 +14,8 @@ from idiolectd.errors import NoSessionError, RefreshFailed
 from idiolectd.refresh import refresh_if_needed
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore, open_store
-from tests.support import START, FakeServer, SetClock, did
+from tests.clock import START, VirtualClock
+from tests.support import FakeServer, did
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ DID = did(1)
 class Refresher:
     """A client's own refresher."""
 
-    def __init__(self, clock: SetClock, error: Exception | None = None) -> None:
+    def __init__(self, clock: VirtualClock, error: Exception | None = None) -> None:
         self.clock = clock
         self.error = error
         self.calls = 0
@@ -45,23 +46,23 @@ class Refresher:
 
 async def test_it_returns_a_live_session_as_it_is() -> None:
     """61 seconds before its end a session is not refreshed, 60 seconds before it is."""
-    clock = SetClock()
+    clock = VirtualClock()
     store, refresher = InMemoryOAuthTokenStore(clock=clock), Refresher(clock)
     session = FakeServer(clock.now).login(DID)
     await store.save(session)
-    clock.time = START + 3600 - 61
+    clock.advance_to(START + 3600 - 61)
     assert await refresh_if_needed(store, refresher, DID, clock=clock) == session
-    clock.time += 1
+    clock.advance(1)
     assert (await refresh_if_needed(store, refresher, DID, clock=clock)).access_jwt == "new"
     assert refresher.calls == 1
 
 
 async def test_it_saves_what_it_got_and_asks_once_for_many() -> None:
     """Twenty clients at once call the refresher once, and all get the new session."""
-    clock = SetClock()
+    clock = VirtualClock()
     store, refresher = InMemoryOAuthTokenStore(clock=clock), Refresher(clock)
     await store.save(FakeServer(clock.now).login(DID))
-    clock.time = START + 3600
+    clock.advance_to(START + 3600)
     got: list[str] = []
 
     async def client() -> None:
@@ -79,18 +80,18 @@ async def test_it_saves_what_it_got_and_asks_once_for_many() -> None:
 
 async def test_nothing_stored_is_an_error_of_its_own() -> None:
     """Without a session the client is told to log in."""
-    clock = SetClock()
+    clock = VirtualClock()
     with pytest.raises(NoSessionError, match="idiolectd login"):
         await refresh_if_needed(InMemoryOAuthTokenStore(clock=clock), Refresher(clock), DID, clock=clock)
 
 
 async def test_a_raising_refresher_leaves_an_open_question() -> None:
     """Nobody knows what the server did: the next call within the settling time asks nobody."""
-    clock = SetClock()
+    clock = VirtualClock()
     refresher = Refresher(clock, OSError("secret-token in an error text"))
     store = InMemoryOAuthTokenStore(clock=clock)
     await store.save(FakeServer(clock.now).login(DID))
-    clock.time = START + 3600
+    clock.advance_to(START + 3600)
     with pytest.raises(RefreshFailed) as caught:
         await refresh_if_needed(store, refresher, DID, clock=clock)
     assert caught.value.state == "ambiguous"
@@ -98,14 +99,14 @@ async def test_a_raising_refresher_leaves_an_open_question() -> None:
     with pytest.raises(RefreshFailed):
         await refresh_if_needed(store, refresher, DID, clock=clock)
     assert refresher.calls == 1
-    clock.time += 31
+    clock.advance(31)
     refresher.error = None
     assert (await refresh_if_needed(store, refresher, DID, clock=clock)).access_jwt == "new"
 
 
 async def test_somebody_elses_session_is_not_published() -> None:
     """A refresher that returns another account's tokens does not change this record."""
-    clock = SetClock()
+    clock = VirtualClock()
     store = InMemoryOAuthTokenStore(clock=clock)
 
     class Confused(Refresher):
@@ -113,7 +114,7 @@ async def test_somebody_elses_session_is_not_published() -> None:
             return replace(await super().refresh(session), did=did(2))
 
     await store.save(FakeServer(clock.now).login(DID))
-    clock.time = START + 3600
+    clock.advance_to(START + 3600)
     with pytest.raises(RefreshFailed, match="answer_misfit"):
         await refresh_if_needed(store, Confused(clock), DID, clock=clock)
     stored = await store.load(DID)
@@ -125,12 +126,12 @@ async def test_somebody_elses_session_is_not_published() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_tokens_that_a_locked_database_does_not_take_are_kept(tmp_path: Path) -> None:
     """A foreign program keeps SQLite's write lock: the new tokens are spilled, and the next call takes them."""
-    clock = SetClock()
+    clock = VirtualClock()
     path = tmp_path / "store" / "sessions.sqlite"
     path.parent.mkdir(0o700)
     async with open_store(f"sqlite://{path}", spill_dir=str(tmp_path / "spill")) as store:
         await store.save(FakeServer(clock.now).login(DID))
-        clock.time = START + 3600
+        clock.advance_to(START + 3600)
         with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
 
             class Locked(Refresher):

@@ -14,8 +14,9 @@ from idiolectd.ports import Spilled
 from idiolectd.refresh import RefreshEngine
 from idiolectd.state import State, tokens_of
 from idiolectd.store import StoreSpill
+from tests.clock import VirtualClock
 from tests.refresh.test_engine import DID, House, WatchedStore
-from tests.support import OTHER_KEY, FakeServer, Recorder, SetClock, did, planner, without_ours
+from tests.support import OTHER_KEY, FakeServer, Recorder, did, planner, without_ours
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ class Host:
     """A store that can refuse tokens, a spill folder, and one process' engine after the other."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock, self.events = SetClock(), Recorder()
+        self.clock, self.events = VirtualClock(), Recorder()
         self.store, self.server = WatchedStore(self.clock), FakeServer(self.clock.now)
         self.spill = StoreSpill(folder.parent / "runtime", folder)
         self.store.spill = self.spill

@@ -13,7 +13,8 @@ from idiolectd.policy import Policy
 from idiolectd.ports import AccessTokenStatus, Refused
 from idiolectd.refresh import verdict
 from idiolectd.state import RefreshState, State
-from tests.support import START, FakeServer, did
+from tests.clock import START
+from tests.support import FakeServer, did
 
 RULES = Policy()
 SESSION = FakeServer(lambda: START).login(did(1))

@@ -44,7 +44,8 @@ async def test_the_pds_can_be_asked_later() -> None:
         assert isinstance(attempt.outcome, Retry)
         assert attempt.due is not None
         assert (await house.load()).refresh_jwt == "refresh-0"
-        house.clock.time, house.server.probe_answer = attempt.due.at, OURS
+        house.clock.advance_to(attempt.due.at)
+        house.server.probe_answer = OURS
         assert isinstance((await house.engine.refresh(DID)).outcome, Refreshed)
         assert (await house.load()).refresh_jwt == "refresh-new"
         assert house.server.sent == ["refresh-0"]

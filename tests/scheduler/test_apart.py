@@ -145,7 +145,7 @@ async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limi
         server = host if number < 10 else parasite
         server.before = count
         await world.store.save(server.login(did(number)))
-    world.clock.offset += 600
+    world.clock.step(600)
     async with world.running():
         await anyio.sleep(300)
     assert most <= 4

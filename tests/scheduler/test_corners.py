@@ -48,7 +48,7 @@ def test_a_resume_is_noticed_between_two_refills() -> None:
         await world.store.save(server.login(DID))
         async with world.running():
             await anyio.sleep(1800 + 20)  # the schedule is looked at every five minutes
-            world.clock.offset += 6600
+            world.clock.step(6600)
             await anyio.sleep(31)
             assert len(server.sent) == 1
 
@@ -79,7 +79,7 @@ def test_a_clock_set_forward_shortens_no_settling() -> None:
         async with world.running():
             await lost.wait()
             await anyio.sleep(1)
-            world.clock.offset += 3600
+            world.clock.step(3600)
             await world.store.save(overdue)  # due before all others: the sleeper wakes
             await anyio.sleep(25)
             assert "refresh-1" in server.sent

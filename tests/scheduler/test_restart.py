@@ -10,7 +10,8 @@ from idiolectd.ports import NO_SERVER, ScheduleEntry
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.store import open_store
-from tests.support import FakeServer, Recorder, SetClock, did, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ def anyio_backend() -> str:
     return "trio"
 
 
-async def schedule_of_a_daemon(url: str, server: FakeServer, clock: SetClock) -> list[ScheduleEntry]:
+async def schedule_of_a_daemon(url: str, server: FakeServer, clock: VirtualClock) -> list[ScheduleEntry]:
     """What a daemon that has just started will be reminded of."""
     async with open_store(url, clock=clock) as store, anyio.create_task_group() as tg:
         engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
@@ -43,7 +44,7 @@ async def test_what_is_due_beyond_the_horizon_is_still_planned_after_a_restart(
     tmp_path: Path, kind: str
 ) -> None:
     """A session that is due in an hour has a line again, although its record and state hold no news."""
-    clock = SetClock()
+    clock = VirtualClock()
     server = FakeServer(clock.now, life=7200)
     url = f"{kind}://{tmp_path / 'store'}"
     async with open_store(url, clock=clock) as store:

@@ -20,7 +20,8 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from tests.support import FakeServer, Recorder, VirtualClock, did, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +53,7 @@ class Store(InMemoryOAuthTokenStore):
 class World:
     """A store, servers by issuer, and a scheduler over them."""
 
-    clock: VirtualClock = field(default_factory=VirtualClock)
+    clock: VirtualClock = field(default_factory=lambda: VirtualClock(runs=True))
     events: Recorder = field(default_factory=Recorder)
     limits: IssuerLimits = field(default_factory=IssuerLimits)
 
@@ -258,7 +259,7 @@ async def test_overdue_sessions_go_by_their_end() -> None:
     for number, life in enumerate(lives):
         server.life = life
         await world.store.save(server.login(did(number)))
-    world.clock.offset += 10000
+    world.clock.step(10000)
     order: list[str] = []
 
     async def record(session: OAuthSession) -> None:
@@ -290,7 +291,7 @@ async def test_concurrency_is_bounded_per_issuer() -> None:
         server = world.server(f"s{number % 4}")
         server.before = count
         await world.store.save(server.login(did(number)))
-    world.clock.offset += 3600
+    world.clock.step(3600)
     async with world.running():
         await anyio.sleep(100)
     assert most.pop("all") == 12
@@ -371,7 +372,7 @@ async def test_a_cancelled_scheduler_finishes_what_was_sent() -> None:
     server = world.server("slow", life=1000)
     for number in (1, 2):
         await world.store.save(server.login(did(number)))
-    world.clock.offset += 1000
+    world.clock.step(1000)
 
     async def slowly(_session: OAuthSession) -> None:
         await anyio.sleep(20)
@@ -406,7 +407,7 @@ async def test_a_login_that_can_not_be_looked_at_is_not_forgotten() -> None:
     server = world.server("works", life=600)
     async with world.running():
         await anyio.sleep(31)
-        world.clock.offset += 3000
+        world.clock.step(3000)
         world.store.is_down = True
         await world.store.save(server.login(did(1)))
         await anyio.sleep(1)
@@ -425,7 +426,7 @@ async def test_after_a_suspend_due_work_starts_within_half_a_minute(jump: float)
     async with world.running():
         await anyio.sleep(1820)  # the schedule is looked at every five minutes, and not just now
         assert server.sent == []
-        world.clock.offset += jump + 3000
+        world.clock.step(jump + 3000)
         await anyio.sleep(31)
         assert len(server.sent) == 10
     assert len(world.events.of("clock.jumped")) == 1
@@ -462,7 +463,7 @@ async def test_a_clock_that_is_set_back_delays_nothing(step: float) -> None:
         await world.store.save(server.login(did(number)))
     async with world.running():
         await anyio.sleep(1800)
-        world.clock.offset -= step
+        world.clock.step(-step)
         began = anyio.current_time()
         await anyio.sleep(7200 * 0.70 - 1800 - 60)
         assert server.sent == [], "a step back is no reason to refresh early"
@@ -478,7 +479,7 @@ async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
     await world.store.save(server.login(did(1)))
     async with world.running():
         await anyio.sleep(600)
-    world.clock.offset -= DAY
+    world.clock.step(-DAY)
     scheduler = world.new_scheduler()
     async with anyio.create_task_group() as tg:
         tg.start_soon(partial(scheduler.run, behind=DAY))
@@ -500,7 +501,7 @@ async def test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing(trou
         await anyio.sleep(1)
         world.store.is_down = trouble == "plan"
         world.store.has_no_index = trouble == "index"
-        world.clock.offset -= DAY
+        world.clock.step(-DAY)
         await anyio.sleep(50)
         world.store.is_down = world.store.has_no_index = False
         await anyio.sleep(500)

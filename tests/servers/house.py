@@ -4,7 +4,7 @@ Everything is the daemon's own but three things: the transport below the HTTP cl
 in the same process, watched), the clock, and the store's place (memory). No threads, no sockets, so
 trio's `MockClock` runs days in milliseconds.
 
-There are two clocks: the servers follow the true one, and this machine's own can be wrong. It shows
+There are two times: the servers follow the true one, and this machine's own can be wrong. It shows
 nothing about the disk, TLS or real sockets: other tests do.
 """
 
@@ -27,39 +27,16 @@ from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from idiolectd.xrpc import LegacyRefresher
+from tests.clock import VirtualClock
 from tests.servers.traffic import Watched
 from tests.simulator import Account, DpopClient, Simulator, SimulatorTransport
-from tests.support import START, Recorder
+from tests.support import Recorder
 
 PDS = "https://pds.test"
 ISSUER = "https://entryway.test"
 
 # Session lives and idle times are beyond every test's horizon: whatever ends is an accident.
 NEVER = 400 * 86_400.0
-
-
-class Clocks:
-    """The true time, which the servers follow, and this machine's own, which can be wrong."""
-
-    def __init__(self) -> None:
-        self._slept = 0.0
-        self.error = 0.0
-
-    def true(self) -> float:
-        """What time it is."""
-        return START + self._slept + anyio.current_time()
-
-    def now(self) -> float:
-        """What time this machine believes it is; the product's `Clock`."""
-        return self.true() + self.error
-
-    def suspend(self, seconds: float) -> None:
-        """The machine sleeps: the world goes on, the monotonic clock stands."""
-        self._slept += seconds
-
-    def step(self, seconds: float) -> None:
-        """Somebody sets the wall clock."""
-        self.error += seconds
 
 
 async def no_txt(name: str) -> list[str]:
@@ -73,7 +50,7 @@ class House:
 
     Attributes:
         sim: the servers.
-        clocks: see there.
+        clock: the true time, and the one this machine believes in.
         store: the sessions.
         traffic: every request, watched.
         events: what was reported.
@@ -83,7 +60,7 @@ class House:
     """
 
     sim: Simulator
-    clocks: Clocks
+    clock: VirtualClock
     store: InMemoryOAuthTokenStore
     traffic: Watched
     events: Recorder = field(default_factory=Recorder)
@@ -99,21 +76,21 @@ class House:
         """A new process's engine: it knows what the store knows, and nothing else."""
         http = HttpClient(
             policy=NetworkPolicy(),
-            clock=self.clocks,
+            clock=self.clock,
             events=self.events,
             transport=transport if transport is not None else self.traffic,
         )
         async with http:
             oauth = OAuthRefresher(
                 http,
-                self.clocks,
+                self.clock,
                 ClientRegistry(),
-                Discovery(http, self.clocks),
+                Discovery(http, self.clock),
                 Identity(http, PDS, txt=no_txt),
             )
             refreshers: dict[Kind, SplitRefresher[Any]] = {
                 "dpop": oauth,
-                "bearer": LegacyRefresher(http, self.clocks),
+                "bearer": LegacyRefresher(http, self.clock),
             }
             yield RefreshEngine(
                 store if store is not None else self.store,
@@ -121,7 +98,7 @@ class House:
                 planner=Planner(
                     Policy(settle=self.settle), session_life=lambda _session: NEVER, luck=self.luck
                 ),
-                clock=self.clocks,
+                clock=self.clock,
                 events=self.events,
             )
 
@@ -130,7 +107,7 @@ class House:
         self.scheduler = Scheduler(
             store if store is not None else self.store,
             lambda: engine,
-            clock=self.clocks,
+            clock=self.clock,
             emit=self.events,
             limits=self.limits,
             luck=self.luck,
@@ -162,7 +139,7 @@ class House:
 
     def works(self, session: OAuthSession) -> bool:
         """Whether the PDS takes the access token now."""
-        client = DpopClient(json.loads(session.to_json()), self.clocks.true)
+        client = DpopClient(json.loads(session.to_json()), self.clock.true)
         for _ in range(2):  # the first one may only bring the nonce
             request = client.api_request("com.atproto.server.getSession")
             answer = client.learn(request, self.sim.handle(request))
@@ -177,7 +154,7 @@ class House:
             return False
         legacy = self.sim.state.legacy_tokens.get(session.refresh_jwt)
         if legacy is not None:
-            usable = legacy.grace_until is None or self.clocks.true() < legacy.grace_until
+            usable = legacy.grace_until is None or self.clock.true() < legacy.grace_until
             return usable and not legacy.deleted
         return self.sim.state.refresh_tokens[session.refresh_jwt].refresh_token == session.refresh_jwt
 
@@ -186,8 +163,8 @@ class House:
 async def house(
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
     *,
-    clocks: Clocks | None = None,
-    store: Callable[[Clocks], InMemoryOAuthTokenStore] | None = None,
+    clock: VirtualClock | None = None,
+    store: Callable[[VirtualClock], InMemoryOAuthTokenStore] | None = None,
     seed: int = 7,
     **options: Any,
 ) -> AsyncIterator[House]:
@@ -195,12 +172,12 @@ async def house(
 
     Args:
         wrap: what stands between the watched transport and the servers.
-        clocks: the two clocks, if somebody else holds them too.
+        clock: the time, if somebody else holds it too.
         store: makes the store, if not the plain one.
         seed: DIDs and tokens, and with them all due times, are the same in every run.
         options: of the simulator.
     """
-    clocks = clocks or Clocks()
+    clock = clock or VirtualClock(runs=True)
     life = dict.fromkeys(
         (
             "session_life",
@@ -211,7 +188,7 @@ async def house(
         ),
         NEVER,
     )
-    sim = Simulator(PDS, issuer=ISSUER, now=clocks.true, seed=seed, **(life | options))
-    traffic = Watched(wrap(SimulatorTransport(sim)), clocks.true)
-    made = store(clocks) if store is not None else InMemoryOAuthTokenStore(clock=clocks)
-    yield House(sim, clocks, made, traffic)
+    sim = Simulator(PDS, issuer=ISSUER, now=clock.true, seed=seed, **(life | options))
+    traffic = Watched(wrap(SimulatorTransport(sim)), clock.true)
+    made = store(clock) if store is not None else InMemoryOAuthTokenStore(clock=clock)
+    yield House(sim, clock, made, traffic)

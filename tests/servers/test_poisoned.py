@@ -53,7 +53,7 @@ async def _late(h: House, poisoned: set[str], *, hours: int) -> dict[str, float]
         for did in set(await h.store.list_dids()) - poisoned:
             session = (await h.entry(did)).session
             assert session is not None
-            if h.sim.state.access_tokens[session.access_jwt].expires_at <= h.clocks.true():
+            if h.sim.state.access_tokens[session.access_jwt].expires_at <= h.clock.true():
                 late[did] = late.get(did, 0) + 1
     return late
 

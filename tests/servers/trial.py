@@ -75,7 +75,7 @@ async def try_out(case: Case, kind: Kind) -> RefusalRule:
 
     async with house(wrap, access_life=LIFE, legacy_access_life=LIFE) as h:
         misbehaving = made[0]
-        misbehaving._now = h.clocks.true  # the house's clock exists only now
+        misbehaving._now = h.clock.true  # the house's clock exists only now
         sessions = [await _login(h, case, kind) for _ in range(case.sessions)]
         async with h.running():
             misbehaving.act, misbehaving.where = case.act, case.where

@@ -4,7 +4,7 @@ It judges what a client sends with code of its own and never imports the package
 
 In process (trio or asyncio, any clock)::
 
-    sim = Simulator("https://pds.test", now=clock, access_life=600)
+    sim = Simulator("https://pds.test", now=clock.now, access_life=600)
     account = sim.add_account("alice.test", "app-password")
     record = sim.seed_oauth(account)              # a session record: store it, refresh it
     client = httpx.AsyncClient(transport=SimulatorTransport(sim))
@@ -28,7 +28,6 @@ repositories, speak TLS.
 """
 
 from tests.simulator.client import DpopClient
-from tests.simulator.clock import Clock
 from tests.simulator.core import SessionInfo, Simulator
 from tests.simulator.faults import Fault, Faults, html, server_error
 from tests.simulator.seeding import new_client_key, timestamp
@@ -42,7 +41,6 @@ __all__ = [
     "LOOPBACK_CLIENT_ID",
     "WORDS",
     "Account",
-    "Clock",
     "Counters",
     "DpopClient",
     "Fault",

@@ -33,8 +33,8 @@ async def test_due_work_starts_within_half_a_minute_of_a_resume(hours: int) -> N
         async with h.running():
             await anyio.sleep(60)
             owners = await _first_tokens(h)
-            h.clocks.suspend(hours * 3600)
-            resumed = h.clocks.true()
+            h.clock.advance(hours * 3600)
+            resumed = h.clock.true()
             await anyio.sleep(NOTICED + 5)
             sent = h.traffic.refreshes(resumed)
             assert sent[0].at - resumed <= NOTICED
@@ -55,8 +55,8 @@ async def test_the_soonest_expiry_goes_first_at_the_lanes_pace() -> None:
         dids = await staggered(h, SESSIONS)
         async with h.running():
             owners = await _first_tokens(h)
-            h.clocks.suspend(6 * 3600)
-            resumed = h.clocks.true()
+            h.clock.advance(6 * 3600)
+            resumed = h.clock.true()
             await anyio.sleep(NOTICED + SESSIONS / 2 + 10)
             sent = h.traffic.refreshes(resumed)
         order = list(dict.fromkeys(owners[one.token] for one in sent if one.token in owners))
@@ -74,8 +74,8 @@ async def test_a_nap_wakes_only_what_is_due() -> None:
             await anyio.sleep(1)
             states = {did: (await h.entry(did)).state for did in await h.store.list_dids()}
             before = len(h.traffic.refreshes())
-            h.clocks.suspend(1200)
-            awake = h.clocks.now()
+            h.clock.advance(1200)
+            awake = h.clock.now()
             await anyio.sleep(NOTICED + 1)
             sent = {one.token for one in h.traffic.refreshes()[before:]}
         # What became due in the half minute of watching may have been sent or not.
@@ -95,7 +95,7 @@ async def test_a_suspend_in_mid_request_loses_nothing() -> None:
         async with h.running():
             while not h.traffic.refreshes():
                 await anyio.sleep(1)
-            h.clocks.suspend(3600)
+            h.clock.advance(3600)
             h.sim.faults.clear()
             await observe(h, 600)
         entry = await h.entry(session.did)

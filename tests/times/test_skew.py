@@ -60,7 +60,7 @@ async def test_our_own_step_is_learned_anew() -> None:
         async with h.running():
             await observe(h, HOUR)
             for step in (HOUR, -HOUR, DAY):
-                h.clocks.step(step)
+                h.clock.step(step)
                 seen = await observe(h, 2 * HOUR)
                 assert seen.dead == {}
             assert await all_well(h)

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from idiolectd.events import ClockJumped
-from tests.servers.house import Clocks, house
+from tests.clock import VirtualClock
+from tests.servers.house import house
 from tests.servers.traffic import broken_rules
 from tests.times.watching import LIFE, all_well, observe, staggered
 
@@ -27,7 +28,7 @@ async def test_a_step_makes_no_storm_and_no_dead_tokens(step: float) -> None:
         await staggered(h, SESSIONS)
         async with h.running():
             await observe(h, HOUR)
-            h.clocks.step(step)
+            h.clock.step(step)
             after = await observe(h, 3 * HOUR)
             assert await all_well(h)
         if abs(step) < 365 * DAY:
@@ -54,7 +55,7 @@ async def test_after_a_step_back_the_work_stays_spread(step: float) -> None:
         async with h.running():
             await observe(h, HOUR)
             before = {did: (await h.entry(did)).session for did in await h.store.list_dids()}
-            h.clocks.step(step)
+            h.clock.step(step)
             after = await observe(h, LIFE)
             renewed = [did for did, old in before.items() if (await h.entry(did)).session != old]
         assert set(renewed) == set(before)
@@ -73,7 +74,7 @@ async def test_a_restless_clock_costs_little(kind: str) -> None:
         await staggered(h, SESSIONS)
         async with h.running():
             for step in steps:
-                h.clocks.step(step)
+                h.clock.step(step)
                 await observe(h, 60)
             storm = len(h.traffic.refreshes())
             after = await observe(h, HOUR)
@@ -87,11 +88,11 @@ async def test_a_clock_that_starts_in_1970() -> None:
     """A board without a battery comes up after two hours, in 1970, and is set ten minutes later: all is well soon."""
     async with house(access_life=LIFE) as h:
         await staggered(h, SESSIONS)
-        h.clocks.suspend(2 * HOUR)
-        h.clocks.error = -h.clocks.true()
+        h.clock.advance(2 * HOUR)
+        h.clock.error = -h.clock.true()
         async with h.running():
             first = await observe(h, 600)
-            h.clocks.error = 0.0
+            h.clock.error = 0.0
             await observe(h, NOTICED + 10)
             assert await all_well(h)
             second = await observe(h, 2 * HOUR)
@@ -106,7 +107,7 @@ async def test_a_clock_that_stays_in_1970() -> None:
     """Nobody ever sets it: by the servers' clock all sessions stay usable for a day all the same."""
     async with house(access_life=LIFE) as h:
         await staggered(h, SESSIONS)
-        h.clocks.error = -h.clocks.true()
+        h.clock.error = -h.clock.true()
         async with h.running():
             seen = await observe(h, DAY / 2)
         assert seen.dead == {}
@@ -116,10 +117,10 @@ async def test_a_clock_that_stays_in_1970() -> None:
 @pytest.mark.parametrize("error", [-DAY, -HOUR, HOUR, DAY], ids=str)
 async def test_a_daemon_that_starts_with_a_wrong_clock(error: float) -> None:
     """Records written by a right clock, a daemon with a wrong one: no token runs out, and no storm."""
-    clocks = Clocks()
-    async with house(access_life=LIFE, clocks=clocks) as h:
+    clock = VirtualClock(runs=True)
+    async with house(access_life=LIFE, clock=clock) as h:
         await staggered(h, SESSIONS)
-        clocks.step(error)
+        clock.step(error)
         async with h.running():
             seen = await observe(h, 2 * HOUR)
             assert await all_well(h)
@@ -137,7 +138,7 @@ async def test_a_step_in_the_settling_time_breaks_no_rule() -> None:
         async with h.running():
             while not any(one.is_unclear for one in h.traffic.refreshes()):
                 await anyio.sleep(0.5)
-            h.clocks.step(HOUR)
+            h.clock.step(HOUR)
             await observe(h, 600)
             assert await all_well(h)
         assert broken_rules(h.traffic.sent, settle=h.settle) == []

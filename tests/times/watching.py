@@ -49,7 +49,7 @@ async def staggered(h: House, count: int, *, over: float = LIFE / 2) -> list[str
     dids = []
     for _ in range(count):
         dids.append((await h.login()).did)
-        h.clocks.suspend(over / count)
+        h.clock.advance(over / count)
     return dids
 
 

@@ -15,8 +15,8 @@ import anyio.to_thread
 
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.refresh import RefreshEngine
+from tests.clock import VirtualClock
 from tests.processes.worker import working
-from tests.support import SetClock
 
 # Longer than a whole generation takes: nobody may come away without an answer.
 _PATIENCE = 240.0
@@ -27,11 +27,11 @@ _AT_ONCE = 8
 
 async def main(store_url: str, seed: int) -> None:
     """Works until standard input closes."""
-    clock, chance = SetClock(), random.Random(seed)
+    clock, chance = VirtualClock(), random.Random(seed)
     async with working(store_url, clock) as (store, engine):
         print("ready", flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
-            clock.time = float(line)
+            clock.advance_to(float(line))
             dids = await store.list_dids()
             if chance.random() < 0.5:  # else all processes go the same way, and meet at each session
                 chance.shuffle(dids)

@@ -15,7 +15,8 @@ from idiolectd.ports import AccessTokenStatus, Probe, SharedStore
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
-from tests.support import FakeServer, Recorder, SetClock, planner
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, planner
 from tests.upgrade.write import NAMES, did_of
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ class Opened:
     store: SharedStore
     engine: RefreshEngine
     server: FakeServer
-    clock: SetClock
+    clock: VirtualClock
     release: str
 
     async def load(self, name: str) -> OAuthSession:
@@ -47,7 +48,7 @@ async def opened(release: Path, kind: str, folder: Path) -> AsyncIterator[Opened
     shutil.copytree(release, folder / "was")
     place = folder / "was" / ("files" if kind == "files" else "sessions.sqlite")
     url = f"file://{place}" if kind == "files" else f"sqlite://{place}"
-    clock = SetClock(1_788_180_000.0)
+    clock = VirtualClock(1_788_180_000.0)
     server = FakeServer(clock.now)
     async with open_store(url, spill_dir=str(folder / "was" / f"{kind}.spill")) as store:
         engine = RefreshEngine(

@@ -25,7 +25,8 @@ from idiolectd.ports import SharedStore, Spilled
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import Kind
 from idiolectd.store import SpillFolder
-from tests.support import FakeServer, Recorder, SetClock, planner, without_ours
+from tests.clock import VirtualClock
+from tests.support import FakeServer, Recorder, planner, without_ours
 
 # In the past of whoever opens the fixture.
 _BEGAN = 1_788_000_000.0
@@ -54,7 +55,7 @@ class Writer:
 
     def __init__(self, store: Any, spill: Path) -> None:
         self.store = store
-        self.clock = SetClock(_BEGAN)
+        self.clock = VirtualClock(_BEGAN)
         self.servers: dict[Kind, FakeServer] = {
             "dpop": FakeServer(self.clock.now),
             "bearer": FakeServer(self.clock.now, kind="bearer"),
@@ -106,7 +107,7 @@ class Writer:
             await self.engine.pause(did_of("paused"), paused=True)
 
     async def _refresh(self, name: str) -> None:
-        self.clock.time += 3600
+        self.clock.advance(3600)
         await self.engine.refresh(did_of(name), force=True)
 
 

@@ -17,7 +17,8 @@ from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import AccessTokenStatus, Answer, Arrived, Prepared, Probe, Refused
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
-from tests.http.support import FakeClock, world
+from tests.clock import VirtualClock
+from tests.http.support import world
 from tests.oauth.support import Recording
 from tests.simulator import Account, Fault, Request, Simulator, SimulatorTransport, Words, html
 from tests.simulator.words import DEAD
@@ -34,7 +35,7 @@ LOGIN = "/xrpc/com.atproto.server.createSession"
 @dataclass
 class Bench:
     sim: Simulator
-    clock: FakeClock
+    clock: VirtualClock
     http: HttpClient
     refresher: LegacyRefresher
     transport: Recording
@@ -51,7 +52,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(**options: Any) -> AsyncIterator[Bench]:
-    clock = FakeClock()
+    clock = VirtualClock()
     sim = Simulator(PDS, now=clock.now, **options)
     transport = Recording(SimulatorTransport(sim))
     async with world(transport, clock=clock) as w:
@@ -67,9 +68,9 @@ async def test_a_refresh_brings_tokens_that_work() -> None:
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
             assert answer.mismatch is None
-            assert parse_rfc3339(answer.tokens.issued_at) == b.clock.at
-            assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 7200
-            assert parse_rfc3339(answer.tokens.refresh_expires_at) == b.clock.at + 90 * 86400
+            assert parse_rfc3339(answer.tokens.issued_at) == b.clock.now()
+            assert parse_rfc3339(answer.tokens.expires_at) == b.clock.now() + 7200
+            assert parse_rfc3339(answer.tokens.refresh_expires_at) == b.clock.now() + 90 * 86400
             assert answer.tokens.handle == "alice.test"
             assert answer.tokens.refresh_jwt != session.refresh_jwt
             session = session.with_tokens(answer.tokens)
@@ -187,7 +188,7 @@ async def test_opaque_tokens_get_a_cautious_life() -> None:
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
         assert answer.mismatch is None
-        assert parse_rfc3339(answer.tokens.expires_at) == b.clock.at + 900
+        assert parse_rfc3339(answer.tokens.expires_at) == b.clock.now() + 900
         assert answer.tokens.refresh_expires_at is None
         assert answer.tokens.handle == "new.test"
 
@@ -210,10 +211,12 @@ async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
         assert (answer.mismatch, answer.unconfirmed) == (None, "the answer came without did")
-        assert await b.refresher.probe(session) == Probe(AccessTokenStatus.ACCEPTED, b.clock.at, session.did)
+        assert await b.refresher.probe(session) == Probe(
+            AccessTokenStatus.ACCEPTED, b.clock.now(), session.did
+        )
         others = OAuthSession.from_json(json.dumps(b.sim.seed_legacy(b.sim.add_account("bob.test"))))
         asked = await b.refresher.probe(replace(session, access_jwt=others.access_jwt))
-        assert asked == Probe(AccessTokenStatus.UNKNOWN, b.clock.at, others.did)
+        assert asked == Probe(AccessTokenStatus.UNKNOWN, b.clock.now(), others.did)
         refused = await b.refresher.probe(replace(session, access_jwt="nonsense"))
         assert refused.taken is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("respond", GET_SESSION, status=502))
@@ -254,8 +257,8 @@ async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
         session = b.session()
         b.sim.revoke_sessions(session.did)
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.at)
-        b.clock.at += 7201
+        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
+        b.clock.advance(7201)
         assert (await b.refresher.probe(session)).taken is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("connect_error"))
         assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
@@ -316,8 +319,8 @@ async def test_a_login_makes_a_record_that_refreshes() -> None:
         session = login.session
         assert (session.did, session.pds_url, session.handle) == (b.account.did, PDS, "alice.test")
         assert (session.kind, session.token_type) == ("bearer", "Bearer")
-        assert parse_rfc3339(session.expires_at) == b.clock.at + 7200
-        assert parse_rfc3339(session.refresh_expires_at) == b.clock.at + 90 * 86400
+        assert parse_rfc3339(session.expires_at) == b.clock.now() + 7200
+        assert parse_rfc3339(session.refresh_expires_at) == b.clock.now() + 90 * 86400
         assert json.loads(session.to_json())["dpopPrivateKeyJwk"] == ""
         assert isinstance(await b.refresh(OAuthSession.from_json(session.to_json())), Arrived)
 
