@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import trio.testing
@@ -20,8 +20,8 @@ from bench.measuring import Figure, Goal, Measure, Workshop
 from bench.seeding import did
 from idiolectd.outcome import Refreshed
 from idiolectd.policy import Policy, due_at
-from idiolectd.ports import ScheduleEntry
-from idiolectd.refresh import AttemptResult
+from idiolectd.ports import ScheduleEntry, SharedStore
+from idiolectd.refresh import AttemptResult, RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import OAuthSession
 
@@ -144,9 +144,9 @@ def simulate(count: int) -> Sessions:
     sessions = Sessions(count, clock)
 
     async def day() -> None:
-        parts = cast("Any", sessions)
+        store, engine = cast("SharedStore", sessions), cast("RefreshEngine", sessions)
         scheduler = Scheduler(
-            parts, parts, clock=clock, emit=lambda _: None, limits=_LIMITS, luck=random.random
+            store, lambda: engine, clock=clock, emit=lambda _: None, limits=_LIMITS, luck=random.random
         )
         with anyio.move_on_after(_DAY):
             await scheduler.run()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.__main__ import MEASURES
+from bench.day import simulate
 from bench.machine import circumstances
 from bench.measuring import Figure, Size, Workshop, measure
 from bench.peers import FLOOR_H11, FLOOR_RAW, NAIVE
@@ -55,6 +56,13 @@ def test_a_store_of_many(workshop: Workshop) -> None:
     assert found["first start: refreshing"] <= found["first start: the 6 due refreshed"]
     assert {f"{name}: time" for name in ("status", "list", "status HANDLE", "refresh HANDLE")} <= set(found)
     assert not workshop.missing
+
+
+def test_a_day() -> None:
+    """Each of some sessions is refreshed through the day, and none is late on a clock that nobody waits for."""
+    found = simulate(30)
+    assert sum(found.minutes) > 30 * 28
+    assert found.latest < 1
 
 
 def test_a_report(workshop: Workshop, tmp_path: Path) -> None:
