@@ -26,7 +26,7 @@ _DOCS = Path(__file__).parent.parent / "docs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
+    """Returns the exit code: 1 if a round went wrong."""
     parser = _parser()
     options = parser.parse_args(arguments)
     known = {each.name: each for each in MEASURES}
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{each.title}\n\n{tables(results[each.name].series)}\n", flush=True)
             if options.write or (not options.names and not options.quick):
                 write_report(_DOCS, MEASURES, read_results(_DOCS / "benchmarks" / "results.json") | results)
-    return 0
+        for failure in workshop.failed:
+            print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if workshop.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:

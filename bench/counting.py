@@ -46,7 +46,7 @@ def counts(
     with workshop.scratch() as folder, Endpoint(1, sessions=total) as endpoint:
         warm = Seeding(endpoint.issuers, _WARM, due=time.time() + _LEAD)
         counted = replace(warm, first=_WARM, count=_COUNTED, due=warm.due + _PAUSE)
-        url = write(folder / "sessions.sqlite", chain(warm.records(), counted.records()))
+        url = write(folder / "store", chain(warm.records(), counted.records()))
         config = write_config(folder, url, endpoint, concurrency=1)
         found = folder / "counts.json"
         with Daemon(config, program=_program(found)) as daemon:

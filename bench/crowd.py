@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.daemon import Daemon, command, write_config
 from bench.endpoint import Endpoint
-from bench.errors import BenchError
+from bench.errors import BenchError, DueTooSoon
 from bench.measuring import Figure, Goal, Measure, Workshop
 from bench.processes import Quiet, cpu_time, resident
 from bench.seeding import Seeding, write_sqlite
@@ -30,7 +30,7 @@ def crowd(workshop: Workshop) -> Iterator[Figure]:
     with workshop.scratch() as folder, Endpoint(_ISSUERS, sessions=count) as endpoint:
         seen_by = time.time() + 10 + count * workshop.look
         seeding = Seeding(endpoint.issuers, count, due=seen_by, pause=_MINUTE / count)
-        path = folder / "sessions.sqlite"
+        path = folder / "store"
         config = write_config(folder, write_sqlite(path, seeding.records()), endpoint)
         few = ["sh", "-c", f'ulimit -n {_FILES}; exec "$@"', "sh"]
         with Daemon(config, program=[*few, *command("run")]) as daemon:
@@ -60,7 +60,7 @@ def _wait_seen(daemon: Daemon, by: float) -> None:
     while quiet.glance() is None or daemon.ready_after is None:
         daemon.glance()
         if time.time() > by:
-            raise BenchError("the sessions became due while the daemon still looked at them")
+            raise DueTooSoon("the sessions became due while the daemon still looked at them")
         time.sleep(_GLANCE)
 
 

@@ -7,3 +7,7 @@ class BenchError(Exception):
 
 class NotMeasured(Exception):
     """Something that this machine does not have is needed. The message says what."""
+
+
+class DueTooSoon(BenchError):
+    """The sessions became due while the daemon still looked at them: it has to be given more time."""

@@ -133,7 +133,7 @@ def _of_size(
 ) -> Iterator[Figure]:
     size, due = workshop.size, min(_DUE_AT_ONCE, count // 10)
     with workshop.scratch() as folder, Endpoint(16, sessions=count) as endpoint:
-        path = folder / "sessions.sqlite"
+        path = folder / "store"
         url = write(path, _records(endpoint.issuers, count))
         config = write_config(folder, url, endpoint)
         with Daemon(config) as daemon:
@@ -177,7 +177,7 @@ def _files(workshop: Workshop) -> Iterator[Figure]:
 def _small_and_idle(workshop: Workshop) -> Iterator[Figure]:
     with workshop.scratch() as folder, Endpoint(16, sessions=100) as endpoint:
         seeding = Seeding(endpoint.issuers, 100, due=time.time() + 0.6 * _LONG_LIFE, lifetime=_LONG_LIFE)
-        url = write_sqlite(folder / "sessions.sqlite", seeding.records())
+        url = write_sqlite(folder / "store", seeding.records())
         with Daemon(write_config(folder, url, endpoint)) as daemon:
             if _start(daemon, endpoint, 0, workshop.size.patience) is None:
                 raise BenchError("the daemon does not come to rest with 100 sessions")

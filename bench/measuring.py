@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.errors import NotMeasured
+from bench.errors import BenchError, NotMeasured
 
 # The unit of a figure that compares two others of the same round.
 RATIO = "times"
@@ -87,12 +87,14 @@ class Workshop:
         size: how much.
         folder: for stores; on the file system whose speed counts.
         missing: what could not be measured, and why.
+        failed: rounds that went wrong, and why.
         look: seconds that the daemon needs to look at a new session, as was last seen.
     """
 
     size: Size
     folder: Path
     missing: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
     look: float = 0.012
 
     @contextlib.contextmanager
@@ -166,4 +168,7 @@ def measure(measure: Measure, workshop: Workshop, told: Callable[[str], None]) -
             workshop.missing[measure.name] = str(missing)
             told(f"  not measured: {missing}")
             break
+        except BenchError as error:  # this round's; what was found before it in this round stays
+            workshop.failed.append(f"{measure.name}, round {number + 1}: {error}")
+            told(f"  FAILED: {error}")
     return series(figures)

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.certificate import write_certificate
 from bench.daemon import Daemon, write_config
 from bench.endpoint import Endpoint, Statistics
-from bench.errors import BenchError, NotMeasured
+from bench.errors import BenchError, DueTooSoon, NotMeasured
 from bench.measuring import RATIO, Figure, Goal, Measure, Workshop
 from bench.peers import FLOOR_H11, FLOOR_RAW, NAIVE, NODE, Peer, running
 from bench.processes import Quiet, Usage, resident, usage
@@ -33,7 +33,9 @@ _STUCK = 60.0
 # Seconds that a daemon may go on writing after the last answer.
 _AFTERMATH = 0.5
 
-# What is written beside the seeded sessions before the first becomes due.
+_TRIES = 4
+
+# Seconds from the seeding to the first due time, beside those for the looks at the sessions.
 _LEAD = 4.0
 
 
@@ -122,7 +124,7 @@ def _wait_looked(daemon: Daemon, due: float) -> float:
     """Waits until a daemon has looked at all sessions; returns how many seconds it took.
 
     Raises:
-        BenchError: they became due meanwhile.
+        DueTooSoon: they became due meanwhile.
     """
     quiet = Quiet(daemon.pid)
     while time.time() < due:
@@ -131,11 +133,22 @@ def _wait_looked(daemon: Daemon, due: float) -> float:
         if since is not None and daemon.ready_after is not None:
             return since - daemon.began
         time.sleep(_GLANCE)
-    raise BenchError("the sessions became due while the daemon still looked at them")
+    raise DueTooSoon("the sessions became due while the daemon still looked at them")
 
 
 def daemon(subject: str, workshop: Workshop, kind: Kind) -> Iterator[Figure]:
-    """One round of the daemon."""
+    """One round of the daemon; begins again with more time before it, if the machine is that busy."""
+    for _ in range(_TRIES):
+        try:
+            yield from _daemon(subject, workshop, kind)
+        except DueTooSoon:
+            workshop.look *= 2
+        else:
+            return
+    raise DueTooSoon(f"{workshop.look / 2:.3g} s are too short for a first look at a session")
+
+
+def _daemon(subject: str, workshop: Workshop, kind: Kind) -> Iterator[Figure]:
     warm = max(workshop.size.warm, kind.issuers)
     total = warm + int(workshop.size.refreshes * kind.share)
     with workshop.scratch() as folder:
@@ -143,7 +156,7 @@ def daemon(subject: str, workshop: Workshop, kind: Kind) -> Iterator[Figure]:
         with Endpoint(kind.issuers, sessions=total, certificate=certificate) as endpoint:
             due = time.time() + _LEAD + total * workshop.look
             seeding = Seeding(endpoint.issuers, total, due=due, pause=kind.pause)
-            url = kind.write(folder / "sessions.sqlite", seeding.records())
+            url = kind.write(folder / "store", seeding.records())
             config = write_config(folder, url, endpoint, ca_file=certificate[0] if certificate else None)
             with Daemon(config) as running_daemon:
                 looked_for = _wait_looked(running_daemon, due)

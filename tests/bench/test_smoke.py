@@ -1,7 +1,8 @@
 """The benchmarks work: what they measure did what it should, once. How fast it was is nobody's business here."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,8 +10,9 @@ import pytest
 
 from bench.__main__ import MEASURES
 from bench.day import simulate
+from bench.errors import BenchError
 from bench.machine import circumstances
-from bench.measuring import Figure, Size, Workshop, measure
+from bench.measuring import Figure, Measure, Size, Workshop, measure
 from bench.peers import FLOOR_H11, FLOOR_RAW, NAIVE
 from bench.refreshes import DAEMON, WRITTEN, Kind, daemon, peer
 from bench.report import Result, read_results, write_report
@@ -56,6 +58,22 @@ def test_a_store_of_many(workshop: Workshop) -> None:
     assert found["first start: refreshing"] <= found["first start: the 6 due refreshed"]
     assert {f"{name}: time" for name in ("status", "list", "status HANDLE", "refresh HANDLE")} <= set(found)
     assert not workshop.missing
+
+
+def test_a_round_that_goes_wrong_is_told_and_the_others_go_on(workshop: Workshop) -> None:
+    """What was found in it before it went wrong stays."""
+    rounds = iter(range(2))
+
+    def run(_workshop: Workshop) -> Iterator[Figure]:
+        number = next(rounds)
+        yield Figure("somebody", "something", number, "s")
+        if number == 0:
+            raise BenchError("a replay")
+
+    workshop.size = replace(SMALL, rounds=2)
+    (found,) = measure(Measure("odd", "Odd", "", run), workshop, lambda _: None)
+    assert found.values == [0, 1]
+    assert workshop.failed == ["odd, round 1: a replay"]
 
 
 def test_a_day() -> None:
