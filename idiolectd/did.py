@@ -29,6 +29,11 @@ def parse_did(text: str) -> str:
     return text
 
 
+def is_meant_as_did(account: str) -> bool:
+    """Whether a text that names an account is to be a DID, right or wrong; no handle begins like one."""
+    return account.startswith("did:")
+
+
 def directory(did: str) -> str:
     """Who is asked for a DID's document: ``did:plc``, or the whole of a DID whose host is its own."""
     return "did:plc" if did.startswith("did:plc:") else did

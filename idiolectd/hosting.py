@@ -14,10 +14,10 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from idiolectd.did import directory, parse_did
+from idiolectd.did import directory, is_meant_as_did, parse_did
 from idiolectd.errors import IdentityError, LoginError, NotSent
 from idiolectd.http import origin
-from idiolectd.identity import INVALID_HANDLE, Account, DidDocument, Identity, parse_handle
+from idiolectd.identity import INVALID_HANDLE, Account, Identity, parse_handle
 from idiolectd.outcome import Retry
 from idiolectd.session import OAuthSession
 
@@ -93,22 +93,13 @@ class Hosting:
         return found
 
     async def _found(self, account: str, named: str) -> Account | None:
-        if account.startswith("did:"):
+        if is_meant_as_did(account):
             return await self._identity.resolve_account(parse_did(account))
         try:
             handle = parse_handle(account)
         except IdentityError:
             return None
-        try:
-            did = await self._identity.resolve_handle(handle)
-        except IdentityError:
-            # A handle that only its own PDS knows: of a server under development, or while the DNS
-            # is away. The document must claim it all the same, and it stays unconfirmed.
-            did = await self._identity.resolve_handle_at(handle, named)
-        found = await self._identity.resolve_account(did)
-        if handle not in (found.handle, found.claimed):
-            raise IdentityError(f"{handle} leads to {did}, whose document does not name it", final=True)
-        return found
+        return await self._identity.resolve_account(handle, or_at=named)
 
     async def admit(self, session: OAuthSession, located: Account | None) -> OAuthSession:
         """The session of a login as it may be stored: with its own PDS, and its handle if confirmed.
@@ -154,7 +145,10 @@ class Hosting:
             return Retry("identity", str(error), server=None if error.final else directory(did))
         if document.pds_url is None:
             return Retry("identity", f"the document of {did} names no PDS that is used")
-        handle = await self._handle_of(document) if with_handle else None
+        handle = None
+        if with_handle:
+            with anyio.move_on_after(_HANDLE_SECONDS):
+                handle = await self._identity.confirmed_handle(document)
         return Present(document.pds_url, handle, document.handle)
 
     async def is_at(self, present: Present, server: str) -> bool | Retry:
@@ -167,18 +161,6 @@ class Hosting:
             return True
         issuer = await self._discovery.issuer_of_pds(present.pds_url)
         return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else issuer == server
-
-    async def _handle_of(self, document: DidDocument) -> str | None:
-        """The handle that the document claims if it leads back; empty: none does; None: nobody can tell."""
-        if document.handle is None:
-            return ""
-        with anyio.move_on_after(_HANDLE_SECONDS):
-            try:
-                found = await self._identity.resolve_handle(document.handle)
-            except IdentityError as error:
-                return "" if error.final else None
-            return document.handle if found == document.did else ""
-        return None
 
     async def issuer_of(self, account: Account) -> str:
         """The authorization server that the account's PDS names.

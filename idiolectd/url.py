@@ -101,6 +101,11 @@ class Url:
         """Whether the host is this machine by its name or number, without asking anybody."""
         return is_loopback_host(self.host)
 
+    @property
+    def is_cleartext(self) -> bool:
+        """Whether others could read what is sent there: plain HTTP, and not to this very machine."""
+        return self.scheme == "http" and not self.is_loopback
+
     @cached_property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The host, if it is a number."""

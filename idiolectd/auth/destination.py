@@ -33,7 +33,7 @@ def check_destination(session: OAuthSession, url: str, also: Collection[str] = (
             f"the token of {session.did} belongs to {home} and was not sent to {asked};"
             f" if it is meant for that host too: also=[{asked!r}]"
         )
-    if target.scheme == "http" and not target.is_loopback:
+    if target.is_cleartext:
         raise TokenWithheld(f"the token of {session.did} was not sent to {asked} in the clear; use https")
 
 

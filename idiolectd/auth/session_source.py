@@ -10,7 +10,7 @@ from functools import partial
 import anyio.lowlevel
 import anyio.to_thread
 
-from idiolectd.did import parse_did
+from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import ConfigError, LockBusy, NoSessionError, StoreError
 from idiolectd.ports import OAuthTokenStore
 from idiolectd.session import OAuthSession
@@ -49,7 +49,7 @@ class SessionSource:
             self._store = store
             self.reading = _reading_of(store)
         self._account = account
-        self._did = parse_did(account) if account.startswith("did:") else None
+        self._did = parse_did(account) if is_meant_as_did(account) else None
         if self._did is None and self.reading is None:
             raise ConfigError(f"{self.place} can't be searched for the handle {account}; name the DID")
 

@@ -4,7 +4,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
-from idiolectd.did import parse_did
+from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import HandleError, IdentityError, NoSessionError, RecordError, StoreError
 from idiolectd.ports import OAuthTokenStore
 from idiolectd.store import Claimants
@@ -27,7 +27,7 @@ async def stored_did(parts: "Parts", account: str) -> str:
         NoSessionError: no stored session has this handle.
         CommandFailed: it means none of those that carry it, or that can't be told.
     """
-    if account.startswith("did:"):
+    if is_meant_as_did(account):
         return parse_did(account)
     claimants = await _claimants(parts.store, account)
     try:
@@ -59,7 +59,7 @@ async def stored_dids(store: OAuthTokenStore, account: str) -> list[str]:
         DidError: it starts like a DID and is none.
         NoSessionError: no stored session has this handle.
     """
-    if account.startswith("did:"):
+    if is_meant_as_did(account):
         return [parse_did(account)]
     claimants = await _claimants(store, account)
     if not claimants.dids:

@@ -24,6 +24,7 @@ from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.per_account import kept_apart
 from idiolectd.config import Config
+from idiolectd.did import is_meant_as_did
 from idiolectd.errors import IdiolectError, LoginError, RecordError
 from idiolectd.http import origin
 from idiolectd.identity import Account
@@ -241,7 +242,7 @@ async def _living(store: SharedStore) -> dict[str, str]:
 
 
 def _key(account: str) -> str:
-    return account if account.startswith("did:") else normal_handle(account)
+    return account if is_meant_as_did(account) else normal_handle(account)
 
 
 def _failure(account: str, error: IdiolectError) -> BatchEntry:

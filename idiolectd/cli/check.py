@@ -29,7 +29,8 @@ from idiolectd.log import redact
 from idiolectd.oauth import SigningKey
 from idiolectd.ports import SpillSurvey
 from idiolectd.state import State
-from idiolectd.store import StoreUrl, open_configured_store, parse_store_url
+from idiolectd.store import open_configured_store
+from idiolectd.store_url import StoreUrl, parse_store_url
 
 # https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)

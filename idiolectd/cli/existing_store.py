@@ -8,7 +8,8 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.output import say
 from idiolectd.config import Config
 from idiolectd.ports import SharedStore
-from idiolectd.store import open_configured_store, parse_store_url
+from idiolectd.store import open_configured_store
+from idiolectd.store_url import parse_store_url
 
 
 @asynccontextmanager

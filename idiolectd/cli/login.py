@@ -23,6 +23,7 @@ from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
+from idiolectd.did import is_meant_as_did
 from idiolectd.session import OAuthSession, normal_handle
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
         session = await log_in(parts, credentials, located)
         await _mention_pause(parts, session.did)
     asked = credentials.account
-    if not asked.startswith("did:") and normal_handle(session.handle or "") != normal_handle(asked):
+    if not is_meant_as_did(asked) and normal_handle(session.handle or "") != normal_handle(asked):
         say(f"the account's handle is {session.handle or 'unknown'}, not {asked}")
     return session
 

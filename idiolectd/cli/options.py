@@ -13,6 +13,7 @@ from idiolectd.cli.privileges import become, environment_of, keeper_of_store, re
 from idiolectd.config import Config, load_config
 from idiolectd.events import Event, EventSink, SessionProblem
 from idiolectd.log import Format, LogSink, log_sink
+from idiolectd.store_url import is_plain_path
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -127,6 +128,6 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 def _absolute(store: str | None) -> str | None:
     """A path on the command line is meant from the working folder; a final slash says "folder"."""
-    if store is None or store.startswith(("sqlite:", "file:", "memory:", "~/")):
+    if store is None or not is_plain_path(store) or store.startswith("~/"):
         return store
     return os.path.abspath(store) + ("/" if store.endswith("/") else "")  # noqa: PTH100 - keeps symlinks

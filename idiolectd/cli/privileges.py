@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
-from idiolectd.store import parse_store_url
+from idiolectd.store_url import parse_store_url
 
 # As the kernel's own limit: path_resolution(7).
 _MOST_LINKS = 40

@@ -7,18 +7,17 @@ that is misspelt would silently be the default.
 """
 
 import difflib
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from idiolectd.config import url_values, value_kinds
 from idiolectd.config.settings import KEYS, SECTIONS, Config, Key
 from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
+from idiolectd.store_url import StoreUrl
 
 SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
 
@@ -226,7 +225,7 @@ def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
         # The same folder that idiolect's own CLI uses, so that both see the same sessions.
         folder = environ.get("IDIOLECT_SESSION_DIR")
         default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
-        return f"file://{quote(os.fsencode(default.absolute()))}"
+        return str(StoreUrl("file", default.absolute()))
     return _in_home(url, environ)
 
 

@@ -4,10 +4,10 @@ Syntax only. Whether a host may be connected to, the room `http` decides when it
 """
 
 import re
-from pathlib import PurePosixPath
 
 from idiolectd.config.value_kinds import ValueKind, made, string
-from idiolectd.errors import UrlError
+from idiolectd.errors import ConfigError, UrlError
+from idiolectd.store_url import is_plain_path, parse_store_url
 from idiolectd.url import Url
 
 
@@ -67,18 +67,12 @@ def store_url() -> ValueKind:
 
     def accept(value: object) -> str:
         url = string(value)
-        if url == "memory:":
-            return url
-        for scheme in ("sqlite://", "file://"):
-            if url.startswith(scheme):
-                path = url.removeprefix(scheme).removeprefix("localhost")
-                break
-        else:
-            path = url
-        if not (path.startswith("/") or (path == url and path.startswith("~/"))):
+        if is_plain_path(url) and not url.startswith(("/", "~/")):
             raise ValueError
-        if PurePosixPath(path) == PurePosixPath("/"):
-            raise ValueError
+        try:
+            parse_store_url(url, is_folder=lambda _: False)  # only whether it is one: asks no disk
+        except (ConfigError, RuntimeError) as error:  # RuntimeError: ~ without a home folder
+            raise ValueError(str(error)) from None
         return url
 
     allowed = "sqlite:///PATH, file:///FOLDER, an absolute path (a folder, or a SQLite file), or memory:"
@@ -94,8 +88,7 @@ def _web_url(value: object) -> tuple[str, Url]:
     """The text, because names (a client_id) count as they are written, and what it says."""
     text = string(value)
     url = _parsed(text)
-    fine = url.scheme == "https" or url.is_loopback
-    if not fine or url.userinfo is not None or url.has_fragment or re.search(r"\s", text):
+    if url.is_cleartext or url.userinfo is not None or url.has_fragment or re.search(r"\s", text):
         raise ValueError
     return text, url
 

@@ -86,11 +86,10 @@ def check_url(url: str, policy: NetworkPolicy) -> Url:
     where = f"{parsed.scheme}://{parsed.host}"
     if parsed.userinfo is not None:
         raise NotSent("guard", f"{where}: a URL with a user name or password in it is not used")
-    if parsed.scheme == "http":
-        if not parsed.is_loopback:
-            raise NotSent("guard", f"{where}: only https is used, except to loopback")
-        if not policy.allow_loopback_http:
-            raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
+    if parsed.is_cleartext:
+        raise NotSent("guard", f"{where}: only https is used, except to loopback")
+    if parsed.scheme == "http" and not policy.allow_loopback_http:
+        raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
     if parsed.address is not None:
         check_address(parsed.address, policy, parsed.host)
     return parsed

@@ -14,10 +14,12 @@ from urllib.parse import quote, urljoin
 
 import anyio
 
-from idiolectd.did import parse_did
+from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import DidError, IdentityError, NotSent, Unclear
 from idiolectd.http import HttpClient, Response, origin
 from idiolectd.identity.txt import DnsTxt, TxtLookup
+from idiolectd.session import normal_handle
+from idiolectd.url import xrpc_url
 
 # What an account shows if its handle and its DID don't name each other.
 INVALID_HANDLE = "handle.invalid"
@@ -97,36 +99,55 @@ class Identity:
         self._handle_resolver_url = handle_resolver_url.rstrip("/") if handle_resolver_url else None
         self._txt: TxtLookup = txt if txt is not None else DnsTxt()
 
-    async def resolve_account(self, text: str) -> Account:
+    async def resolve_account(self, text: str, *, or_at: str | None = None) -> Account:
         """An account by its DID or handle, with or without ``@``.
+
+        Args:
+            text: the DID or handle.
+            or_at: a server that is asked for a handle which does not resolve in public: that of a server
+                under development, or while the DNS is away. The DID's document must name the handle all the
+                same, and the handle stays unconfirmed.
 
         Raises:
             IdentityError: it does not resolve, its handle and DID don't name each other, or it has
                 no PDS. A DID whose handle can't be confirmed now is no error: see `Account`.
         """
         text = text.strip()
-        if text.startswith("did:"):
+        if is_meant_as_did(text):
             document = await self.resolve_did(text)
-            handle = await self._confirmed(document)
+            handle = await self.confirmed_handle(document) or INVALID_HANDLE
         else:
-            handle = parse_handle(text)
-            document = await self.resolve_did(await self.resolve_handle(handle))
-            if document.handle != handle:
-                raise IdentityError(
-                    f"{handle} leads to {document.did}, whose document does not name it", final=True
-                )
+            named = parse_handle(text)
+            did, handle = await self._did_of(named, or_at)
+            document = await self.resolve_did(did)
+            if document.handle != named:
+                raise IdentityError(f"{named} leads to {did}, whose document does not name it", final=True)
         if document.pds_url is None:
             raise IdentityError(f"{document.did}: its document names no usable PDS", final=True)
         return Account(document.did, handle, document.pds_url, document.handle)
 
-    async def _confirmed(self, document: DidDocument) -> str:
-        """The document's handle if it leads back; it is for people, so trouble is no reason to fail."""
+    async def _did_of(self, handle: str, or_at: str | None) -> tuple[str, str]:
+        """The DID that a handle claims, and the handle as far as that confirms it."""
         try:
-            if document.handle and await self.resolve_handle(document.handle) == document.did:
-                return document.handle
+            return await self.resolve_handle(handle), handle
         except IdentityError:
-            pass
-        return INVALID_HANDLE
+            if or_at is None:
+                raise
+        return await self._by_service(handle, or_at.rstrip("/")), INVALID_HANDLE
+
+    async def confirmed_handle(self, document: DidDocument) -> str | None:
+        """The handle that a document claims, if it leads back to the DID.
+
+        Returns:
+            The handle; empty if the document claims none or it leads elsewhere; None: nobody could tell.
+        """
+        if document.handle is None:
+            return ""
+        try:
+            found = await self.resolve_handle(document.handle)
+        except IdentityError as error:
+            return "" if error.final else None
+        return document.handle if found == document.did else ""
 
     # Handles ---------------------------------------------------------------------------------
 
@@ -155,16 +176,6 @@ class Identity:
             raise trouble
         raise IdentityError(f"{handle} names no DID, in the DNS or on its host", final=True)
 
-    async def resolve_handle_at(self, handle: str, server: str) -> str:
-        """The DID that one server gives for a handle (``com.atproto.identity.resolveHandle``).
-
-        For whoever trusts that server: nothing else is asked, and nothing is compared.
-
-        Raises:
-            IdentityError: see the module.
-        """
-        return await self._by_service(parse_handle(handle), server.rstrip("/"))
-
     async def _by_dns(self, handle: str) -> str | None:
         records = await self._txt(f"_atproto.{handle}")
         dids = {record.removeprefix("did=") for record in records if record.startswith("did=")}
@@ -180,12 +191,12 @@ class Identity:
             raise IdentityError(f"the host of {handle} answered {response.status}", final=False)
         text = response.body.decode("ascii", "replace").strip()
         # Hosts that answer everything with a page are common: that is no DID, and no lie either.
-        return _did(text, handle) if text.startswith("did:") else None
+        return _did(text, handle) if is_meant_as_did(text) else None
 
     async def _by_service(self, handle: str, url: str) -> str:
-        response = await self._get(
-            f"{url}/xrpc/com.atproto.identity.resolveHandle?handle={handle}", "the handle resolver"
-        )
+        """Asks one server (``com.atproto.identity.resolveHandle``), and nobody else."""
+        method = xrpc_url(url, "com.atproto.identity.resolveHandle")
+        response = await self._get(f"{method}?handle={handle}", "the handle resolver")
         body = response.json_object()
         if response.status == 400 and body is not None:
             raise IdentityError(f"{handle} does not resolve", final=True)
@@ -273,7 +284,7 @@ def parse_handle(text: str) -> str:
     Raises:
         IdentityError: not a handle (final).
     """
-    handle = text.strip().removeprefix("@").lower()
+    handle = normal_handle(text.strip())
     if (
         len(handle) > _MAX_HANDLE
         or not _HANDLE.fullmatch(handle)

@@ -1,6 +1,13 @@
 """OAuth sessions: discovery, DPoP, client authentication; the refresher and the login built of them."""
 
-from idiolectd.oauth.authorization_request import AuthorizationRequest, Granted, LoginClient, loopback_client
+from idiolectd.oauth.authorization_request import (
+    CALLBACK_PATH,
+    LOOPBACK_HOST,
+    AuthorizationRequest,
+    Granted,
+    LoginClient,
+    loopback_client,
+)
 from idiolectd.oauth.client_auth import CLIENT_KEY_UNUSABLE, ClientRegistry, OAuthClient, UnusableKey
 from idiolectd.oauth.client_metadata import ClientMetadata, FetchedMetadata, look_at_hosted
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
@@ -9,7 +16,9 @@ from idiolectd.oauth.keys import SigningKey
 from idiolectd.oauth.oauth_refresher import OAuthRefresher
 
 __all__ = [
+    "CALLBACK_PATH",
     "CLIENT_KEY_UNUSABLE",
+    "LOOPBACK_HOST",
     "AuthorizationRequest",
     "AuthorizationServer",
     "ClientMetadata",

@@ -29,8 +29,9 @@ from idiolectd.oauth.oauth_refresher import OAuthRequest
 from idiolectd.oauth.token_endpoint import TokenResponse, code_parameters
 from idiolectd.session import OAuthSession
 
-_LOOPBACK = "http://127.0.0.1"
-_CALLBACK = "/callback"
+# Where the browser goes after a login with the public client (RFC 8252, section 7.3).
+LOOPBACK_HOST = "127.0.0.1"
+CALLBACK_PATH = "/callback"
 
 # A redirect has four parameters; one with many more is somebody's who tries things.
 _MAX_PARAMETERS = 32
@@ -61,10 +62,10 @@ def loopback_client(scope: str, port: int | None = None) -> LoginClient:
             section 7.3), so the client_id names none and is the same for every login. None: nobody
             waits there.
     """
-    declared = {"redirect_uri": _LOOPBACK + _CALLBACK, "scope": scope}
+    declared = {"redirect_uri": f"http://{LOOPBACK_HOST}{CALLBACK_PATH}", "scope": scope}
     client_id = "http://localhost?" + urlencode(declared, quote_via=quote)
-    where = _LOOPBACK if port is None else f"{_LOOPBACK}:{port}"
-    return LoginClient(ClientAuth(client_id), where + _CALLBACK)
+    server = LOOPBACK_HOST if port is None else f"{LOOPBACK_HOST}:{port}"
+    return LoginClient(ClientAuth(client_id), f"http://{server}{CALLBACK_PATH}")
 
 
 @dataclass(frozen=True)

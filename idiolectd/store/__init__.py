@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from idiolectd.store.spill_places import StoreSpill
     from idiolectd.store.sqlite.database import BUSY_PATIENCE
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
-    from idiolectd.store.store_url import StoreUrl, parse_store_url
 
 __all__ = [
     "BUSY_PATIENCE",
@@ -41,7 +40,6 @@ __all__ = [
     "SpillFolder",
     "SqliteOAuthTokenStore",
     "StoreSpill",
-    "StoreUrl",
     "find_did",
     "is_daemon_running",
     "is_held",
@@ -49,7 +47,6 @@ __all__ = [
     "open_configured_store",
     "open_reading",
     "open_store",
-    "parse_store_url",
     "read_presence",
     "replace_file",
     "try_exclusive",
@@ -69,7 +66,6 @@ _HOMES = {
     "SpillFolder": "spill",
     "SqliteOAuthTokenStore": "sqlite.sqlite_store",
     "StoreSpill": "spill_places",
-    "StoreUrl": "store_url",
     "find_did": "reading",
     "is_daemon_running": "presence",
     "is_held": "locks.ofd",
@@ -77,7 +73,6 @@ _HOMES = {
     "open_configured_store": "opening",
     "open_reading": "reading",
     "open_store": "opening",
-    "parse_store_url": "store_url",
     "read_presence": "presence",
     "replace_file": "durable",
     "try_exclusive": "locks.ofd",

@@ -11,7 +11,7 @@ from idiolectd.ports import SharedStore
 from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
 from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
-from idiolectd.store.store_url import parse_store_url
+from idiolectd.store_url import parse_store_url
 
 if TYPE_CHECKING:
     from idiolectd.config import StoreConfig
@@ -29,7 +29,7 @@ async def open_store(
     """Opens the store that a URL or a path names.
 
     Args:
-        url: see `idiolectd.store.store_url.parse_store_url`; None: the configured store, found as the
+        url: see `idiolectd.store_url.parse_store_url`; None: the configured store, found as the
             commands find it, with its `store.group` and `store.spill_dir`.
         group: a group whose members may read the records; None: nobody.
         spill_dir: where tokens are spilled that the store would not take; None: where the store says,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from idiolectd.did import parse_did
+from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import ConfigError, NoSessionError, RecordError, StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
@@ -28,7 +28,7 @@ from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, Replaced, runtime_dir_of
 from idiolectd.store.sqlite.operations import place_of
 from idiolectd.store.sqlite.reader import DatabaseReader
-from idiolectd.store.store_url import StoreUrl, parse_store_url
+from idiolectd.store_url import StoreUrl, parse_store_url
 
 T = TypeVar("T")
 
@@ -277,7 +277,7 @@ def find_did(reading: Reading, account: str) -> str:
     Raises:
         As `load_session`.
     """
-    if account.startswith("did:"):
+    if is_meant_as_did(account):
         return parse_did(account)
     claimants = Claimants(account)
     for did in reading.dids():

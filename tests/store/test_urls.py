@@ -9,10 +9,9 @@ from idiolectd.store import (
     FilesystemOAuthTokenStore,
     InMemoryOAuthTokenStore,
     SqliteOAuthTokenStore,
-    StoreUrl,
     open_store,
-    parse_store_url,
 )
+from idiolectd.store_url import StoreUrl, parse_store_url
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,6 @@ from idiolectd.store import (
         ("file:////srv/s/", "file", "/srv/s"),
         ("file://localhost/srv/s", "file", "/srv/s"),
         ("file:///srv/a%20b", "file", "/srv/a b"),
-        ("/", "file", "/"),
         ("/no/such/folder/", "file", "/no/such/folder"),
         ("/no/such/file", "sqlite", "/no/such/file"),
     ],
@@ -40,6 +38,7 @@ def test_urls_and_paths(text: str, kind: str, path: str) -> None:
     "text",
     [
         "",
+        "/",
         "sqlite:x",
         "sqlite://x/y",
         "file:///",

@@ -22,9 +22,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
 from idiolectd.cli.browser.pages import HEADERS, Page, not_found, stranger
 from idiolectd.cli.exits import CommandFailed, ExitCode
-
-_HOST = "127.0.0.1"
-_PATH = "/callback"
+from idiolectd.oauth import CALLBACK_PATH, LOOPBACK_HOST
 
 # Bytes. A redirect has some hundred, a browser's headers a few thousand. h11 looks at the size only when a
 # head is not whole yet, so it gets it in small pieces.
@@ -100,7 +98,7 @@ class Listener:
         self._arrived = anyio.Event()
 
     def __repr__(self) -> str:
-        return f"<Listener {_HOST}:{self.port}, {self._connections} connections, {self._redirect}>"
+        return f"<Listener {LOOPBACK_HOST}:{self.port}, {self._connections} connections, {self._redirect}>"
 
     async def wait_redirect(
         self, is_ours: Callable[[str], bool], on_stranger: Callable[[], None]
@@ -158,7 +156,10 @@ class Listener:
 
     def _judge(self, request: h11.Request) -> Redirect | Page:
         path, _, query = request.target.decode("ascii").partition("?")
-        if path != _PATH or dict(request.headers).get(b"host") != f"{_HOST}:{self.port}".encode():
+        if (
+            path != CALLBACK_PATH
+            or dict(request.headers).get(b"host") != f"{LOOPBACK_HOST}:{self.port}".encode()
+        ):
             return not_found()
         if request.method != b"GET":
             return Page(405, "")
@@ -184,12 +185,12 @@ async def open_listener(port: int = 0) -> AsyncIterator[Listener]:
         CommandFailed: the port can't be had.
     """
     try:
-        streams = await anyio.create_tcp_listener(local_host=_HOST, local_port=port)
+        streams = await anyio.create_tcp_listener(local_host=LOOPBACK_HOST, local_port=port)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "it can't be used"
         raise CommandFailed(
             ExitCode.FAILED,
-            f"can't wait for the browser on port {port} of {_HOST}: {reason}; name another with --port,"
+            f"can't wait for the browser on port {port} of {LOOPBACK_HOST}: {reason}; name another with --port,"
             " or leave --port out",
         ) from None
     failed: Exception | None = None

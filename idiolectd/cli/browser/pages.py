@@ -16,6 +16,7 @@ from html import escape as html_escape
 from typing import Final
 
 from idiolectd.foreign import printable
+from idiolectd.oauth import CALLBACK_PATH, LOOPBACK_HOST
 
 # Beyond the policy of no scripts and no loading: nobody frames or keeps a page whose address holds a code.
 HEADERS: Final = (
@@ -156,19 +157,19 @@ _HOSTED_BODY = """<noscript><p>Copy the address of this page, and paste it where
 
 # The port is the end of the state, which the program that waits chose. It forwards to this machine's
 # loopback only, by `replace`: going back must not end in being forwarded again.
-_FORWARD = r"""
+_FORWARD = rf"""
 const state = new URLSearchParams(location.search).get("state");
 document.getElementById(state ? "answer" : "none").hidden = false;
-if (state) {
+if (state) {{
   const address = document.getElementById("address");
   address.value = location.href;
   address.addEventListener("focus", () => address.select());
-  document.getElementById("copy").addEventListener("click", () => {
+  document.getElementById("copy").addEventListener("click", () => {{
     address.select();
     navigator.clipboard.writeText(address.value);
-  });
-  const port = /^[\w-]+\.([1-9]\d{3,4})$/.exec(state)?.[1];
+  }});
+  const port = /^[\w-]+\.([1-9]\d{{3,4}})$/.exec(state)?.[1];
   if (port >= 1024 && port <= 65535)
-    location.replace("http://127.0.0.1:" + port + "/callback" + location.search);
-}
+    location.replace("http://{LOOPBACK_HOST}:" + port + "{CALLBACK_PATH}" + location.search);
+}}
 """

@@ -30,7 +30,7 @@ from idiolectd.store.files.folder import Folder
 from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.spill_places import StoreSpill
-from idiolectd.store.store_url import StoreUrl
+from idiolectd.store_url import StoreUrl
 
 # Longer than a commit takes from its first file to its second, if the disk is not very busy. Who only
 # looks may take no lock; at worst it shows what was true a moment before.

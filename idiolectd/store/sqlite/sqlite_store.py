@@ -45,7 +45,7 @@ from idiolectd.store.sqlite.operations import (
 )
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
-from idiolectd.store.store_url import StoreUrl
+from idiolectd.store_url import StoreUrl
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -104,7 +104,7 @@ PLANTS = (
         "a path taken for text",
         7,
         "a store whose path is no UTF-8 can't be opened",
-        (Edit("store", "StoreUrl.__str__", "os.fsencode(self.path)", "str(self.path)"),),
+        (Edit("store_url", "StoreUrl.__str__", "os.fsencode(self.path)", "str(self.path)"),),
         (_SQLITE + "test_a_path_that_is_no_text_is_a_store[trio]",),
     ),
     Plant(

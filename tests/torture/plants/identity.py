@@ -139,7 +139,7 @@ PLANTS = (
         "mute name server loses the whole look",
         7,
         "where an account is stays unknown because its handle's host is silent",
-        (Edit("hosting", "Hosting._handle_of", "_HANDLE_SECONDS", "10 * _HANDLE_SECONDS"),),
+        (Edit("hosting", "Hosting.present", "_HANDLE_SECONDS", "10 * _HANDLE_SECONDS"),),
         ("tests/identity/test_hosting.py::test_a_mute_name_server_loses_no_other_answer",),
     ),
     Plant(

@@ -1,6 +1,11 @@
-"""Store URLs: what they mean, and how a path is written as one."""
+"""Store URLs: what they mean, and how a path is written as one.
+
+The one grammar for configuration, command line and library. It asks the disk one thing: whether a plain path
+is a folder.
+"""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,29 +32,38 @@ class StoreUrl:
         return "memory:" if self.kind == "memory" else f"{self.kind}://{quote(os.fsencode(self.path))}"
 
 
-def parse_store_url(text: str) -> StoreUrl:
+def is_plain_path(text: str) -> bool:
+    """Whether a text that names a store is a path, and no URL."""
+    return not text.startswith(("sqlite:", "file:", "memory:"))
+
+
+def parse_store_url(text: str, *, is_folder: Callable[[Path], bool] = Path.is_dir) -> StoreUrl:
     """Reads a store URL, or a plain path.
 
     URLs are absolute and may be percent-encoded (RFC 8089); three and four slashes mean the same. A path
-    is bytes, whatever the locale: what is no UTF-8 is written percent-encoded, and read again. A plain path is a filesystem store if it is a folder or ends in a slash, else an SQLite database.
+    is bytes, whatever the locale: what is no UTF-8 is written percent-encoded, and read again. A plain path
+    is a filesystem store if it is a folder or ends in a slash, else an SQLite database.
+
+    Args:
+        text: the URL or path.
+        is_folder: whether a plain path is a folder.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither, or names the root folder.
     """
     if text == "memory:":
         return StoreUrl("memory", Path("/"))
-    scheme, separator, rest = text.partition(":")
-    if separator and scheme in ("sqlite", "file"):
+    if not is_plain_path(text):
+        scheme, _, rest = text.partition(":")
         kind: Literal["sqlite", "file"] = "sqlite" if scheme == "sqlite" else "file"
         path = _unquoted(rest.removeprefix("//localhost").removeprefix("//"))
         if not rest.startswith("//") or not path.startswith("/") or path.strip("/") == "" or "\0" in path:
             raise ConfigError(f"store URL {text!r} has no absolute path; {_EXPECTED}")
         return StoreUrl(kind, Path("/" + path.lstrip("/")))
-    if not text or "\0" in text or "://" in text:
+    if not text.strip("/") or "\0" in text or "://" in text:
         raise ConfigError(f"{text!r} is not a store URL; {_EXPECTED}")
     plain = Path(text).expanduser().absolute()
-    is_folder = text.endswith("/") or plain.is_dir()
-    return StoreUrl("file" if is_folder else "sqlite", plain)
+    return StoreUrl("file" if text.endswith("/") or is_folder(plain) else "sqlite", plain)
 
 
 def _unquoted(text: str) -> str:
