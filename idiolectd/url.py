@@ -34,7 +34,7 @@ _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _MAX_LENGTH = 65_536  # as httpx
 _MAX_NAME = 253
 _MAX_PORT = 65_535
-_KEPT = 1024
+_KEPT = 4096
 _SHORT = 512
 
 # What HTTP libraries send as it is; everything else is percent-encoded, as they do.
@@ -163,7 +163,7 @@ def _parsed(text: str) -> Url:
         raise UrlError("there are lone surrogates in the URL") from None
 
 
-_remembered = lru_cache(maxsize=_KEPT)(_parsed)  # one refresh asks a dozen times
+_remembered = lru_cache(maxsize=_KEPT)(_parsed)  # several times a refresh
 
 
 def _host(name: str) -> str:

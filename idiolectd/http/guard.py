@@ -67,7 +67,7 @@ class NetworkPolicy:
                 raise ConfigError(f"network.proxy: {error}; expected http://HOST:PORT or https://") from None
 
 
-def origin(url: str) -> str:
+def origin(url: str | Url) -> str:
     """Scheme, host and, if not the default, port of a URL, as `HttpClient` keys what it remembers.
 
     Raises:
@@ -76,7 +76,7 @@ def origin(url: str) -> str:
     return _parse(url).origin
 
 
-def check_url(url: str, policy: NetworkPolicy) -> Url:
+def check_url(url: str | Url, policy: NetworkPolicy) -> Url:
     """Refuses a URL that no request may go to, whatever its host resolves to; else returns it, parsed.
 
     Raises:
@@ -121,7 +121,9 @@ def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
         raise NotSent("guard", f"{host}: {address} is not a public address; see network.allow_addresses")
 
 
-def _parse(url: str) -> Url:
+def _parse(url: str | Url) -> Url:
+    if isinstance(url, Url):
+        return url
     try:
         return Url.parse(url)
     except UrlError as error:

@@ -100,36 +100,44 @@ class HttpClient:
         """Closes the transport."""
         await self._transport.aclose()
 
-    def permits(self, url: str) -> bool:
+    def target(self, url: str | Url) -> Url:
+        """A URL that a request may go to, as far as the URL itself tells. Whoever keeps it parses it once.
+
+        Raises:
+            NotSent: none may (code ``guard``).
+        """
+        return check_url(url, self._policy)
+
+    def permits(self, url: str | Url) -> bool:
         """Whether a request may go to a URL, as far as the URL itself tells."""
         try:
-            check_url(url, self._policy)
+            self.target(url)
         except NotSent:
             return False
         return True
 
-    async def look_up(self, url: str) -> None:
+    async def look_up(self, url: str | Url) -> None:
         """Looks up the name of a URL's host. For whoever has something to write down before a request.
 
         Raises:
             NotSent: nothing can be sent there now.
         """
-        target = check_url(url, self._policy)
+        host = self.target(url).host
         if isinstance(self._transport, _LooksUp):
-            await self._transport.look_up(target.host)
+            await self._transport.look_up(host)
 
     def skew(self, origin: str) -> float:
         """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
         return self._skews.of(origin)
 
-    def server_now(self, url: str) -> float:
+    def server_now(self, url: str | Url) -> float:
         """The time by the clock of the server behind a URL, as far as it is known."""
         return self._clock.now() + self._skews.of(origin(url))
 
     async def request(
         self,
         method: str,
-        url: str,
+        url: str | Url,
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
@@ -151,7 +159,7 @@ class HttpClient:
             CutOff: the same, and a part of the answer is here.
             Unclear: there is no whole answer, and the server may have acted.
         """
-        target = check_url(url, self._policy)
+        target = self.target(url)
         server = target.origin
         progress = RequestProgress(keep=_MAX_KEPT, looks=method == "POST")
         request = _request(method, target, headers or {}, form, json)

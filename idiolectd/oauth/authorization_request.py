@@ -126,7 +126,8 @@ class AuthorizationRequest:
             LoginError: the server does not offer what a login needs, or refuses the request.
             TransportError: it can't be reached, or its answer was lost.
         """
-        if server.unfit_for_login:
+        push_to, authorize_at = server.pushed_authorization_request_endpoint, server.authorization_endpoint
+        if server.unfit_for_login or push_to is None or authorize_at is None:
             found = "; ".join(server.unfit_for_login)
             raise LoginError(
                 "server_unfit", f"{server.issuer}: no login is possible by its metadata: {found}"
@@ -142,7 +143,7 @@ class AuthorizationRequest:
             "code_challenge_method": "S256",
             "login_hint": login_hint,
         }
-        response = await request.post(http, server.pushed_authorization_request_endpoint, parameters)
+        response = await request.post(http, push_to, parameters)
         if not response.is_success:
             raise _refused(server.issuer, response, clock.now())
         answer = response.json_object() or {}
@@ -150,9 +151,9 @@ class AuthorizationRequest:
         if request_uri is None:
             raise _unreadable(server.issuer, response)
         query = urlencode({"client_id": client.auth.client_id, "request_uri": request_uri})
-        joint = "&" if "?" in server.authorization_endpoint else "?"  # RFC 6749, section 3.1
+        joint = "?" if authorize_at.query is None else "&"  # RFC 6749, section 3.1
         return cls(
-            server.authorization_endpoint + joint + query,
+            f"{authorize_at}{joint}{query}",
             number(answer.get("expires_in"), 0.0) or None,
             http,
             clock,

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -20,6 +19,7 @@ from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import HttpClient, Response, is_our_refusal, origin, retry_after
 from idiolectd.outcome import Retry
+from idiolectd.url import Url
 
 # Endpoints move rarely, and one that moved makes `Discovery.forget` ask anew.
 _KEPT = 3600.0
@@ -52,10 +52,10 @@ class AuthorizationServer:
     """
 
     issuer: str
-    token_endpoint: str
-    revocation_endpoint: str | None
-    authorization_endpoint: str = ""
-    pushed_authorization_request_endpoint: str = ""
+    token_endpoint: Url
+    revocation_endpoint: Url | None
+    authorization_endpoint: Url | None = None
+    pushed_authorization_request_endpoint: Url | None = None
     unfit_for_login: tuple[str, ...] = ()
 
 
@@ -88,12 +88,11 @@ class Discovery:
         Programs write it with a slash behind it, in upper case, with the port that goes without saying.
         """
         try:
-            issuer = origin(url)
+            found = self._http.target(url)
         except NotSent:
             return None
-        parts = urlsplit(url)
-        is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-        return issuer if is_bare and self._http.permits(url) else None
+        is_bare = found.path == "/" and not found.query and not found.has_fragment
+        return found.origin if is_bare else None
 
     def forget(self, issuer: str) -> None:
         """Asks anew next time: an endpoint did not answer like one."""
@@ -120,26 +119,28 @@ class Discovery:
             return document
         if document.get("issuer") != issuer:  # RFC 8414, section 3.3
             return _trouble(issuer, "its OAuth metadata speaks of another issuer")
-        token_endpoint = document.get("token_endpoint")
-        revocation_endpoint = document.get("revocation_endpoint")
-        if not isinstance(token_endpoint, str) or not self._http.permits(token_endpoint):
+        token_endpoint = self._endpoint(document, "token_endpoint")
+        if token_endpoint is None:
             return _trouble(issuer, "its OAuth metadata names no usable token endpoint")
-        if not isinstance(revocation_endpoint, str) or not self._http.permits(revocation_endpoint):
-            revocation_endpoint = None
-        endpoints = {name: self._endpoint(document, name) for name in _LOGIN_ENDPOINTS}
-        unfit = [f"{name} is missing or can't be used" for name, url in endpoints.items() if not url]
+        endpoints = {name: self._login_endpoint(document, name) for name in _LOGIN_ENDPOINTS}
+        unfit = [f"{name} is missing or can't be used" for name, url in endpoints.items() if url is None]
         return AuthorizationServer(
             issuer,
             token_endpoint,
-            revocation_endpoint,
+            self._endpoint(document, "revocation_endpoint"),
             **endpoints,
             unfit_for_login=(*unfit, *_unfit_for_login(document)),
         )
 
-    def _endpoint(self, document: Mapping[str, object], name: str) -> str:
-        """The URL of an endpoint, or nothing; RFC 6749, section 3.1: it has no fragment."""
+    def _endpoint(self, document: Mapping[str, object], name: str) -> Url | None:
+        """The URL of an endpoint; None: the metadata names none that requests may go to."""
         url = document.get(name)
-        return url if isinstance(url, str) and "#" not in url and self._http.permits(url) else ""
+        return self._http.target(url) if isinstance(url, str) and self._http.permits(url) else None
+
+    def _login_endpoint(self, document: Mapping[str, object], name: str) -> Url | None:
+        """The same of an endpoint for logins; RFC 6749, section 3.1: it has no fragment."""
+        url = self._endpoint(document, name)
+        return None if url is None or url.has_fragment else url
 
     async def _document(self, url: str) -> dict[str, object] | Retry:
         try:

@@ -43,7 +43,7 @@ class DpopKey(SigningKey):
         self,
         *,
         htm: str,
-        htu: str,
+        htu: str | Url,
         iat: float,
         nonce: str | None = None,
         access_token: str | None = None,
@@ -60,7 +60,7 @@ class DpopKey(SigningKey):
         Raises:
             UrlError: `htu` is not a URL.
         """
-        where = Url.parse(htu)
+        where = Url.parse(htu) if isinstance(htu, str) else htu
         claims: dict[str, str | int] = {
             "jti": new_jti(),
             "htm": htm,
@@ -110,7 +110,7 @@ async def request(
     http: HttpClient,
     key: DpopKey,
     method: str,
-    url: str,
+    url: str | Url,
     *,
     access_token: str | None = None,
     form: Callable[[], Mapping[str, str]] | None = None,
@@ -129,10 +129,11 @@ async def request(
         NotSent: nothing was sent, or only what was refused for its nonce.
         Unclear: as `HttpClient.request`.
     """
-    server = nonce_key(url, access_token)
-    retry = ProofRetry(lambda: (http.nonces.get(server), http.skew(origin(url))))
+    target = http.target(url)
+    server = nonce_key(target, access_token)
+    retry = ProofRetry(lambda: (http.nonces.get(server), http.skew(target.origin)))
     while True:
-        response = await _send(http, key, method, url, access_token, form, retry.nonce)
+        response = await _send(http, key, method, target, access_token, form, retry.nonce)
         if not retry.is_called_for(response.status, error_of(response)):
             return response
 
@@ -141,18 +142,19 @@ async def _send(
     http: HttpClient,
     key: DpopKey,
     method: str,
-    url: str,
+    target: Url,
     access_token: str | None,
     form: Callable[[], Mapping[str, str]] | None,
     nonce: str | None,
 ) -> Response:
-    proof = key.proof(htm=method, htu=url, iat=http.server_now(url), nonce=nonce, access_token=access_token)
+    now = http.server_now(target)
+    proof = key.proof(htm=method, htu=target, iat=now, nonce=nonce, access_token=access_token)
     headers = {"DPoP": proof}
     if access_token is not None:
         headers["Authorization"] = f"DPoP {access_token}"
-    server = nonce_key(url, access_token)
+    server = nonce_key(target, access_token)
     try:
-        response = await http.request(method, url, headers=headers, form=form() if form else None)
+        response = await http.request(method, target, headers=headers, form=form() if form else None)
     except CutOff as error:
         http.nonces.take(server, error.response.headers.get("dpop-nonce"))
         raise
@@ -160,7 +162,7 @@ async def _send(
     return response
 
 
-def nonce_key(url: str, access_token: str | None = None) -> str:
+def nonce_key(url: str | Url, access_token: str | None = None) -> str:
     """Under which key `HttpClient.nonces` keeps the nonce for a request: per origin, and apart for a PDS."""
     return origin(url) if access_token is None else f"{origin(url)} pds"
 

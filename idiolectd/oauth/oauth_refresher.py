@@ -38,7 +38,7 @@ from idiolectd.ports import (
     is_about_session,
 )
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.url import xrpc_url
+from idiolectd.url import Url, xrpc_url
 
 # A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
 _REVOCATIONS = 2
@@ -52,12 +52,12 @@ class OAuthRequest:
     client: ClientAuth
     key: DpopKey = field(repr=False)
 
-    def form(self, parameters: Mapping[str, str], http: HttpClient, url: str) -> dict[str, str]:
+    def form(self, parameters: Mapping[str, str], http: HttpClient, url: Url) -> dict[str, str]:
         """The body of one request, with a client assertion of its own if the client has keys."""
         authentication = self.client.parameters(self.server.issuer, http.server_now(url))
         return {**parameters, **authentication}
 
-    async def post(self, http: HttpClient, url: str, parameters: Mapping[str, str]) -> Response:
+    async def post(self, http: HttpClient, url: Url, parameters: Mapping[str, str]) -> Response:
         """Posts one form with a proof and the client's authentication. Raises as `dpop.request`."""
         return await dpop.request(http, self.key, "POST", url, form=lambda: self.form(parameters, http, url))
 
@@ -117,7 +117,7 @@ class OAuthRefresher:
         except NotSent as error:
             return judge_not_sent(error)
         known = replace(known, issuer=known.issuer or issuer)
-        return Prepared(OAuthRequest(server, client, key), known, origin(server.token_endpoint))
+        return Prepared(OAuthRequest(server, client, key), known, server.token_endpoint.origin)
 
     async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
         """The session's issuer; if it does not name one: its PDS's, if its token agrees."""
@@ -184,7 +184,7 @@ class OAuthRefresher:
             return replace(answer, tokens=replace(answer.tokens, dpop_nonce=nonce))
         return answer
 
-    async def _post(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+    async def _post(self, url: Url, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
         return await request.post(self._http, url, parameters)
 
     # Probe -----------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class OAuthRefresher:
         now = self._clock.now()
         return is_about_session(read_answer(response, session, sent_at=now, now=now))
 
-    async def _revoke_at(self, url: str, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
+    async def _revoke_at(self, url: Url, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
         """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""
         known = self._http.nonces.get(dpop.nonce_key(url))
         response = await self._post(url, request, parameters)

@@ -14,7 +14,7 @@ AT_MOST = {
     "hops": 55,
     "statements": 20,
     "texts": 36,
-    "URLs": 18,
+    "URLs": 7,
     "written": 40,  # KiB
     "syncs": 2.2,
 }

@@ -224,7 +224,7 @@ def test_metadata_is_a_server_or_a_reason_to_wait(document: bytes, status: int) 
             assert isinstance(server, AuthorizationServer | Retry)
             if isinstance(server, AuthorizationServer):
                 assert server.issuer == ISSUER
-                assert server.token_endpoint.startswith("https://")
+                assert server.token_endpoint.scheme == "https"
                 assert status == 200
             issuer = await discovery.issuer_of_pds("https://pds.test")
             assert isinstance(issuer, str | Retry)

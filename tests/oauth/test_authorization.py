@@ -23,6 +23,7 @@ from idiolectd.oauth import (
     loopback_client,
 )
 from idiolectd.ports import Arrived
+from idiolectd.url import Url
 from tests.oauth.support import ISSUER, PDS, Bench, bench
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, Request, html, new_client_key, server_error
 from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
@@ -149,7 +150,7 @@ async def test_an_endpoint_with_a_query_keeps_it() -> None:
     async with bench() as b:
         server = await b.discovery.server(ISSUER)
         assert isinstance(server, AuthorizationServer)
-        bent_server = replace(server, authorization_endpoint=ISSUER + "/a?b=c")
+        bent_server = replace(server, authorization_endpoint=Url.parse(ISSUER + "/a?b=c"))
         authorization = await AuthorizationRequest.push(
             b.http, b.clock, bent_server, loopback_client(SCOPE), scope=SCOPE, login_hint="alice.test"
         )

@@ -336,7 +336,7 @@ PLANTS = (
         "an issuer is only what is spelled so",
         7,
         "a slash behind the issuer's name costs the session",
-        (Edit("oauth", "Discovery.issuer_of", 'in ("", "/") and', '== "" and'),),
+        (Edit("oauth", "Discovery.issuer_of", 'found.path == "/" and', "not found.path and"),),
         ("tests/oauth/test_prepare.py::test_an_issuer_in_another_spelling_is_the_same",),
     ),
     Plant(
