@@ -97,7 +97,7 @@ class Attempt:
         # Should we die now, this is what the next process finds: sent, and no answer known.
         unknown = planner.settle_or_retry(session, state.awaiting_answer(), now)
         noted = replace(work, session=session, state=unknown)
-        match await self._recorder.commit(work.session, noted):
+        match await self._recorder.note(work, noted):
             case Committed.GONE:
                 return AttemptResult(Gone(), None)
             case Committed.SUPERSEDED:

@@ -101,6 +101,21 @@ class Recorder:
         """Makes a state durable with its line of the schedule, and tokens with it."""
         return await self.store.commit(read, work.state, tokens=tokens, due=self.schedule_entry(work))
 
+    async def note(self, work: ClaimedSession, noted: ClaimedSession) -> Committed:
+        """Makes durable that the refresh token is about to be sent.
+
+        The session keeps its entry in the schedule if that is the earlier one, as it is when the token is due:
+        whoever finds the note then waits until it is settled, and the store need not move its index of due
+        times twice for each refresh.
+
+        Args:
+            work: the session before.
+            noted: with the note.
+        """
+        entries = [entry for each in (work, noted) if (entry := self.schedule_entry(each)) is not None]
+        due = min(entries, key=lambda entry: entry.at, default=None)
+        return await self.store.commit(work.session, noted.state, due=due)
+
     def schedule_entry(self, work: ClaimedSession) -> ScheduleEntry | None:
         """The session's line of the schedule."""
         return schedule_entry(work.session, work.state, self.clock.now())

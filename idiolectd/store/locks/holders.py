@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from idiolectd.store.locks.ofd import flock
@@ -39,12 +40,17 @@ _guard = threading.RLock()  # this thread can fork in a signal handler: it must 
 _sheets: dict[Path, _HolderFile] = {}
 
 
+@lru_cache(maxsize=64)
+def _signs_beside(lock: Path) -> Path:
+    return lock.with_name(_SIGNS)
+
+
 def sign(lock: Path, byte: int) -> bool:
     """Says that this process holds the lock on a byte of a file, until `unsign`, which is called first of all.
 
     Returns whether it is said; failing to is no reason not to work.
     """
-    path = lock.with_name(_SIGNS)
+    path = _signs_beside(lock)
     with _guard, suppress(OSError):
         sheet = _sheets.get(path)
         if sheet is None:
@@ -59,7 +65,7 @@ def sign(lock: Path, byte: int) -> bool:
 
 def unsign(lock: Path, byte: int) -> None:
     """Takes back what `sign` said, once for each time; before the lock is released."""
-    path = lock.with_name(_SIGNS)
+    path = _signs_beside(lock)
     with _guard:
         sheet = _sheets.get(path)
         if sheet is None:
@@ -96,7 +102,7 @@ def signed_holder_of(path: Path, byte: int) -> str | None:
 
 
 def _signed(lock: Path, byte: int) -> int | None:
-    path = lock.with_name(_SIGNS)
+    path = _signs_beside(lock)
     with _guard:
         try:
             sheet = _sheets.get(path)

@@ -124,7 +124,7 @@ PLANTS = (
             Edit(
                 "refresh",
                 "Attempt.send",
-                "await self._recorder.commit(work.session, noted)",
+                "await self._recorder.note(work, noted)",
                 "Committed.DONE if noted else Committed.GONE",
             ),
         ),
