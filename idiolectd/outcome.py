@@ -1,17 +1,134 @@
-"""What a refresh can come to, and the table that judges a server's refusal.
+"""What a refresh can come to, our names for why, and the table that judges a server's refusal.
 
 `RefreshOutcome` is closed: whoever matches on it must handle every case, and mypy checks that.
-The table is the only place that knows the words of servers, measured on the reference PDS and read in
-the sources of others. No words end a session at first sight: a refusal consumes nothing that was not
-lost already, and servers say the same of a database that is locked for a moment. When a session is
-given up is decided in `idiolectd.refresh.verdict`.
+`Cause` and `Code` hold every name that is stored, logged and shown; docs/causes.md lists them, and a
+test compares. Other modules compare their members, never the text of one.
+
+`judge` is the only place that knows the words of servers, measured on the reference PDS and read in the
+sources of others. No words end a session at first sight: a refusal consumes nothing that was not lost
+already, and servers say the same of a database that is locked for a moment. `idiolectd.refresh.verdict`
+decides when a session is given up.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from idiolectd.session import Kind, OAuthSession
+
+
+class Remedy(Enum):
+    """What a person types; ``{did}`` is the session's. None of them is ever typed by us."""
+
+    LOGIN = "idiolectd login {did}"
+    RETRY_NOW = "idiolectd refresh --force {did}"  # once the cause is mended; it is retried by itself too
+    RESUME = "idiolectd resume {did}"
+    CHECK = "idiolectd check"
+
+
+class Cause(StrEnum):
+    """Why a session is `suspended`, `relogin_required` or `quarantined`, or refused while it is retried.
+
+    Attributes:
+        remedy: what helps while the session is suspended for it. A dead session needs a login, whatever
+            the cause.
+    """
+
+    remedy: Remedy
+
+    def __new__(cls, text: str, remedy: Remedy) -> "Cause":
+        """Makes a member whose text is `text`."""
+        member = str.__new__(cls, text)
+        member._value_ = text
+        member.remedy = remedy
+        return member
+
+    # Our own checks refuse to send the refresh token: with what is stored or configured, the server
+    # would end the session.
+    ACCOUNT_MOVED = "account_moved", Remedy.LOGIN
+    CLIENT_KEY_MISSING = "client_key_missing", Remedy.RETRY_NOW
+    CLIENT_KEY_UNUSABLE = "client_key_unusable", Remedy.RETRY_NOW
+    CLIENT_MISMATCH = "client_mismatch", Remedy.RETRY_NOW
+    CLIENT_UNKNOWN = "client_unknown", Remedy.RETRY_NOW
+    DPOP_KEY_MISMATCH = "dpop_key_mismatch", Remedy.LOGIN
+    DPOP_KEY_UNUSABLE = "dpop_key_unusable", Remedy.LOGIN
+    ISSUER_CHANGED = "issuer_changed", Remedy.LOGIN
+    ISSUER_UNUSABLE = "issuer_unusable", Remedy.LOGIN
+    PAUSED = "paused", Remedy.RESUME
+    PDS_REFUSED = "pds_refused", Remedy.RETRY_NOW
+    TOKEN_SPENT = "token_spent", Remedy.LOGIN
+
+    # Tokens came and are not published.
+    ANSWER_MISMATCH = "answer_misfit", Remedy.LOGIN
+    ANSWER_UNCONFIRMED = "answer_unconfirmed", Remedy.LOGIN
+
+    # The server refuses the client or the account, and may let it in again.
+    ACCOUNT_TAKEN_DOWN = "account_taken_down", Remedy.RETRY_NOW
+    CLIENT_REFUSED = "client_refused", Remedy.RETRY_NOW
+    SCOPE_REFUSED = "scope_refused", Remedy.RETRY_NOW
+
+    # The server refuses the session.
+    ACCOUNT_DELETED = "account_deleted", Remedy.LOGIN
+    REFRESH_TOKEN_EXPIRED = "refresh_token_expired", Remedy.LOGIN
+    REFRESH_TOKEN_UNKNOWN = "refresh_token_unknown", Remedy.LOGIN
+    REFUSED = "refused", Remedy.LOGIN  # in words too general to name more
+    REPLAYED = "replayed", Remedy.LOGIN
+    # It has rotated the token, and the answer got lost. While it refuses the client too: suspended.
+    RESPONSE_LOST = "response_lost", Remedy.RETRY_NOW
+    REVOKED = "revoked", Remedy.LOGIN
+    SESSION_EXPIRED = "session_expired", Remedy.LOGIN
+    WRONG_CLIENT = "wrong_client", Remedy.LOGIN
+    WRONG_CLIENT_KEY = "wrong_client_key", Remedy.LOGIN
+    WRONG_DPOP_KEY = "wrong_dpop_key", Remedy.LOGIN
+
+    # Nothing can be told of the session.
+    BUG = "bug", Remedy.CHECK
+    UNREADABLE = "unreadable", Remedy.CHECK
+
+
+class Code(StrEnum):
+    """Our own short names for a failure, in the place of the error code that a server would have given.
+
+    Beside these a session's last error may bear a server's own code, ``http_`` with a status, or a `Cause`.
+    """
+
+    # Nothing was sent.
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect_timeout"
+    DISCOVERY = "discovery"
+    DNS = "dns"
+    DNS_BUSY = "dns_busy"
+    GUARD = "guard"  # it would go to a place where no request of ours may go
+    HEADER = "header"
+    IDENTITY = "identity"
+    NO_ROOM = "no_room"
+    POOL = "pool"
+    TLS = "tls"
+    UNPROVEN = "unproven"
+    UNSENDABLE = "unsendable"
+
+    # A request left, and nobody can say what became of it.
+    CALLBACK_FAILED = "callback_failed"
+    NO_VERDICT = "no_verdict"
+    PROTOCOL = "protocol"
+    READ_TIMEOUT = "read_timeout"
+    RESET = "reset"
+    TOO_LARGE = "too_large"
+    UNREADABLE_ANSWER = "unreadable_answer"
+    WRITE_TIMEOUT = "write_timeout"
+
+    # Of our own house.
+    STATE_DAMAGED = "state_damaged"
+    UNKNOWN = "unknown"
+    UNPERSISTED = "unpersisted"
+
+
+_REMEDIES = {cause.value: cause.remedy for cause in Cause}
+
+
+def remedy_of(cause: str | None) -> Remedy:
+    """What helps a suspended session; a cause that only a newer program knows may pass by itself."""
+    return _REMEDIES.get(cause or "", Remedy.RETRY_NOW)
 
 
 @dataclass(frozen=True)
@@ -70,7 +187,7 @@ class Suspended:
     """A person must change something; the tokens are kept and not used meanwhile.
 
     Attributes:
-        cause: a fixed name of ours for what is wrong.
+        cause: a `Cause`; or, out of a stored state, what a newer program calls it.
         code: the protocol's error code, or the cause again.
         message: for a person.
     """
@@ -117,11 +234,11 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class RefusalRule:
-    """One line of the table; what is None matches everything.
+    """One row of the table; what is None matches everything.
 
     Attributes:
         verdict: what it means.
-        cause: our fixed name for it; ``refused`` where the words are too general to name one.
+        cause: our name for it; it says nothing where the token was not judged.
         error: the error code.
         text: the description, or the code of an answer without one; in upper or lower case. Whole; with
             ``...`` at an end, more may stand there. Whole, because a server may say more behind the
@@ -130,7 +247,7 @@ class RefusalRule:
     """
 
     verdict: Verdict
-    cause: str
+    cause: Cause = Cause.REFUSED
     error: str | None = None
     text: str | None = None
 
@@ -158,10 +275,10 @@ def _says(found: str, wanted: str) -> bool:
 # First match wins. Judged before the token is looked at, by any server and in either protocol; or
 # said by one in trouble, whatever the status.
 _OF_THE_REQUEST = (
-    RefusalRule(Verdict.NONCE, "use_dpop_nonce", "use_dpop_nonce"),
-    RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof"),
+    RefusalRule(Verdict.NONCE, error="use_dpop_nonce"),
+    RefusalRule(Verdict.RETRY, error="invalid_dpop_proof"),
     *(
-        RefusalRule(Verdict.RETRY, "server_trouble", error)
+        RefusalRule(Verdict.RETRY, error=error)
         for error in (
             "server_error",  # RFC 6749, section 4.1.2.1
             "temporarily_unavailable",
@@ -173,66 +290,66 @@ _OF_THE_REQUEST = (
             "NotEnoughResources",
         )
     ),
-    RefusalRule(Verdict.RETRY, "malformed_request", text="Invalid request payload..."),
-    RefusalRule(Verdict.RETRY, "malformed_request", text="Client credentials missing..."),
-    RefusalRule(Verdict.RETRY, "malformed_request", text="A request body was provided..."),
+    RefusalRule(Verdict.RETRY, text="Invalid request payload..."),
+    RefusalRule(Verdict.RETRY, text="Client credentials missing..."),
+    RefusalRule(Verdict.RETRY, text="A request body was provided..."),
 )
 
 # What servers say in other places than the reference's: cocoon puts its text where the code belongs,
 # tranquil its own text beside `invalid_grant`.
 _ELSEWHERE = (
-    RefusalRule(Verdict.REPLAYED, "replayed", text="...reuse detected..."),
-    RefusalRule(Verdict.EXPIRED, "refused", text="Session expired"),
-    RefusalRule(Verdict.EXPIRED, "refused", text="Refresh token expired"),
-    RefusalRule(Verdict.SESSION, "refused", text="dpop proof does not match..."),
-    RefusalRule(Verdict.RETRY, "invalid_dpop_proof", text="...dpop proof..."),
-    RefusalRule(Verdict.CLIENT, "client_refused", text="...client metadata..."),
-    RefusalRule(Verdict.CLIENT, "client_refused", text="...assertion..."),
-    RefusalRule(Verdict.CLIENT, "account_taken_down", "AccountTakedown"),
+    RefusalRule(Verdict.REPLAYED, Cause.REPLAYED, text="...reuse detected..."),
+    RefusalRule(Verdict.EXPIRED, Cause.REFUSED, text="Session expired"),
+    RefusalRule(Verdict.EXPIRED, Cause.REFUSED, text="Refresh token expired"),
+    RefusalRule(Verdict.SESSION, Cause.REFUSED, text="dpop proof does not match..."),
+    RefusalRule(Verdict.RETRY, text="...dpop proof..."),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, text="...client metadata..."),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, text="...assertion..."),
+    RefusalRule(Verdict.CLIENT, Cause.ACCOUNT_TAKEN_DOWN, "AccountTakedown"),
 )
 
 # OAuth: error and error_description of RFC 6749, section 5.2, as measured on the reference server.
 _OAUTH = (
     *_OF_THE_REQUEST,
-    RefusalRule(Verdict.RETRY, "assertion_reused", "invalid_grant", "private_key_jwt jti reused"),
-    RefusalRule(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed"),
+    RefusalRule(Verdict.RETRY, error="invalid_grant", text="private_key_jwt jti reused"),
+    RefusalRule(Verdict.REPLAYED, Cause.REPLAYED, "invalid_grant", "Refresh token replayed"),
     RefusalRule(
-        Verdict.SESSION, "wrong_dpop_key", "invalid_grant", "DPoP proof does not match the expected JKT"
+        Verdict.SESSION, Cause.WRONG_DPOP_KEY, "invalid_grant", "DPoP proof does not match the expected JKT"
     ),
-    RefusalRule(Verdict.SESSION, "wrong_client", "invalid_grant", "Token was not issued to this client"),
+    RefusalRule(Verdict.SESSION, Cause.WRONG_CLIENT, "invalid_grant", "Token was not issued to this client"),
     RefusalRule(
         Verdict.SESSION,
-        "wrong_client_key",
+        Cause.WRONG_CLIENT_KEY,
         "invalid_grant",
         "The session was initiated with a different key...",
     ),
-    RefusalRule(Verdict.EXPIRED, "refresh_token_expired", "invalid_grant", "Refresh token expired"),
-    RefusalRule(Verdict.EXPIRED, "session_expired", "invalid_grant", "Session expired"),
+    RefusalRule(Verdict.EXPIRED, Cause.REFRESH_TOKEN_EXPIRED, "invalid_grant", "Refresh token expired"),
+    RefusalRule(Verdict.EXPIRED, Cause.SESSION_EXPIRED, "invalid_grant", "Session expired"),
     # Also said of a database that is locked for a moment.
-    RefusalRule(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token"),
+    RefusalRule(Verdict.SESSION, Cause.REFRESH_TOKEN_UNKNOWN, "invalid_grant", "Invalid refresh token"),
     # Also said while the server can't fetch the client's document (rsky, tranquil, cirrus).
-    RefusalRule(Verdict.CLIENT, "client_refused", "invalid_client"),
-    RefusalRule(Verdict.CLIENT, "client_refused", "invalid_client_metadata"),
-    RefusalRule(Verdict.CLIENT, "client_refused", "unauthorized_client"),
-    RefusalRule(Verdict.CLIENT, "client_refused", "unsupported_grant_type"),
-    RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, "invalid_client"),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, "invalid_client_metadata"),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, "unauthorized_client"),
+    RefusalRule(Verdict.CLIENT, Cause.CLIENT_REFUSED, "unsupported_grant_type"),
+    RefusalRule(Verdict.CLIENT, Cause.SCOPE_REFUSED, "invalid_scope"),
     *_ELSEWHERE,
-    RefusalRule(Verdict.SESSION, "refused"),
+    RefusalRule(Verdict.SESSION, Cause.REFUSED),
 )
 
 # Legacy: error and message of an XRPC answer (https://atproto.com/specs/xrpc#error-responses).
 _LEGACY = (
     *_OF_THE_REQUEST,
-    RefusalRule(Verdict.RETRY, "malformed_request", "AuthMissing"),
-    RefusalRule(Verdict.EXPIRED, "refresh_token_expired", "ExpiredToken", "Token has expired"),
-    RefusalRule(Verdict.SESSION, "revoked", "ExpiredToken", "Token has been revoked"),
-    RefusalRule(Verdict.EXPIRED, "refused", "ExpiredToken"),
-    RefusalRule(Verdict.SESSION, "refresh_token_unknown", "InvalidToken", "Token could not be verified"),
+    RefusalRule(Verdict.RETRY, error="AuthMissing"),
+    RefusalRule(Verdict.EXPIRED, Cause.REFRESH_TOKEN_EXPIRED, "ExpiredToken", "Token has expired"),
+    RefusalRule(Verdict.SESSION, Cause.REVOKED, "ExpiredToken", "Token has been revoked"),
+    RefusalRule(Verdict.EXPIRED, Cause.REFUSED, "ExpiredToken"),
+    RefusalRule(Verdict.SESSION, Cause.REFRESH_TOKEN_UNKNOWN, "InvalidToken", "Token could not be verified"),
     RefusalRule(
-        Verdict.SESSION, "account_deleted", "InvalidRequest", "Could not find user info for account..."
+        Verdict.SESSION, Cause.ACCOUNT_DELETED, "InvalidRequest", "Could not find user info for account..."
     ),
     *_ELSEWHERE,
-    RefusalRule(Verdict.SESSION, "refused"),
+    RefusalRule(Verdict.SESSION, Cause.REFUSED),
 )
 
 _TABLES: Mapping[Kind, tuple[RefusalRule, ...]] = {"dpop": _OAUTH, "bearer": _LEGACY}
@@ -244,7 +361,7 @@ CLIENT_CAUSES = frozenset(
 
 
 def judge(kind: Kind, error: str | None, description: str) -> RefusalRule:
-    """The row that applies to a refusal which an application wrote.
+    """Finds the row that applies to a refusal which an application wrote.
 
     Args:
         kind: which protocol answered.

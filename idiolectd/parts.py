@@ -141,7 +141,7 @@ def build_parts(config: Config, clients: ClientRegistry, resources: Resources) -
         planner=Planner(policy, session_life=config.oauth.session_life_of, luck=resources.luck),
         clock=clock,
         events=resources.events,
-        patience=resources.save_deadline,
+        save_deadline=resources.save_deadline,
     )
     return Parts(resources, identity, hosting, refreshers, discovery, clients, engine)
 

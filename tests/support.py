@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from idiolectd.clock import rfc3339
 from idiolectd.events import Event
-from idiolectd.outcome import Retry, Suspended, Verdict
+from idiolectd.outcome import Cause, Retry, Suspended, Verdict
 from idiolectd.policy import Policy
 from idiolectd.ports import AccessTokenStatus, AccountLocation, Answer, Arrived, Prepared, Probe, Refused
 from idiolectd.refresh import Planner
@@ -148,7 +148,7 @@ class FakeServer:
         if not self.is_current(session):
             self.replays.append(session.refresh_jwt)
             self._current.pop(session.did, None)
-            return Refused(Verdict.REPLAYED, "replayed", "invalid_grant", "Refresh token replayed")
+            return Refused(Verdict.REPLAYED, Cause.REPLAYED, "invalid_grant", "Refresh token replayed")
         return Arrived(self._tokens(session.did))
 
     def _tokens(self, did: str) -> Tokens:

@@ -106,8 +106,10 @@ async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None
     # As it should be: a token that somebody put back is spent, and sending it would revoke nothing.
     adopted = reconcile(entry.session, entry.state, parts.clock.now())
     session, refresher = adopted.session, parts.refresher_for(adopted.session)
-    if adopted.state.predecessor is not None:
-        not_revoked = await refresher.revoke(replace(session, refresh_jwt=adopted.state.predecessor))
+    if adopted.state.previous_refresh_token is not None:
+        not_revoked = await refresher.revoke(
+            replace(session, refresh_jwt=adopted.state.previous_refresh_token)
+        )
         if not_revoked is not None:
             return not_revoked
     return await refresher.revoke(session)

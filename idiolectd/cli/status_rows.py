@@ -15,6 +15,7 @@ from idiolectd.cli.per_account import BUG, kept_apart
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError
+from idiolectd.outcome import Cause
 from idiolectd.policy import Policy, due_at
 from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import report
@@ -160,7 +161,7 @@ def session_row(
     error = state.last_error
     cause = state.cause
     if state.paused and shown_state not in (State.RELOGIN_REQUIRED, State.UNPERSISTED):
-        shown_state, cause, next_at = State.SUSPENDED, report.PAUSED, None
+        shown_state, cause, next_at = State.SUSPENDED, Cause.PAUSED, None
     todo = report.action(session.did, shown_state, cause)
     if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
-from idiolectd.outcome import Ambiguous, Retry, Suspended, Verdict
+from idiolectd.outcome import Ambiguous, Cause, Retry, Suspended, Verdict
 from idiolectd.session import Kind, OAuthSession, Tokens
 
 
@@ -26,10 +26,10 @@ class Arrived:
 
     Attributes:
         tokens: what came.
-        misfit: why they must not be published (another `sub`, a wrong `token_type`); None: nothing that
+        mismatch: why they must not be published (another `sub`, a wrong `token_type`); None: nothing that
             the answer says is against it.
-        unsaid: what the answer lacks to say that they fit; None: it says so. The PDS is asked then
-            (`SplitRefresher.whose`) before they are published.
+        unconfirmed: what the answer lacks to say that they fit; None: it says so. Else the PDS is asked
+            (`SplitRefresher.probe`) before they are published.
         account_status: what the server says of the account: `ACTIVE`, or why it is not; None: nothing.
     """
 
@@ -45,14 +45,14 @@ class Refused:
 
     Attributes:
         verdict: what its words are worth: `CLIENT`, `SESSION`, `EXPIRED` or `REPLAYED`.
-        cause: our fixed name for what it says.
+        cause: our name for what it says.
         code: the protocol's error code, or a short name of ours.
         message: for a person.
         retry_after: seconds the server asked for, if it did.
     """
 
     verdict: Verdict
-    cause: str
+    cause: Cause
     code: str
     message: str
     retry_after: float | None = None
@@ -82,12 +82,12 @@ class Probe:
     """What a PDS said of an access token.
 
     Attributes:
-        taken: the verdict.
+        status: whether the PDS takes it.
         server_time: the answer's own `Date`, seconds since the epoch.
         did: whose the PDS says that it is; None: it does not say.
     """
 
-    taken: AccessTokenStatus
+    status: AccessTokenStatus
     server_time: float | None = None
     did: str | None = None
 

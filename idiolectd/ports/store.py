@@ -264,13 +264,13 @@ class Spilled:
     """Tokens that arrived and could not be saved.
 
     Attributes:
-        predecessor: the hash of the refresh token that they replace.
+        previous_token_hash: of the refresh token that they replace.
         session: the session with them.
         misfit: why they must not be published, as of `Arrived`.
         unsaid: what the PDS has to confirm first, as of `Arrived`.
     """
 
-    predecessor: str
+    previous_token_hash: str
     session: OAuthSession
     mismatch: str | None = None
     unconfirmed: str | None = None
@@ -298,7 +298,7 @@ class Spill(Protocol):
         """Keeps tokens durably, one set a DID; returns the place, for a person."""
         ...
 
-    async def find(self, did: str, predecessor: str) -> Spilled | None:
+    async def find(self, did: str, previous_token_hash: str) -> Spilled | None:
         """What is kept for a DID and replaces the token with this hash.
 
         Raises:
@@ -306,12 +306,12 @@ class Spill(Protocol):
         """
         ...
 
-    async def remove(self, did: str, predecessor: str | None = None) -> None:
+    async def remove(self, did: str, previous_token_hash: str | None = None) -> None:
         """Forgets what is kept for a DID.
 
         Args:
             did: whose.
-            predecessor: only what replaces the token with this hash; None: whatever there is.
+            previous_token_hash: only what replaces the token with this hash; None: whatever there is.
         """
         ...
 

@@ -3,11 +3,11 @@
 `RefreshEngine` is the daemon's and the command line's way in; `refresh_if_needed` a client's.
 """
 
-from idiolectd.refresh.attempt import SaveDeadline
 from idiolectd.refresh.engine import Admission, RefreshEngine
 from idiolectd.refresh.needed import refresh_if_needed
 from idiolectd.refresh.planner import Planner
 from idiolectd.refresh.recorder import AttemptResult, Reconciled
+from idiolectd.refresh.saving import SaveDeadline
 
 __all__ = [
     "Admission",

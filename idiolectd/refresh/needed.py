@@ -8,6 +8,7 @@ from idiolectd.errors import IdiolectError, NoSessionError, RefreshFailed
 from idiolectd.events import ignore_event
 from idiolectd.outcome import (
     Ambiguous,
+    Code,
     Current,
     Gone,
     Refreshed,
@@ -28,9 +29,9 @@ from idiolectd.ports import (
     Refresher,
     SharedStore,
 )
-from idiolectd.refresh.attempt import SaveDeadline
 from idiolectd.refresh.engine import RefreshEngine
 from idiolectd.refresh.planner import Planner
+from idiolectd.refresh.saving import SaveDeadline
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State, tokens_of
 
@@ -79,7 +80,7 @@ async def refresh_if_needed(
         planner=planner,
         clock=clock,
         events=ignore_event,
-        patience=SaveDeadline(patience),
+        save_deadline=SaveDeadline(patience),
     )
     attempt = await engine.refresh(did, needed=True, patience=patience)
     return session_or_error(did, attempt.outcome)
@@ -106,7 +107,7 @@ def session_or_error(did: str, outcome: RefreshOutcome) -> OAuthSession:
         case ReloginRequired(_, code, message):
             raise RefreshFailed(did, state=State.RELOGIN_REQUIRED, code=code, message=message)
         case Unpersisted(message):
-            raise RefreshFailed(did, state=State.UNPERSISTED, code="not_saved", message=message)
+            raise RefreshFailed(did, state=State.UNPERSISTED, code=Code.UNPERSISTED, message=message)
 
 
 class _Callback:
@@ -127,10 +128,10 @@ class _Callback:
         try:
             fresh = await self._refresher.refresh(session)
         except IdiolectError as error:
-            return Ambiguous("callback_failed", str(error))
+            return Ambiguous(Code.CALLBACK_FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - whatever a callback raises, the token may be rotated
             # Its text may quote tokens; its type can't.
-            return Ambiguous("callback_failed", f"the refresher raised {type(error).__name__}")
+            return Ambiguous(Code.CALLBACK_FAILED, f"the refresher raised {type(error).__name__}")
         mismatch = None if fresh.did == session.did else f"the refresher returned the session of {fresh.did}"
         return Arrived(tokens_of(fresh), mismatch)
 

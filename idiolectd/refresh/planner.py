@@ -161,9 +161,7 @@ def server_to_ask(session: OAuthSession, state: RefreshState) -> str:
     """
     if is_identity_urgent(state):
         return directory(session.did)
-    note = state.note_on(session)
-    is_open = note is not None and note.unclear > 0
-    if is_open or state.unconfirmed is not None or state.displaced is not None:
+    if state.is_unclear(session) or state.unconfirmed is not None or state.displaced is not None:
         return _server(session.pds_url)
     return issuer_server(session)
 

@@ -1,40 +1,56 @@
-"""What one attempt works on, and how its end is written down."""
+"""What is known of a session, compared with its record, made durable, planned and reported. Sends nothing.
+
+The order is always the same: the durable state first (with the schedule entry, and with tokens if there
+are new ones), then the event. All of it happens under the claim, because it writes the refresh state.
+"""
 
 from dataclasses import dataclass, replace
 
+import anyio
+
+from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.events import EventSink
-from idiolectd.outcome import (
-    Ambiguous,
-    Current,
-    Gone,
-    RefreshOutcome,
-    ReloginRequired,
-    Retry,
-    Suspended,
+from idiolectd.outcome import Cause, Code, Current, Gone, RefreshOutcome, Retry
+from idiolectd.ports import (
+    NO_SERVER,
+    AccessTokenStatus,
+    Committed,
+    ScheduleEntry,
+    SharedStore,
+    Spilled,
+    StoredSession,
 )
-from idiolectd.ports import AccessTokenStatus, Committed, Refused, ScheduleEntry, SharedStore
 from idiolectd.refresh import report, verdict
 from idiolectd.refresh.planner import Planner, is_identity_due, issuer_server, schedule_entry
+from idiolectd.refresh.spilled_tokens import SpilledTokens
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState, State
+from idiolectd.state import (
+    ReconciledRecord,
+    RecordChange,
+    RefreshState,
+    State,
+    last_good,
+    reconcile,
+    shown,
+    tokens_of,
+)
 
-# Why tokens are withheld: they are not this session's, or nobody has said yet that they are.
-MISFIT, UNCONFIRMED = "answer_misfit", "answer_unconfirmed"
-
-NoTokens = Refused | Retry | Ambiguous | Suspended
+# How long, in seconds, a record has to be away before that is a logout: a program that replaces it by
+# removing it first needs some milliseconds.
+STAYS_AWAY = 1.0
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How a call ended, and the session's next line in the schedule.
+    """How a call ended, and when the session is worked on next.
 
     Attributes:
         outcome: how it ended.
-        due: the next line.
+        due: the session's schedule entry from now on.
         token: the hash of the refresh token that is stored now; None: not known here.
-        asked: the server (a lane's name) that the outcome tells of, because it was asked just now; None:
-            none was, or the outcome tells nothing of it.
+        asked: the server that the outcome tells of, because it was asked just now; None: none was, or the
+            outcome tells nothing of it.
         identity_due: where the account lives was not asked for a week, see `RefreshEngine.locate`.
     """
 
@@ -47,10 +63,10 @@ class AttemptResult:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was seen of a session.
+    """What a record was found to be.
 
     Attributes:
-        due: its next line in the schedule; without a token: when to look whether it stays away.
+        due: the session's schedule entry; without a token: when to look whether the record stays away.
         token: as of `AttemptResult`; None: nothing is stored.
         identity_due: as of `AttemptResult`, for a session that is new.
     """
@@ -67,165 +83,250 @@ class ClaimedSession:
     Attributes:
         session: as it should be, pins restored.
         state: what is known of it.
-        started: since when we work on it.
-        sent: the refresh token has left.
-        taken: what the PDS said of the access token, if it was asked.
+        started: since when we work on it, in epoch seconds.
+        sent: the refresh token has left, or the PDS was asked in its place.
+        access_token: what the PDS said of the access token, if it was asked.
     """
 
     session: OAuthSession
     state: RefreshState
     started: float
     sent: bool = False
-    taken: AccessTokenStatus | None = None
+    access_token: AccessTokenStatus | None = None
 
 
 class Recorder:
-    """Writes down what happened to a session: durable state first, then the event.
+    """Compares, writes, plans and reports.
 
     Args:
-        store: where it is written.
+        store: where records and states are.
         planner: when to act next.
         clock: wall-clock time.
         emit: who is told.
+
+    Attributes:
+        spill: the tokens that the store would not take.
     """
 
     def __init__(self, store: SharedStore, planner: Planner, clock: Clock, emit: EventSink) -> None:
-        self.store = store
         self.planner = planner
         self.clock = clock
         self.emit = emit
+        self.spill = SpilledTokens(store.spill, emit)
+        self._store = store
+        self._missing_since: dict[str, float] = {}
+
+    # Comparing a record with what is known of it ---------------------------------------------
+
+    async def reconcile(self, stored: StoredSession) -> ClaimedSession | None:
+        """Compares a record with its state, writes down what changed, plans what is new.
+
+        None: there is no record, or it was replaced at this very moment and will be looked at anew.
+        """
+        if stored.session is None:
+            return None
+        now = self.clock.now()
+        reconciled = reconcile(stored.session, stored.state, now)
+        claimed = ClaimedSession(reconciled.session, reconciled.state, now)
+        spilled = await self.find_spilled(reconciled)
+        if spilled is not None:
+            return await self._adopt_spill(claimed, spilled)
+        if is_known(reconciled):
+            return claimed
+        if reconciled.change is not RecordChange.SPENT or reconciled.state.next_attempt_at is None:
+            claimed = replace(claimed, state=self.planner.fresh(claimed.session, claimed.state, now))
+        put_back = tokens_of(claimed.session) if reconciled.change is RecordChange.SPENT else None
+        if claimed.session.dpop_thumbprint != stored.session.dpop_thumbprint:
+            await self._store.save(claimed.session)  # the whole record was an earlier login's
+        elif await self.commit(stored.session, claimed, tokens=put_back) is not Committed.DONE:
+            return None
+        # What is kept there is for a token that is stored no more.
+        await self.spill.forget(claimed.session.did)
+        if not stored.interrupted_commit:  # our own commit is finished now: that is no news to anybody
+            self._report_change(reconciled.change, claimed)
+        self.warn_of_end(claimed, reconciled.state)
+        return claimed
+
+    async def find_spilled(self, reconciled: ReconciledRecord) -> Spilled | None:
+        """Finds the tokens that came for the stored one and could not be saved then.
+
+        Of the sessions that are known, only those are looked up whose stored token was sent and whose
+        answer was never written down: no other can have tokens there. For these the look-up must succeed.
+        A login needs nothing from there.
+
+        Raises:
+            SpillUnreadable: nobody can look.
+        """
+        was_sent = reconciled.state.note_on(reconciled.session) is not None
+        if reconciled.change is RecordChange.NONE and not was_sent:
+            return None
+        return await self.spill.find(reconciled.session, needed=was_sent)
+
+    async def _adopt_spill(self, claimed: ClaimedSession, spilled: Spilled) -> ClaimedSession | None:
+        """Makes durable what an earlier process could not: tokens are published only if they fit."""
+        now = self.clock.now()
+        session = claimed.session.with_tokens(tokens_of(spilled.session))
+        if spilled.mismatch is None and spilled.unconfirmed is None:
+            state = claimed.state.rotated(claimed.session, session, now)
+            adopted = replace(claimed, session=session, state=self.planner.fresh(session, state, now))
+            tokens = tokens_of(session)
+        else:
+            unconfirmed = spilled.unconfirmed if spilled.mismatch is None else None
+            state = claimed.state.withholding(claimed.session, session, now, unconfirmed=unconfirmed)
+            if unconfirmed is not None:
+                state = state.planned(now)
+            else:
+                cause, message = Cause.ANSWER_MISMATCH, spilled.mismatch or ""
+                state = state.failed(State.SUSPENDED, cause, message, now, cause=cause)
+                state = self.planner.slow(claimed.session, state, now, asked=True)
+            adopted, tokens = replace(claimed, state=state), None
+        if await self.commit(claimed.session, adopted, tokens=tokens) is not Committed.DONE:
+            return None
+        await self.spill.forget(session.did, claimed.session.refresh_token_hash)
+        planned = shown(adopted.state.next_attempt_at)
+        self.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
+        if adopted.state.state is State.SUSPENDED:
+            self.emit(report.problem(adopted.session, adopted.state))
+        return adopted
+
+    async def forget_if_away(self, did: str, state: RefreshState) -> ScheduleEntry | None:
+        """Forgets what is known of a session whose record stays away; returns when to look again.
+
+        A record that is not there is no logout yet: a foreign program may be replacing it by removing it
+        first.
+        """
+        if state == RefreshState():
+            return None
+        now = anyio.current_time()
+        left = self._missing_since.setdefault(did, now) + STAYS_AWAY - now
+        if left > 0:
+            wall = self.clock.now()
+            return ScheduleEntry(at=wall + left, did=did, expires_at=wall, server=NO_SERVER)
+        del self._missing_since[did]
+        if await self._store.forget(did) and last_good(state) is not None:
+            self.emit(events.SessionRemoved(did=did))
+        return None
+
+    def found(self, did: str) -> None:
+        """The record of a DID is there."""
+        self._missing_since.pop(did, None)
+
+    # Writing ---------------------------------------------------------------------------------
 
     async def commit(
-        self, read: OAuthSession, work: ClaimedSession, *, tokens: Tokens | None = None
+        self, stored: OAuthSession, claimed: ClaimedSession, *, tokens: Tokens | None = None
     ) -> Committed:
-        """Makes a state durable with its line of the schedule, and tokens with it."""
-        return await self.store.commit(read, work.state, tokens=tokens, due=self.schedule_entry(work))
+        """Makes a state durable with its schedule entry, and tokens with it.
 
-    async def note(self, work: ClaimedSession, noted: ClaimedSession) -> Committed:
+        Args:
+            stored: the record as it was read.
+            claimed: with the new state.
+            tokens: what to change in the record; None: nothing.
+        """
+        due = self.schedule_entry(claimed)
+        return await self._store.commit(stored, claimed.state, tokens=tokens, due=due)
+
+    async def note(self, claimed: ClaimedSession, noted: ClaimedSession) -> Committed:
         """Makes durable that the refresh token is about to be sent.
 
-        The session keeps its entry in the schedule if that is the earlier one, as it is when the token is due:
+        The session keeps its schedule entry if that is the earlier one, as it is when the token is due:
         whoever finds the note then waits until it is settled, and the store need not move its index of due
         times twice for each refresh.
 
         Args:
-            work: the session before.
+            claimed: the session before.
             noted: with the note.
         """
-        entries = [entry for each in (work, noted) if (entry := self.schedule_entry(each)) is not None]
+        entries = [entry for each in (claimed, noted) if (entry := self.schedule_entry(each)) is not None]
         due = min(entries, key=lambda entry: entry.at, default=None)
-        return await self.store.commit(work.session, noted.state, due=due)
+        return await self._store.commit(claimed.session, noted.state, due=due)
 
-    def schedule_entry(self, work: ClaimedSession) -> ScheduleEntry | None:
-        """The session's line of the schedule."""
-        return schedule_entry(work.session, work.state, self.clock.now())
-
-    def warn_of_end(self, work: ClaimedSession, before: RefreshState) -> None:
-        """Tells that the session's absolute end has come nearer, if it was not told before."""
-        deadline = self.planner.deadline(work.session)
-        if deadline is not None and work.state.warned not in (None, before.warned):
-            self.emit(report.ending(work.session, deadline, self.clock.now()))
-
-    def tell_of_account(self, work: ClaimedSession, before: RefreshState) -> None:
-        """Tells what has changed with the account itself."""
-        for event in report.account(work.session, work.state, before):
-            self.emit(event)
-
-    def attempt(self, outcome: RefreshOutcome, work: ClaimedSession) -> AttemptResult:
-        """An end that needs no writing."""
-        return AttemptResult(
-            outcome,
-            self.schedule_entry(work),
-            work.session.refresh_token_hash,
-            issuer_server(work.session) if work.sent else None,
-            is_identity_due(work.session, work.state, self.clock.now()),
+    async def conclude(self, claimed: ClaimedSession, answer: verdict.NoTokens) -> AttemptResult:
+        """Writes down what an answer without tokens means, and when to try again."""
+        before = claimed.state
+        outcome, state = verdict.judged(
+            answer,
+            claimed.session,
+            before,
+            self.planner,
+            self.clock.now(),
+            sent=claimed.sent,
+            access_token=claimed.access_token,
         )
-
-    def not_yet(self, work: ClaimedSession, wait: float) -> AttemptResult:
-        """The server that it would be sent to has no room for it now; nothing is known, nothing written."""
-        schedule_entry = self.schedule_entry(work)
-        due = None if schedule_entry is None else replace(schedule_entry, at=self.clock.now() + wait)
-        outcome = Retry("no_room", "the server that it goes to is sent as much as it may be")
-        return AttemptResult(outcome, due, work.session.refresh_token_hash)
-
-    def look(self, work: ClaimedSession, *, is_new: bool = False) -> Reconciled:
-        """What is seen of a session that nothing was done about."""
-        is_due = is_new and is_identity_due(work.session, work.state, self.clock.now())
-        return Reconciled(self.schedule_entry(work), work.session.refresh_token_hash, is_due)
-
-    async def conclude(self, work: ClaimedSession, answer: NoTokens) -> AttemptResult:
-        """Writes down what an attempt without tokens means, and when to try again."""
-        before = work.state
-        outcome, state = self._judged(work, answer)
-        done = replace(work, state=state)
-        match await self.commit(work.session, done):
+        concluded = replace(claimed, state=state)
+        match await self.commit(claimed.session, concluded):
             case Committed.GONE:
                 return AttemptResult(Gone(), None)
             case Committed.SUPERSEDED:
-                return AttemptResult(Current(work.session), None)
+                return AttemptResult(Current(claimed.session), None)
             case Committed.DONE:
                 known = (before.state, before.cause) == (state.state, state.cause)
                 if not (known and state.state is State.SUSPENDED):
-                    self.emit(report.problem(work.session, state))
-                return self.attempt(outcome, done)
+                    self.emit(report.problem(claimed.session, state))
+                return self.result(outcome, concluded)
 
-    def _judged(self, work: ClaimedSession, answer: NoTokens) -> tuple[RefreshOutcome, RefreshState]:
-        session, before, now = work.session, work.state, self.clock.now()
-        if before.state is State.RELOGIN_REQUIRED:
-            return self._still_dead(before, answer, now)
-        match answer:
-            case Retry(code, message, retry_after, issuer_wide, rate_limited):
-                if issuer_wide and not rate_limited:
-                    before = before.unrefused()
-                failed = before.failed(State.RETRYING, code, message, now)
-                return answer, self.planner.retry(session, failed, now, retry_after)
-            case Ambiguous(code, message):
-                failed = before.unrefused().failed(State.AMBIGUOUS, code, message, now)
-                return answer, self.planner.settle_or_retry(session, failed, now)
-            case Suspended(cause, code, message):
-                failed = before.failed(State.SUSPENDED, code, message, now, cause=cause)
-                return answer, self.planner.slow(session, failed, now, asked=work.sent)
-            case Refused():
-                return self._refused(work, answer, now)
+    # What the caller gets, without any writing ------------------------------------------------
 
-    def _refused(
-        self, work: ClaimedSession, refused: Refused, now: float
-    ) -> tuple[RefreshOutcome, RefreshState]:
-        session, state = work.session, verdict.counted(refused, work.state, now)
-        decided = verdict.decided(
-            refused,
-            state,
-            rules=self.planner.policy,
-            session=session,
-            session_life=self.planner.session_life(session),
-            taken=work.taken,
-            now=now,
+    def schedule_entry(self, claimed: ClaimedSession) -> ScheduleEntry | None:
+        """The session's schedule entry."""
+        return schedule_entry(claimed.session, claimed.state, self.clock.now())
+
+    def result(self, outcome: RefreshOutcome, claimed: ClaimedSession) -> AttemptResult:
+        """How an attempt ended."""
+        return AttemptResult(
+            outcome,
+            self.schedule_entry(claimed),
+            claimed.session.refresh_token_hash,
+            issuer_server(claimed.session) if claimed.sent else None,
+            is_identity_due(claimed.session, claimed.state, self.clock.now()),
         )
-        cause = verdict.cause_of(state, session)
-        state = state.failed(decided, refused.code, refused.message, now, cause=cause)
-        match decided:
-            case State.RELOGIN_REQUIRED:
-                return ReloginRequired(cause, refused.code, refused.message), self.planner.never(state)
-            case State.SUSPENDED:
-                outcome = Suspended(cause, refused.code, refused.message)
-                return outcome, self.planner.slow(session, state, now, asked=True)
-            case _:
-                # How long the server wants this session to wait is nothing to its others.
-                return Retry(refused.code, refused.message), self.planner.refused(
-                    session,
-                    state,
-                    now,
-                    is_useless=work.taken is AccessTokenStatus.REFUSED,
-                    retry_after=refused.retry_after,
-                )
 
-    def _still_dead(
-        self, before: RefreshState, answer: NoTokens, now: float
-    ) -> tuple[RefreshOutcome, RefreshState]:
-        """A dead session that somebody tried to revive, without success."""
-        state = before.failed(State.RELOGIN_REQUIRED, answer.code, answer.message, now, cause=before.cause)
-        if isinstance(answer, Refused):
-            return ReloginRequired(
-                before.cause or "refused", answer.code, answer.message
-            ), self.planner.never(state)
-        return answer, self.planner.never(state)
+    def deferred(self, claimed: ClaimedSession, seconds: float) -> AttemptResult:
+        """The server that the token goes to is sent as much as it may be: again after so many seconds.
+
+        Nothing was learnt, so nothing is written.
+        """
+        entry = self.schedule_entry(claimed)
+        due = None if entry is None else replace(entry, at=self.clock.now() + seconds)
+        outcome = Retry(Code.NO_ROOM, "the server that it goes to is sent as much as it may be")
+        return AttemptResult(outcome, due, claimed.session.refresh_token_hash)
+
+    def reconciled(self, claimed: ClaimedSession, *, is_new: bool = False) -> Reconciled:
+        """What a session was found to be; `is_new`: it was planned just now."""
+        is_due = is_new and is_identity_due(claimed.session, claimed.state, self.clock.now())
+        return Reconciled(self.schedule_entry(claimed), claimed.session.refresh_token_hash, is_due)
+
+    # Reporting -------------------------------------------------------------------------------
+
+    def warn_of_end(self, claimed: ClaimedSession, before: RefreshState) -> None:
+        """Warns that the session's absolute end has come nearer, once for each warning."""
+        deadline = self.planner.deadline(claimed.session)
+        if deadline is not None and claimed.state.warned not in (None, before.warned):
+            self.emit(report.ending(claimed.session, deadline, self.clock.now()))
+
+    def report_account(self, claimed: ClaimedSession, before: RefreshState) -> None:
+        """Reports what has changed with the account itself."""
+        for event in report.account(claimed.session, claimed.state, before):
+            self.emit(event)
+
+    def _report_change(self, change: RecordChange, claimed: ClaimedSession) -> None:
+        session, state = claimed.session, claimed.state
+        match change:
+            case RecordChange.LOGIN | RecordChange.NONE:
+                # NONE: a save of ours has compared record and state already, and left the planning to us.
+                planned = shown(state.next_attempt_at)
+                self.emit(
+                    events.SessionFound(
+                        did=session.did, kind=session.kind, issuer=session.issuer, next_attempt_at=planned
+                    )
+                )
+            case RecordChange.ROTATED:
+                self.emit(events.SessionRotatedElsewhere(did=session.did))
+            case RecordChange.SPENT:
+                self.emit(events.SessionSpentTokenUndone(did=session.did))
+
+
+def is_known(reconciled: ReconciledRecord) -> bool:
+    """Whether nothing happened to the record since its session was planned."""
+    planned = reconciled.state.next_attempt_at is not None or reconciled.state.state is State.RELOGIN_REQUIRED
+    return planned and reconciled.change is RecordChange.NONE

@@ -1,4 +1,4 @@
-"""From an attempt's end to its event."""
+"""The event that reports how an attempt ended, and the command that helps."""
 
 from dataclasses import dataclass
 
@@ -16,45 +16,23 @@ from idiolectd.events import (
     SessionSuspended,
     SessionUnpersisted,
 )
+from idiolectd.outcome import Code, Remedy, remedy_of
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, shown
-
-# Causes of a suspension that nothing but a new session mends; the others pass when the configuration,
-# the account or the server is mended.
-_LOST = {
-    "account_moved",
-    "answer_misfit",
-    "answer_unconfirmed",
-    "dpop_key_mismatch",
-    "dpop_key_unusable",
-    "issuer_changed",
-    "issuer_unusable",
-    "token_spent",
-}
-
-# The cause of a suspension that a person asked for.
-PAUSED = "paused"
-
-# Causes of what happened to the account, not to the session.
-MOVED = "account_moved"
-TAKEN_DOWN = "account_taken_down"
 
 
 def action(did: str, state: State, cause: str | None) -> str | None:
     """The command to type, or None if nobody has to do anything."""
     match state:
         case State.RELOGIN_REQUIRED:
-            return f"idiolectd login {did}"
+            remedy = Remedy.LOGIN
         case State.SUSPENDED:
-            if cause == PAUSED:
-                return f"idiolectd resume {did}"
-            return f"idiolectd login {did}" if cause in _LOST else f"idiolectd refresh --force {did}"
-        case State.QUARANTINED:
-            return "idiolectd check"
-        case State.UNPERSISTED:
-            return "idiolectd check"
+            remedy = remedy_of(cause)
+        case State.QUARANTINED | State.UNPERSISTED:
+            remedy = Remedy.CHECK
         case _:
             return None
+    return remedy.value.format(did=did)
 
 
 def refreshed(
@@ -115,7 +93,7 @@ def unpersisted(session: OAuthSession, state: RefreshState, error: Exception, pl
         did=session.did,
         issuer=session.issuer,
         attempt=state.attempts + 1,
-        code="not_saved",
+        code=Code.UNPERSISTED,
         error=str(error),
         next_attempt_at=None,
         spilled=place,
@@ -133,10 +111,10 @@ def ending(session: OAuthSession, deadline: float, now: float) -> Event:
 
 
 def account(session: OAuthSession, state: RefreshState, before: RefreshState) -> list[Event]:
-    """What became known of the account itself; each change is told once."""
-    told: list[Event] = []
+    """What became known of the account itself; each change is reported once."""
+    changes: list[Event] = []
     if state.moved_to is not None and state.moved_to != before.moved_to:
-        told.append(
+        changes.append(
             SessionAccountMoved(
                 did=session.did,
                 pds_url=session.pds_url,
@@ -146,7 +124,7 @@ def account(session: OAuthSession, state: RefreshState, before: RefreshState) ->
         )
     if state.account_status != before.account_status:
         if state.account_status is None:
-            told.append(SessionAccountActive(did=session.did))
+            changes.append(SessionAccountActive(did=session.did))
         else:
-            told.append(SessionAccountInactive(did=session.did, status=state.account_status))
-    return told
+            changes.append(SessionAccountInactive(did=session.did, status=state.account_status))
+    return changes

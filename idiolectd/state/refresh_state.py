@@ -142,7 +142,7 @@ class RefreshState:
             None: they don't.
         displaced: JSON of the record that lost against the stored one although no server's time proves
             which of the two is newer; kept until the server has shown which one lives.
-        predecessor: a legacy session's refresh token before the present one: it works for two hours
+        previous_refresh_token: a legacy session's refresh token before the present one: it works for two hours
             more, so whoever logs out has to end it too.
         pins: see `Pins`.
         token_seen_at: when the stored refresh token was first seen.
@@ -174,7 +174,7 @@ class RefreshState:
     withheld: str | None = field(default=None, repr=False)
     unconfirmed: str | None = None
     displaced: str | None = field(default=None, repr=False)
-    predecessor: str | None = field(default=None, repr=False)
+    previous_refresh_token: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
     token_seen_at: float | None = None
     identity_checked_at: float | None = None
@@ -192,7 +192,9 @@ class RefreshState:
         for f in fields(self):
             value = getattr(self, f.name)
             if value != f.default:
-                record[f.name] = vars(value) if isinstance(value, Note | LastError | Pins) else value
+                record[_JSON_KEYS.get(f.name, f.name)] = (
+                    vars(value) if isinstance(value, Note | LastError | Pins) else value
+                )
         return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -222,6 +224,11 @@ class RefreshState:
     def note_on(self, session: OAuthSession) -> Note | None:
         """The note, if it speaks of the token that is stored now."""
         return self.note if self.note and self.note.token_hash == session.refresh_token_hash else None
+
+    def is_unclear(self, session: OAuthSession) -> bool:
+        """Whether the stored refresh token was sent, and nobody knows what became of it."""
+        note = self.note_on(session)
+        return note is not None and note.unclear > 0
 
     # Transitions -----------------------------------------------------------------------------
 
@@ -282,7 +289,7 @@ class RefreshState:
             withheld=None,
             unconfirmed=None,
             displaced=None,
-            predecessor=before.refresh_jwt if before.kind == "bearer" else None,
+            previous_refresh_token=before.refresh_jwt if before.kind == "bearer" else None,
             pins=self.pins.filled_from(after),
             token_seen_at=now,
         )
@@ -422,13 +429,17 @@ def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
     return (*(kept for kept in spent if kept != token_hash), token_hash)[-_SPENT_KEPT:]
 
 
+# Where a field is not called in JSON as it is here.
+_JSON_KEYS = {"previous_refresh_token": "predecessor"}
+
+
 def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The known fields, each of its type.
 
     Raises:
         TypeError, ValueError: one is not.
     """
-    values = {name: _FIELDS[name](value) for name, value in raw.items() if name in _FIELDS}
+    values = {f: check(raw[key]) for f, check in _FIELDS.items() if (key := _JSON_KEYS.get(f, f)) in raw}
     for name, made in (("last_error", _LAST_ERROR), ("note", _NOTE), ("pins", _PINS)):
         if values.get(name) is not None:
             kind, of = made
@@ -467,7 +478,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "withheld": _TEXT,
     "unconfirmed": _TEXT,
     "displaced": _TEXT,
-    "predecessor": _TEXT,
+    "previous_refresh_token": _TEXT,
     "pins": _a(dict),
     "token_seen_at": _TIME,
     "identity_checked_at": _TIME,

@@ -44,7 +44,7 @@ class SpillFolder:
         text = json.dumps(
             {
                 "version": _VERSION,
-                "predecessor": spilled.predecessor,
+                "predecessor": spilled.previous_token_hash,
                 "session": json.loads(spilled.session.to_json()),
                 **{
                     key: getattr(spilled, name)

@@ -97,14 +97,14 @@ class StoreSpill:
         with translated("can't spill"):
             return str(await in_thread(self._put, spilled))
 
-    async def find(self, did: str, predecessor: str) -> Spilled | None:
+    async def find(self, did: str, previous_token_hash: str) -> Spilled | None:
         """See `Spill.find`."""
-        return await in_thread(self._find, did, predecessor)
+        return await in_thread(self._find, did, previous_token_hash)
 
-    async def remove(self, did: str, predecessor: str | None = None) -> None:
+    async def remove(self, did: str, previous_token_hash: str | None = None) -> None:
         """See `Spill.remove`."""
         with translated(f"can't remove the spill of {did}"):
-            await in_thread(self._remove, did, predecessor)
+            await in_thread(self._remove, did, previous_token_hash)
 
     async def survey(self) -> SpillSurvey:
         """See `Spill.survey`."""
@@ -125,20 +125,24 @@ class StoreSpill:
                 return file
         raise failed or FileNotFoundError(2, os.strerror(2), str(self._fallback))
 
-    def _find(self, did: str, predecessor: str) -> Spilled | None:
+    def _find(self, did: str, previous_token_hash: str) -> Spilled | None:
         broken: list[str] = []
         for place in self._places(broken):
             found = _ask(place, partial(SpillFolder.find, did=did), broken)
-            if found is not None and found.predecessor == predecessor:
+            if found is not None and found.previous_token_hash == previous_token_hash:
                 return found
         if broken:
             raise SpillUnreadable(broken[0])
         return None
 
-    def _remove(self, did: str, predecessor: str | None) -> None:
+    def _remove(self, did: str, previous_token_hash: str | None) -> None:
         for place in self._places([]):
             found = _ask(place, partial(SpillFolder.find, did=did), [])
-            if place.is_ours if predecessor is None else found and found.predecessor == predecessor:
+            if (
+                place.is_ours
+                if previous_token_hash is None
+                else found and found.previous_token_hash == previous_token_hash
+            ):
                 place.folder.remove(did)
 
     def _survey(self) -> SpillSurvey:

@@ -75,4 +75,4 @@ def test_what_a_pds_says_of_an_access_token(
     status: int, headers: dict[str, str], body: bytes, taken: AccessTokenStatus
 ) -> None:
     """Only words about the token itself are a no."""
-    assert judge_probe(Response(status, headers, body), DID).taken is taken
+    assert judge_probe(Response(status, headers, body), DID).status is taken

@@ -139,7 +139,7 @@ GOOD_STATE = json.loads(
         attempts=2,
         spent=("a", "b"),
         next_attempt_at=NOW,
-        predecessor=SECRET,
+        previous_refresh_token=SECRET,
     ).to_json()
 )
 bent_states = st.builds(

@@ -24,14 +24,14 @@ async def test_a_good_token_is_taken() -> None:
     async with bench() as b:
         session = b.session()
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
+        assert (probe.status, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
         requests = b.transport.requests
         assert [request.url.path for request in requests] == [GET_SESSION] * 2
         assert "ath" in decode(requests[0].headers["DPoP"])[1]
         assert requests[1].headers["authorization"] == f"DPoP {session.access_jwt}"
         assert b.http.nonces.get(ISSUER) is None
         b.transport.requests.clear()
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.ACCEPTED
         assert len(b.transport.requests) == 1
 
 
@@ -40,7 +40,7 @@ async def test_a_rotated_token_is_not_taken() -> None:
     async with bench() as b:
         session = b.session()
         assert isinstance(await b.refresh(session), Arrived)
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.REFUSED
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.REFUSED
 
 
 async def test_a_token_that_an_entryway_still_takes_is_taken() -> None:
@@ -48,7 +48,7 @@ async def test_a_token_that_an_entryway_still_takes_is_taken() -> None:
     async with bench(stateless_access_tokens=True) as b:
         session = b.session()
         assert isinstance(await b.refresh(session), Arrived)
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.ACCEPTED
 
 
 def refused(status: int, error: str, challenge: str | None = None) -> Fault:
@@ -83,14 +83,14 @@ async def test_only_two_answers_are_a_verdict(fault: Fault, taken: AccessTokenSt
     """Whatever is not plain yes or no leaves the session as it is."""
     async with bench() as b:
         b.sim.faults.add(fault)
-        assert (await b.refresher.probe(b.session())).taken is taken
+        assert (await b.refresher.probe(b.session())).status is taken
 
 
 async def test_a_key_of_another_session_makes_no_verdict() -> None:
     """The PDS calls the token invalid then, and means the key."""
     async with bench() as b:
         session = b.session(change={"dpopPrivateKeyJwk": b.session().dpop_private_key_jwk})
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.UNKNOWN
         assert b.transport.requests == []
 
 
@@ -123,7 +123,7 @@ async def test_the_nonces_of_two_servers_on_one_origin_are_kept_apart() -> None:
             answer = await b.refresh(session)
             assert isinstance(answer, Arrived)
             session = session.with_tokens(answer.tokens)
-            assert (await b.refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
+            assert (await b.refresher.probe(session)).status is AccessTokenStatus.ACCEPTED
         assert b.sim.counters.nonce_requests == 2
 
 

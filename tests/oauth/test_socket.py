@@ -47,9 +47,9 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
         sim.faults.add(Fault("drip", "/oauth/token", count=50, interval=0.001))
         answer = await refresher.send(session, prepared)
         assert isinstance(answer, Arrived)
-        assert (await refresher.probe(session)).taken is AccessTokenStatus.REFUSED
+        assert (await refresher.probe(session)).status is AccessTokenStatus.REFUSED
         session = session.with_tokens(answer.tokens)
-        assert (await refresher.probe(session)).taken is AccessTokenStatus.ACCEPTED
+        assert (await refresher.probe(session)).status is AccessTokenStatus.ACCEPTED
         assert await refresher.revoke(session) is None
         assert sim.counters.consumptions == 1
         assert (sim.counters.replays_seen, sim.counters.sessions_killed) == (0, 0)

@@ -10,7 +10,7 @@ from idiolectd import events
 from idiolectd.cli.status_rows import StatusRow, session_row
 from idiolectd.clock import rfc3339
 from idiolectd.config import Config, StoreConfig
-from idiolectd.outcome import Refreshed, Suspended, Verdict
+from idiolectd.outcome import Cause, Refreshed, Suspended, Verdict
 from idiolectd.ports import Answer, Arrived, Refused
 from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
@@ -155,7 +155,7 @@ async def test_a_legacy_session_of_an_account_that_moved() -> None:
         assert (await h.session()).pds_url == "https://pds.example"
 
         async def refused(_session: OAuthSession) -> Answer:
-            return Refused(Verdict.SESSION, "refused", "InvalidToken", "no")
+            return Refused(Verdict.SESSION, Cause.REFUSED, "InvalidToken", "no")
 
         h.server.before = refused
         await h.refresh()

@@ -39,7 +39,7 @@ class StrictServer(FakeServer):
         taken = self.says or (
             AccessTokenStatus.ACCEPTED if self.is_current(session) else AccessTokenStatus.REFUSED
         )
-        return replace(found, taken=taken, server_time=self.clock())
+        return replace(found, status=taken, server_time=self.clock())
 
 
 def a_house(*, is_legacy: bool = False) -> tuple[House, StrictServer]:

@@ -14,6 +14,7 @@ from idiolectd.errors import LockBusy, NoSessionError, StoreError
 from idiolectd.events import SessionEnding
 from idiolectd.outcome import (
     Ambiguous,
+    Cause,
     Current,
     Gone,
     Refreshed,
@@ -34,7 +35,7 @@ from idiolectd.ports import (
     StoredSession,
 )
 from idiolectd.refresh import RefreshEngine
-from idiolectd.refresh.reconciler import STAYS_AWAY
+from idiolectd.refresh.recorder import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store import InMemoryOAuthTokenStore
@@ -261,7 +262,7 @@ async def test_a_stop_bounds_the_holding(house: House) -> None:
     """After a stop began, unsaved tokens are held for the given time only."""
     await house.make_due()
     house.store.broken = 1000
-    house.engine.patience.end_in(0.15)
+    house.engine.save_deadline.end_in(0.15)
     assert isinstance((await house.engine.refresh(DID)).outcome, Unpersisted)
 
 
@@ -397,8 +398,8 @@ async def test_the_backoff_holds_for_everybody_but_force(house: House) -> None:
     assert len(house.server.sent) == 1
 
 
-REFUSED = Refused(Verdict.SESSION, "refresh_token_unknown", "invalid_grant", "Invalid refresh token")
-NO_CLIENT = Refused(Verdict.CLIENT, "client_refused", "invalid_client", "no metadata")
+REFUSED = Refused(Verdict.SESSION, Cause.REFRESH_TOKEN_UNKNOWN, "invalid_grant", "Invalid refresh token")
+NO_CLIENT = Refused(Verdict.CLIENT, Cause.CLIENT_REFUSED, "invalid_client", "no metadata")
 
 
 class TestRefusals:

@@ -48,7 +48,7 @@ class Host:
             await self.store.save(self.server.login(DID))
         await self.house.make_due()
         self.store.broken = 1000
-        self.engine.patience.end_in(0.05)
+        self.engine.save_deadline.end_in(0.05)
         assert isinstance((await self.engine.refresh(DID)).outcome, Unpersisted)
         self.store.broken = 0
         self.start()
@@ -129,11 +129,11 @@ async def test_what_is_held_is_known_while_it_is_held(tmp_path: Path) -> None:
         tg.start_soon(host.engine.refresh, DID)
         try:
             with anyio.fail_after(5):
-                while host.engine.patience.holding != {DID}:
+                while host.engine.save_deadline.holding != {DID}:
                     await anyio.sleep(0.01)
         finally:
             host.store.broken = 0  # nothing else ends the refresh
-    assert host.engine.patience.holding == set()
+    assert host.engine.save_deadline.holding == set()
 
 
 async def test_a_save_that_works_after_all_leaves_nothing(tmp_path: Path) -> None:

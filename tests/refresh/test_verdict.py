@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from idiolectd import policy
 from idiolectd.clock import rfc3339
-from idiolectd.outcome import Verdict
+from idiolectd.outcome import Cause, Verdict
 from idiolectd.policy import Policy
 from idiolectd.ports import AccessTokenStatus, Refused
 from idiolectd.refresh import verdict
@@ -23,7 +23,7 @@ LIFE = 14 * 86_400.0
 
 
 def refused(kind: Verdict = Verdict.SESSION) -> Refused:
-    cause = "client_refused" if kind is Verdict.CLIENT else "refused"
+    cause = Cause.CLIENT_REFUSED if kind is Verdict.CLIENT else Cause.REFUSED
     return Refused(kind, cause, "invalid_grant", "no")
 
 
@@ -33,7 +33,7 @@ def decided(
     refusals: int = 3,
     span: float = 120.0,
     now: float = END + 1,
-    taken: AccessTokenStatus | None = AccessTokenStatus.UNKNOWN,
+    access_token: AccessTokenStatus | None = AccessTokenStatus.UNKNOWN,
     unclear: int = 0,
     started: float | None = None,
 ) -> State:
@@ -42,7 +42,13 @@ def decided(
         state = state.noting(SESSION, now)
     session = SESSION if started is None else replace(SESSION, session_started_at=rfc3339(started))
     return verdict.decided(
-        refused(kind), state, rules=RULES, session=session, session_life=LIFE, taken=taken, now=now
+        refused(kind),
+        state,
+        rules=RULES,
+        session=session,
+        session_life=LIFE,
+        access_token=access_token,
+        now=now,
     )
 
 
@@ -51,18 +57,18 @@ def decided(
     refusals=st.integers(1, 50),
     span=st.floats(0, 1e6),
     now=st.floats(START, END + 1e6),
-    taken=st.none() | st.sampled_from(AccessTokenStatus),
+    access_token=st.none() | st.sampled_from(AccessTokenStatus),
 )
 def test_no_words_end_a_session_too_soon(
-    kind: Verdict, refusals: int, span: float, now: float, taken: AccessTokenStatus | None
+    kind: Verdict, refusals: int, span: float, now: float, access_token: AccessTokenStatus | None
 ) -> None:
     """Only when heard three times over two minutes, and only if the access token is over or refused."""
-    state = decided(kind=kind, refusals=refusals, span=span, now=now, taken=taken)
+    state = decided(kind=kind, refusals=refusals, span=span, now=now, access_token=access_token)
     if state is State.RELOGIN_REQUIRED:
         assert refusals >= 3
         assert span >= 119.9
-        assert taken is AccessTokenStatus.REFUSED or (
-            now >= END and taken in (AccessTokenStatus.UNKNOWN, AccessTokenStatus.NOT_CHECKABLE)
+        assert access_token is AccessTokenStatus.REFUSED or (
+            now >= END and access_token in (AccessTokenStatus.UNKNOWN, AccessTokenStatus.NOT_CHECKABLE)
         )
         assert kind is not Verdict.CLIENT
     if state is State.SUSPENDED:
@@ -72,24 +78,27 @@ def test_no_words_end_a_session_too_soon(
 @given(
     refusals=st.integers(3, 50),
     span=st.floats(120.1, 1e6),
-    taken=st.sampled_from([AccessTokenStatus.REFUSED, AccessTokenStatus.UNKNOWN]),
+    access_token=st.sampled_from([AccessTokenStatus.REFUSED, AccessTokenStatus.UNKNOWN]),
 )
-def test_nobody_waits_for_ever(refusals: int, span: float, taken: AccessTokenStatus) -> None:
+def test_nobody_waits_for_ever(refusals: int, span: float, access_token: AccessTokenStatus) -> None:
     """Refused often and long enough after its access token has ended: dead, in any words."""
-    assert decided(refusals=refusals, span=span, taken=taken) is State.RELOGIN_REQUIRED
+    assert decided(refusals=refusals, span=span, access_token=access_token) is State.RELOGIN_REQUIRED
 
 
 def test_a_living_access_token_keeps_a_session_alive() -> None:
     """However often it is refused; and if nobody can say whether it lives, its own end decides."""
-    for taken in (AccessTokenStatus.ACCEPTED, AccessTokenStatus.UNKNOWN, None):
-        assert decided(refusals=99, span=3000, now=END - 60, taken=taken) is State.RETRYING
-    assert decided(refusals=99, span=3000, now=END + 60, taken=AccessTokenStatus.ACCEPTED) is State.RETRYING
-    assert decided(now=END - 60, taken=AccessTokenStatus.REFUSED) is State.RELOGIN_REQUIRED
+    for access_token in (AccessTokenStatus.ACCEPTED, AccessTokenStatus.UNKNOWN, None):
+        assert decided(refusals=99, span=3000, now=END - 60, access_token=access_token) is State.RETRYING
+    assert (
+        decided(refusals=99, span=3000, now=END + 60, access_token=AccessTokenStatus.ACCEPTED)
+        is State.RETRYING
+    )
+    assert decided(now=END - 60, access_token=AccessTokenStatus.REFUSED) is State.RELOGIN_REQUIRED
 
 
 def test_a_replay_that_our_own_note_proves_is_believed_at_once() -> None:
     """And without the note it is a refusal like any other."""
-    at_once = {"refusals": 1, "span": 0.0, "now": START + 60, "taken": None}
+    at_once = {"refusals": 1, "span": 0.0, "now": START + 60, "access_token": None}
     assert decided(kind=Verdict.REPLAYED, unclear=1, **at_once) is State.RELOGIN_REQUIRED  # type: ignore[arg-type]
     assert decided(kind=Verdict.REPLAYED, **at_once) is State.RETRYING  # type: ignore[arg-type]
     assert decided(kind=Verdict.SESSION, unclear=1, **at_once) is State.RETRYING  # type: ignore[arg-type]
@@ -102,7 +111,7 @@ def test_a_replay_that_our_own_note_proves_is_believed_at_once() -> None:
 def test_words_of_expiry_are_believed_if_we_know_of_the_end(age: float, state: State) -> None:
     """Two that agree are no mistake."""
     now = END + 5
-    found = decided(kind=Verdict.EXPIRED, refusals=1, span=0.0, now=now, started=now - age, taken=None)
+    found = decided(kind=Verdict.EXPIRED, refusals=1, span=0.0, now=now, started=now - age, access_token=None)
     assert found is state
 
 
@@ -111,7 +120,7 @@ def test_a_client_that_is_refused_for_long_needs_a_person() -> None:
     assert decided(kind=Verdict.CLIENT, span=130, now=END - 600) is State.RETRYING
     assert decided(kind=Verdict.CLIENT, span=901, now=END - 600) is State.SUSPENDED
     assert (
-        decided(kind=Verdict.CLIENT, span=130, now=END + 1, taken=AccessTokenStatus.REFUSED)
+        decided(kind=Verdict.CLIENT, span=130, now=END + 1, access_token=AccessTokenStatus.REFUSED)
         is State.SUSPENDED
     )
 
@@ -126,7 +135,7 @@ def test_without_a_time_for_confirmation_the_first_refusal_is_believed() -> None
             rules=Policy(confirm=0),
             session=SESSION,
             session_life=LIFE,
-            taken=None,
+            access_token=None,
             now=START,
         )
         assert found is expected

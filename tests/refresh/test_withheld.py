@@ -81,7 +81,7 @@ async def fail_to_save(host: Host, answer: Arrived) -> None:
         return answer
 
     host.server.before = then_full
-    host.engine.patience.end_in(0.05)
+    host.engine.save_deadline.end_in(0.05)
     assert isinstance((await host.engine.refresh(DID)).outcome, Unpersisted)
     host.store.is_full, host.server.before = False, None
     host.start()

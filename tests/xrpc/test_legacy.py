@@ -218,9 +218,9 @@ async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -
         asked = await b.refresher.probe(replace(session, access_jwt=others.access_jwt))
         assert asked == Probe(AccessTokenStatus.UNKNOWN, b.clock.now(), others.did)
         refused = await b.refresher.probe(replace(session, access_jwt="nonsense"))
-        assert refused.taken is AccessTokenStatus.REFUSED
+        assert refused.status is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("respond", GET_SESSION, status=502))
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.UNKNOWN
 
 
 async def test_an_invalid_handle_is_not_taken_over() -> None:
@@ -257,11 +257,11 @@ async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
         session = b.session()
         b.sim.revoke_sessions(session.did)
         probe = await b.refresher.probe(session)
-        assert (probe.taken, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
+        assert (probe.status, probe.server_time) == (AccessTokenStatus.ACCEPTED, b.clock.now())
         b.clock.advance(7201)
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.REFUSED
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.REFUSED
         b.sim.faults.add(Fault("connect_error"))
-        assert (await b.refresher.probe(session)).taken is AccessTokenStatus.UNKNOWN
+        assert (await b.refresher.probe(session)).status is AccessTokenStatus.UNKNOWN
 
 
 # Revoke --------------------------------------------------------------------------------------

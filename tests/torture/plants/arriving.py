@@ -124,7 +124,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Reconciler._adopt_spill",
+                "Recorder._adopt_spill",
                 "spilled.mismatch is None and spilled.unconfirmed is",
                 "spilled is not",
             ),
@@ -139,21 +139,21 @@ PLANTS = (
         "unconfirmed tokens published",
         3,
         "an answer without sub brings another account's tokens into the record",
-        (Edit("refresh", "Attempt._persist", "None, unconfirmed=None", "None"),),
+        (Edit("refresh", "RefreshEngine._persist", "None, unconfirmed=None", "None"),),
         (_WITHHELD + "test_what_the_pds_does_not_confirm_is_not_published[trio-another account's]",),
     ),
     Plant(
         "confirmed once or never",
         3,
         "a PDS that is away at that moment ends a session that lives",
-        (Edit("refresh", "RefreshEngine._work", "is not None and withheld", "== '' and withheld"),),
+        (Edit("refresh", "RefreshEngine.refresh", "is not None and withheld", "== '' and withheld"),),
         (_WITHHELD + "test_the_pds_can_be_asked_later[trio]",),
     ),
     Plant(
         "a client's refresh has no second place",
         5,
         "tokens that a locked database does not take are dropped",
-        (Edit("refresh", "RefreshEngine._work", "self._store.spill", "None"),),
+        (Edit("refresh", "Recorder.__init__", "store.spill", "None"),),
         ("tests/refresh/test_needed.py::test_tokens_that_a_locked_database_does_not_take_are_kept[asyncio]",),
     ),
 )

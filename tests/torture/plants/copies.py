@@ -32,7 +32,7 @@ PLANTS = (
         "an unproven token is sent",
         4,
         "an old copy that claims to be new is sent, and ends the session",
-        (Edit("refresh", "RefreshEngine._work", "state.displaced is not None", "state.displaced == ''"),),
+        (Edit("refresh", "RefreshEngine._decide", "state.displaced is not None", "state.displaced == ''"),),
         (_DISPLACED + "test_a_copy_with_a_time_of_its_own_is_found_out[trio]",),
     ),
     Plant(

@@ -57,7 +57,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._publish",
+                "RefreshEngine._publish",
                 "sent.session.handle or tokens.handle, confirmed_handle=None",
                 "tokens.handle, confirmed_handle=tokens.handle",
             ),
@@ -146,7 +146,7 @@ PLANTS = (
         "account's status not read",
         11,
         "an account that was taken down looks well",
-        (Edit("refresh", "Attempt._publish", "(status)", "(None)"),),
+        (Edit("refresh", "RefreshEngine._publish", "(status)", "(None)"),),
         (
             _ACCOUNTS + "test_a_deactivated_account_is_told_of_once_and_kept_alive[trio]",
             _ACCOUNTS + "test_an_account_that_was_taken_down_is_suspended_and_loses_nothing[trio-takendown]",
@@ -163,14 +163,14 @@ PLANTS = (
         "moved account's session sent on after a refusal",
         10,
         "a person is never told to log in at the new PDS",
-        (Edit("refresh", "RefreshEngine._work", "lives.moved_to is not None", "lives.moved_to == ''"),),
+        (Edit("refresh", "RefreshEngine._decide", "located.moved_to is not None", "located.moved_to == ''"),),
         (_ACCOUNTS + "test_a_legacy_session_of_an_account_that_moved[trio]",),
     ),
     Plant(
         "new session's handle confirmed after its first refresh only",
         11,
         "a client that names the handle is refused for an hour after a foreign login",
-        (Edit("refresh", "Recorder.look", "is_due = is_new", "is_due = False"),),
+        (Edit("refresh", "Recorder.reconciled", "is_due = is_new", "is_due = False"),),
         (
             "tests/scheduler/test_apart.py::test_a_handle_is_confirmed_at_first_sight",
             _ACCOUNTS + "test_who_is_asked_for_a_handle_and_when[trio]",

@@ -15,9 +15,9 @@ PLANTS = (
             Edit(
                 "outcome",
                 "",
-                'RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof")',
-                'RefusalRule(Verdict.SESSION, "refused", "invalid_grant"),\n'
-                'RefusalRule(Verdict.RETRY, "invalid_dpop_proof", "invalid_dpop_proof")',
+                'RefusalRule(Verdict.RETRY, error="invalid_dpop_proof")',
+                'RefusalRule(Verdict.SESSION, Cause.REFUSED, "invalid_grant"),\n'
+                'RefusalRule(Verdict.RETRY, error="invalid_dpop_proof")',
             ),
         ),
         (_OUTCOME + "test_each_row",),

@@ -14,8 +14,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._hold_until_saved",
-                "not self._save_deadline.lasts(since, pause)",
+                "Saver._hold_until_saved",
+                "not self._deadline.lasts(since, pause)",
                 "since >= 0.0",
             ),
         ),
@@ -29,8 +29,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._hold_until_saved",
-                "was, place = place, place or await self._spill_over(spilled)",
+                "Saver._hold_until_saved",
+                "was, place = place, place or await self._recorder.spill.put(spilled)",
                 "was = place",
             ),
         ),
@@ -40,21 +40,21 @@ PLANTS = (
         "spill not adopted",
         5,
         "the next process does not find what the last one kept",
-        (Edit("refresh", "SpillReader.find", "return found", "return None"),),
+        (Edit("refresh", "SpilledTokens.find", "return found", "return None"),),
         (_SPILL + "test_tokens_survive_the_process_that_could_not_save_them[trio]",),
     ),
     Plant(
         "spill adopted whatever is stored",
         4,
         "an old spill replaces a newer login",
-        (Edit("store", "StoreSpill._find", "and found.predecessor == predecessor:", ":"),),
+        (Edit("store", "StoreSpill._find", "and found.previous_token_hash == previous_token_hash:", ":"),),
         ("tests/refresh/test_spill.py::test_a_foreign_login_adopts_no_spill[trio]",),
     ),
     Plant(
         "no look at the room",
         5,
         "a token is sent although its successor can't be saved",
-        (Edit("refresh", "Attempt.send", "await self._recorder.store.ensure_room()", ""),),
+        (Edit("refresh", "RefreshEngine._send", "await self._store.ensure_room()", ""),),
         ("tests/refresh/test_before_sending.py::test_nothing_is_sent_without_room",),
     ),
     Plant(
@@ -93,7 +93,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "RefreshEngine._standing",
+                "standing",
                 "state.state is State.AMBIGUOUS",
                 "state.state is State.AMBIGUOUS and not force",
             ),
@@ -104,7 +104,7 @@ PLANTS = (
         "nobody asked before a repetition",
         6,
         "a rotated token is sent again although the PDS could tell",
-        (Edit("refresh", "is_open", "note.unclear >", "note.unclear <"),),
+        (Edit("refresh", "RefreshEngine._decide", "is_unclear or verdict.may_end", "verdict.may_end"),),
         (_LOST + "test_a_refused_access_token_means_that_it_was_rotated[trio]",),
     ),
     Plant(
@@ -114,7 +114,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "outlives",
+                "_outlives",
                 "expires_at - max(probe.server_time, now) > _EXPIRY_DOUBT",
                 "expires_at is not None",
             ),
@@ -125,7 +125,7 @@ PLANTS = (
         "dead session tried again",
         6,
         "sessions that the server has ended are sent for ever",
-        (Edit("refresh", "RefreshEngine._standing", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
+        (Edit("refresh", "standing", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
         (_ENGINE + "TestDead::test_it_is_left_alone[trio]",),
     ),
     Plant(
@@ -135,11 +135,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._hold_until_saved",
+                "Saver._hold_until_saved",
                 "committed = await",
-                "if place is not None and self._spill is not None:\n"
-                "    await self._spill.remove(sent.session.did)\n"
-                "committed = await",
+                "if place is not None:\n    await self._recorder.spill.forget(did)\ncommitted = await",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -151,9 +149,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Reconciler._adopt_spill",
+                "Recorder._adopt_spill",
                 "if await self",
-                "await self._spill.forget(session.did)\nif await self",
+                "await self.spill.forget(session.did)\nif await self",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_what_replaces_it_is_durable[trio]",),
@@ -165,9 +163,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Reconciler.reconcile",
+                "Recorder.reconcile",
                 "put_back = tokens_of",
-                "await self._spill.forget(work.session.did)\nput_back = tokens_of",
+                "await self.spill.forget(claimed.session.did)\nput_back = tokens_of",
             ),
         ),
         (_SPILL + "test_a_spill_stays_until_the_change_that_makes_it_worthless_is_durable[trio]",),
@@ -179,8 +177,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._hold_until_saved",
-                "self._save_deadline.holding.add(sent.session.did)",
+                "Saver._hold_until_saved",
+                "self._deadline.holding.add(did)",
                 "",
             ),
         ),
@@ -193,8 +191,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt._hold_until_saved",
-                "self._save_deadline.holding.discard(sent.session.did)",
+                "Saver._hold_until_saved",
+                "self._deadline.holding.discard(did)",
                 "",
             ),
         ),
@@ -205,8 +203,8 @@ PLANTS = (
         6,
         "a session that was never rotated is given up because this machine's clock was ahead",
         (
-            Edit("refresh", "outlives", "issued_at > now", "issued_at > now + 1e9"),
-            Edit("refresh", "outlives", "max(probe.server_time, now)", "probe.server_time"),
+            Edit("refresh", "_outlives", "issued_at > now", "issued_at > now + 1e9"),
+            Edit("refresh", "_outlives", "max(probe.server_time, now)", "probe.server_time"),
         ),
         (_LOST + "test_a_clock_that_was_ahead_proves_nothing",),
     ),
@@ -214,7 +212,7 @@ PLANTS = (
         "commit cut short blamed on somebody",
         3,
         "after a crash a person looks for a foreign program that is not there",
-        (Edit("refresh", "Reconciler.reconcile", "not entry.interrupted_commit", "entry"),),
+        (Edit("refresh", "Recorder.reconcile", "not stored.interrupted_commit", "stored"),),
         (_ENGINE + "test_a_commit_that_was_cut_short_is_finished_and_blamed_on_nobody",),
     ),
 )

@@ -55,14 +55,14 @@ PLANTS = (
         "unreadable spill taken for an empty one",
         5,
         "the used token is sent although its successor lies in a folder that can't be read now",
-        (Edit("refresh", "SpillReader.find", "if needed:\nraise", ""),),
+        (Edit("refresh", "SpilledTokens.find", "if needed:\nraise", ""),),
         (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
     ),
     Plant(
         "unreadable spill stops everybody",
         7,
         "one folder's mode keeps every login from being refreshed",
-        (Edit("refresh", "SpillReader.find", "if needed:\nraise", "raise"),),
+        (Edit("refresh", "SpilledTokens.find", "if needed:\nraise", "raise"),),
         (_SPILL + "test_a_spill_that_can_not_be_read_stops_nobody_else[trio]",),
     ),
     Plant(

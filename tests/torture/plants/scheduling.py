@@ -59,7 +59,7 @@ PLANTS = (
         "clients' requests pass the backoff",
         7,
         "the more clients ask, the more is sent to a server in trouble",
-        (Edit("refresh", "RefreshEngine._standing", "State.RETRYING", "State.QUARANTINED"),),
+        (Edit("refresh", "standing", "State.RETRYING", "State.QUARANTINED"),),
         (_ENGINE + "test_the_backoff_holds_for_everybody_but_force[trio]",),
     ),
     Plant(
@@ -256,7 +256,7 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "RefreshEngine._work",
+                "RefreshEngine._decide",
                 "is_identity_urgent(state)",
                 "is_identity_urgent(state) or state.identity_checked_at is None",
             ),
@@ -350,7 +350,14 @@ PLANTS = (
         "what stands is taken for an answer",
         7,
         "a wait of yesterday closes a breaker, or opens it",
-        (Edit("refresh", "Recorder.attempt", "(work.session) if work.sent else None", "(work.session)"),),
+        (
+            Edit(
+                "refresh",
+                "Recorder.result",
+                "(claimed.session) if claimed.sent else None",
+                "(claimed.session)",
+            ),
+        ),
         ("tests/refresh/test_asked.py::test_a_wait_that_stands_tells_of_nobody",),
     ),
     Plant(

@@ -28,10 +28,12 @@ PLANTS = (
             Edit(
                 "refresh",
                 "RefreshEngine.refresh",
-                "seen = (await self._store.read(did))",
-                "entry = await self._store.read(did)\nseen = entry",
+                "first_seen = (await self._store.read(did))",
+                "stored = await self._store.read(did)\nfirst_seen = stored",
             ),
-            Edit("refresh", "RefreshEngine.refresh", "entry = await self._store.read(did)\nwork", "work"),
+            Edit(
+                "refresh", "RefreshEngine.refresh", "stored = await self._store.read(did)\nclaimed", "claimed"
+            ),
         ),
         (
             "tests/refresh/test_needed.py::test_it_saves_what_it_got_and_asks_once_for_many[trio]",
@@ -42,7 +44,7 @@ PLANTS = (
         "read again and not compared",
         1,
         "whoever forces while another refreshes rotates once more",
-        (Edit("refresh", "RefreshEngine.refresh", "!= seen.refresh_token_hash", "== ''"),),
+        (Edit("refresh", "RefreshEngine.refresh", "!= first_seen.refresh_token_hash", "== ''"),),
         (_ENGINE + "test_whoever_waited_finds_it_done[trio]",),
     ),
     Plant(
@@ -52,9 +54,9 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "RefreshEngine._work",
-                "finish(sending.send, work, prepared)",
-                "sending.send(work, prepared)",
+                "RefreshEngine.refresh",
+                "finish(self._send, decided, refresher, prepared)",
+                "self._send(decided, refresher, prepared)",
             ),
         ),
         (_ENGINE + "test_nothing_cancels_it_past_the_note[trio]",),
@@ -123,8 +125,8 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "Attempt.send",
-                "await self._recorder.note(work, noted)",
+                "RefreshEngine._send",
+                "await self._recorder.note(claimed, noted)",
                 "Committed.DONE if noted else Committed.GONE",
             ),
         ),
@@ -142,7 +144,7 @@ PLANTS = (
         "mismatch published",
         3,
         "another account's tokens in this one's record",
-        (Edit("refresh", "Attempt._persist", "mismatch=None, unconfirmed", "unconfirmed"),),
+        (Edit("refresh", "RefreshEngine._persist", "mismatch=None, unconfirmed", "unconfirmed"),),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
     ),
     Plant(
@@ -151,7 +153,7 @@ PLANTS = (
         "a foreign program's old copy ends the session",
         (
             Edit(
-                "refresh", "_contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
+                "refresh", "contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
             ),
             Edit("state", "reconcile", "session, state", "stored, state"),
         ),
@@ -163,7 +165,7 @@ PLANTS = (
         "a token that is known to be used up goes out",
         (
             Edit(
-                "refresh", "_contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
+                "refresh", "contradiction", "session.refresh_token_hash in state.spent", "state.spent == 'x'"
             ),
         ),
         (_ENGINE + "test_tokens_of_somebody_else_are_kept_and_not_published[trio]",),
@@ -186,14 +188,21 @@ PLANTS = (
         "tokens outlive a logout",
         4,
         "whoever logged out during a refresh is still logged in at the server",
-        (Edit("refresh", "Attempt._logged_out", "await self._refresher.revoke(session)", ""),),
+        (
+            Edit(
+                "refresh",
+                "RefreshEngine._save",
+                "await self._refreshers[spilled.session.kind].revoke(spilled.session)",
+                "",
+            ),
+        ),
         (_ENGINE + "test_a_logout_during_a_refresh_wins[trio]",),
     ),
     Plant(
         "logout forgets the predecessor",
         4,
         "a legacy session lives on by its token of before",
-        (Edit("cli", "_revoke", "predecessor is not None", "predecessor == ''"),),
+        (Edit("cli", "_revoke", "previous_refresh_token is not None", "previous_refresh_token == ''"),),
         ("tests/cli/test_commands.py::test_logout[legacy]",),
     ),
 )

@@ -72,7 +72,11 @@ PLANTS = (
         "the row goes on over a server's restart",
         6,
         "a refusal of yesterday and two of today's start end a session",
-        (Edit("refresh", "Recorder._judged", "before = before.unrefused", "before = before.answered"),),
+        (
+            Edit(
+                "refresh", "judged", "state = state.unrefused()\nstate =", "state = state.answered()\nstate ="
+            ),
+        ),
         (_ROW + "test_a_server_in_trouble_ends_the_row[trio-between0-True]",),
     ),
     Plant(
@@ -104,12 +108,12 @@ PLANTS = (
             Edit(
                 "outcome",
                 "",
-                'RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),\n'
+                'RefusalRule(Verdict.CLIENT, Cause.SCOPE_REFUSED, "invalid_scope"),\n'
                 "*_ELSEWHERE,\n"
-                'RefusalRule(Verdict.SESSION, "refused")',
-                'RefusalRule(Verdict.CLIENT, "scope_refused", "invalid_scope"),\n'
+                "RefusalRule(Verdict.SESSION, Cause.REFUSED)",
+                'RefusalRule(Verdict.CLIENT, Cause.SCOPE_REFUSED, "invalid_scope"),\n'
                 "*_ELSEWHERE,\n"
-                'RefusalRule(Verdict.RETRY, "refused")',
+                "RefusalRule(Verdict.RETRY, Cause.REFUSED)",
             ),
         ),
         (_REFUSALS + "test_what_an_application_refuses_is_heard",),
@@ -139,11 +143,11 @@ PLANTS = (
         (
             Edit(
                 "refresh",
-                "RefreshEngine._work",
-                "work, found",
-                "work, replace(found, verdict=Verdict.REPLAYED)",
+                "RefreshEngine._decide",
+                "claimed, found",
+                "claimed, replace(found, verdict=Verdict.REPLAYED)",
             ),
-            Edit("refresh/engine", "", "Retry,\nSuspended", "Retry,\nSuspended,\nVerdict"),
+            Edit("refresh/engine", "", "Suspended,\nUnpersisted", "Suspended,\nUnpersisted,\nVerdict"),
         ),
         (
             "tests/refresh/test_engine.py::TestALostAnswer::test_a_pds_that_is_mistaken_for_a_moment_costs_nothing[trio]",
@@ -153,7 +157,7 @@ PLANTS = (
         "a revival that failed is a new life",
         6,
         "a dead session is tried for ever once somebody tried it on purpose",
-        (Edit("refresh", "Recorder._judged", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
+        (Edit("refresh", "judged", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
         (_DEAD + "test_if_that_fails_it_stays_dead[trio-answer1-ReloginRequired]",),
     ),
     Plant(
