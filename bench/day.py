@@ -146,7 +146,7 @@ def simulate(count: int) -> Sessions:
     async def day() -> None:
         store, engine = cast("SharedStore", sessions), cast("RefreshEngine", sessions)
         scheduler = Scheduler(
-            store, lambda: engine, clock=clock, emit=lambda _: None, limits=_LIMITS, luck=random.random
+            store, lambda: engine, clock=clock, emit=lambda _: None, limits=_LIMITS, jitter=random.random
         )
         with anyio.move_on_after(_DAY):
             await scheduler.run()

@@ -1,8 +1,8 @@
-"""Wall-clock time: where it comes from and how it is written.
+"""Tells the wall-clock time, and reads and writes it as text.
 
 Inside the project a point in time is a ``float``: seconds since the epoch, UTC. Text (RFC 3339) is
-only for records and for people. Waiting is not done here: sleeps are anyio's, so that tests can
-make them virtual; deadlines are wall-clock, so that a suspended machine notices them.
+only for records and for people. Nothing here waits: sleeps are anyio's, so that tests can make them virtual;
+due times are wall-clock, so that a machine that was suspended finds them passed.
 """
 
 import re
@@ -13,7 +13,8 @@ from typing import Protocol
 # datetime.fromisoformat() takes much that RFC 3339 does not (weeks, dates alone, no offset).
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
-# The years 1 and 9999, in UTC: what `rfc3339` can write. An offset leads beyond them.
+# The first and last second, UTC, that `rfc3339` can write: the years 1 to 9999. A text with an offset may name
+# a time beyond them.
 EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_799.0
 
 
@@ -34,9 +35,9 @@ class SystemClock:
 
 
 def rfc3339(timestamp: float) -> str:
-    """Writes a point in time as upstream does: UTC, milliseconds, ``Z``.
+    """Writes a point in time as idiolect-oauth does: UTC, milliseconds, ``Z``.
 
-    Never fails: beyond the years 1 to 9999 it writes the nearest time that can be written.
+    Never fails: a time beyond the years 1 to 9999 is written as the nearest one that can be.
     """
     text = datetime.fromtimestamp(min(LATEST, max(EARLIEST, timestamp)), UTC).isoformat(
         timespec="milliseconds"

@@ -1,21 +1,22 @@
-"""Running a piece of work to its end, whatever happens to the task that asked for it.
+"""Runs a piece of work to its end, whatever happens to the task that asked for it.
 
 A write that stops half-way would free the write lock under a thread that still writes, or leave a
 connection inside a transaction; a refresh that stops half-way throws the new tokens away. A shielded
-cancel scope is enough for anyio's and trio's own cancellation, and for nothing else. So the work is a
-task of its own, and whoever is interrupted meanwhile waits for it, and goes on being interrupted then:
+cancel scope protects from anyio's and trio's own cancellation, and from nothing else. So the work runs in a
+task of its own. The task that asked for it waits until it is done, even when it is interrupted meanwhile, and
+raises the interruption then:
 
 * asyncio: `asyncio.Task.cancel` (and so `asyncio.timeout`, `wait_for`) goes through a shield. A second
-  Ctrl-C ends the event loop, and `asyncio.run` then cancels every task that it knows: so it does not
-  know the work's, but waits for the task that waits for it.
-* trio raises `KeyboardInterrupt` in the main task, through any shield: so the work is a system task,
-  which trio spares.
+  Ctrl-C ends the event loop, and `asyncio.run` then cancels every task that is registered: so the work's task
+  is not registered, and `asyncio.run` waits for the task that waits for it.
+* trio raises `KeyboardInterrupt` in the main task, through any shield: so the work runs in a system task,
+  in which trio never raises it.
 
-What is not survived: a third Ctrl-C in `asyncio.run`, or one that strikes while the work's own Python
-code is running (some milliseconds of a refresh) and not while it waits; a loop that is closed by hand.
+Not survived: a third Ctrl-C in `asyncio.run`; one that comes while the work's own Python code runs (some
+milliseconds of a refresh) and not while it waits; a loop that is closed by hand.
 
-How long that is: the work has a bound of its own. A refresh: two requests (the second if the server
-asks for another nonce) of `idiolectd.http.http_client.DEADLINE` and a last look each, 70 s, and as long as
+The work has a time limit of its own. For a refresh: two requests (the second if the server asks for another
+nonce) of `idiolectd.http.http_client.DEADLINE` each with a last read, 70 s in all, and as long as
 its `SaveDeadline` says while its tokens can't be saved, 60 s unless a daemon holds them.
 """
 
@@ -31,8 +32,8 @@ from anyio.lowlevel import RunVar
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# The system task of trio's that runs the work around us: within it nothing else is needed.
-_apart: ContextVar[object] = ContextVar("idiolectd.finish.apart", default=None)
+# The trio system task that runs such work already: work inside it needs no task of its own.
+_work_task: ContextVar[object] = ContextVar("idiolectd.finish.work_task", default=None)
 
 
 def is_asyncio() -> bool:
@@ -55,10 +56,10 @@ def running_loop() -> object:
 async def finish(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
     """Runs `work(*args)` to its end, then returns or raises what it did.
 
-    It can't be cancelled, so it must have a bound of its own. See the module for what can interrupt it.
+    The work can't be cancelled, so it must have a time limit of its own. See the module for the exceptions.
 
     Raises:
-        KeyboardInterrupt: trio was interrupted; the work has been done.
+        KeyboardInterrupt: trio was interrupted meanwhile; the work has been done.
     """
     with anyio.CancelScope(shield=True):
         if is_asyncio():
@@ -78,7 +79,7 @@ async def _as_task(work: Coroutine[Any, Any, T]) -> T:
             cancelled = error
     if cancelled is None:
         return task.result()
-    # What the work did stays done; its error has nobody left to go to.
+    # The work is done; its error is dropped, because the caller gets the cancellation.
     if not task.cancelled():
         task.exception()
     raise cancelled
@@ -87,7 +88,7 @@ async def _as_task(work: Coroutine[Any, Any, T]) -> T:
 async def _as_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
     import trio  # only where it runs anyway
 
-    if _apart.get() is trio.lowlevel.current_task():
+    if _work_task.get() is trio.lowlevel.current_task():
         return await work(*args)
     # Else it could be interrupted between starting the work and waiting for it.
     return await trio.lowlevel.enable_ki_protection(_wait_for_system_task)(work, *args)
@@ -102,7 +103,7 @@ async def _wait_for_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *
 
     async def run() -> None:
         nonlocal result
-        _apart.set(trio.lowlevel.current_task())
+        _work_task.set(trio.lowlevel.current_task())
         result = await outcome.acapture(work, *args)
         done.set()
 
@@ -120,7 +121,7 @@ async def _wait_for_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *
     return result.unwrap()
 
 
-# Threads for the work on files and locks that may go on at a time. Not the event loop's usual ones: name
+# How many threads may work on files and locks at a time. They are not the event loop's usual ones: name
 # look-ups, a library or the program around us may keep all of those busy, and tokens have to be saved.
 _THREADS = 16
 
@@ -128,7 +129,7 @@ _limiter: RunVar[anyio.CapacityLimiter] = RunVar("idiolectd.finish")
 
 
 def in_thread(work: Callable[[*Ts], T], *args: *Ts) -> Awaitable[T]:
-    """Runs blocking work on files or locks in a worker thread, to its end."""
+    """Runs blocking work on files or locks in a worker thread, to its end, as `finish` does."""
     return finish(_in_thread, work, args)
 
 

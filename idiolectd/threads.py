@@ -1,11 +1,11 @@
-"""Blocking work that may never end, in a thread of its own.
+"""Runs blocking work that may never end in a thread of its own.
 
-The event loop's worker threads are few and shared: whoever keeps them busy keeps everybody from working,
-and a pool's threads are waited for when the program ends. What can hang where nobody can interrupt it (a
-look-up in a mute DNS, a lock that is not given) runs here instead: any number of tasks may wait for it, on
-trio and asyncio alike, none must, and the end of the program waits for none of it.
+The event loop's worker threads are few and shared: a call that hangs there keeps others from working, and the
+program's end waits for it. A call that can hang where nothing can interrupt it (a look-up at a DNS server
+that does not answer, a lock that is never given) runs here instead. Any number of tasks may wait for it, on
+trio or asyncio, and stop waiting; the program's end does not wait for it.
 
-Does not bound how many there are: whoever starts them does.
+Does not limit how many there are: the caller does.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Errand(Generic[T]):
-    """One piece of blocking work; begins at once.
+    """One call in a thread of its own; it begins at once.
 
     Args:
-        work: what to do. What it raises, `wait` raises.
-        name: of the thread, for people who look at the process.
+        work: what to call. What it raises, `wait` raises.
+        name: the thread's name, for people who look at the process.
 
     Raises:
         RuntimeError: the system has no thread left.
@@ -36,7 +36,7 @@ class Errand(Generic[T]):
     def __init__(self, work: Callable[[], T], name: str) -> None:
         self._work = work
         self._guard = threading.Lock()
-        self._wakers: list[Callable[[], object]] = []
+        self._wake_ups: list[Callable[[], object]] = []
         self._is_done = False
         self._value: T
         self._error: BaseException | None = None
@@ -48,18 +48,18 @@ class Errand(Generic[T]):
         return self._is_done
 
     async def wait(self) -> T:
-        """What the work returned. Whoever stops waiting does not stop the work."""
+        """Waits for what the work returns. Cancelling this does not stop the work."""
         event = anyio.Event()
         with self._guard:
             if self._is_done:
                 event.set()
             else:
-                self._wakers.append(_waker(event))
+                self._wake_ups.append(_wake_up(event))
         await event.wait()
         return self.result()
 
     def result(self) -> T:
-        """What the work returned, when it is done."""
+        """What the work returned; only after it is done."""
         if not self._is_done:
             raise RuntimeError("it is not done")
         if self._error is not None:
@@ -73,13 +73,13 @@ class Errand(Generic[T]):
             self._error = error
         with self._guard:
             self._is_done = True
-        for wake in self._wakers:
+        for wake in self._wake_ups:
             with suppress(RuntimeError):  # its event loop has ended
                 wake()
 
 
-def _waker(event: anyio.Event) -> Callable[[], object]:
-    """What sets an event of the running loop from another thread."""
+def _wake_up(event: anyio.Event) -> Callable[[], object]:
+    """A function that sets an event of the running loop from another thread."""
     if is_asyncio():
         loop = asyncio.get_running_loop()
         return lambda: loop.call_soon_threadsafe(event.set)

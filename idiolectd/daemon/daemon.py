@@ -1,8 +1,8 @@
-"""The daemon: one task group on trio. Signals, readiness, reload, watchdog, an orderly end.
+"""Runs the daemon, one task group on trio: signals, readiness, reload, watchdog, an orderly end.
 
-It decides nothing about sessions; the scheduler and the engine do. Rules: SIGTERM and SIGINT start
-nothing new, what was sent is finished and saved, exit 0. An exception in one of the daemon's own
-parts ends it in the same order with exit 1, so that the service manager starts it again.
+Decides nothing about sessions; the scheduler and the engine do. After SIGTERM or SIGINT nothing new is
+started, what was sent is finished and saved, and the exit code is 0. An exception in one of the daemon's own
+parts ends it in the same order with exit code 1, so that the service manager starts it again.
 """
 
 import contextlib
@@ -30,17 +30,18 @@ from idiolectd.store import Presence
 from idiolectd.systemd import Notifier
 from idiolectd.threads import Errand
 
-# How long a stop waits for tokens that can't be saved. Together with the deadlines of the requests
-# before it this stays below TimeoutStopSec of the unit.
+# How many seconds a stop waits for tokens that can't be saved. Together with the deadlines of the requests
+# before it this stays below the unit's TimeoutStopSec.
 STOP_PATIENCE = 60.0
 
-# How often the status line and the note are renewed, and a slow start is excused.
+# Seconds between two renewals of the status line and of the presence note, and between two requests for more
+# time while a start is slow.
 _STATUS_INTERVAL = 10.0
 
-# Of the open files that are allowed. Above it nothing is won.
+# How many open files are asked for at most, if the hard limit allows that many.
 _MOST_FILES = 65536
 
-# The sleeper turns at least every LONGEST_SLEEP; later than this it is stuck.
+# The scheduler wakes up at least every LONGEST_SLEEP seconds; after so many seconds without, it is stuck.
 _STUCK = LONGEST_SLEEP + 15.0
 
 
@@ -71,7 +72,10 @@ def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier:
 
 
 def _raise_limit_of_files() -> None:
-    """As many open files as may be: each issuer may have some connections, and the usual limit is for select(2)."""
+    """Raises the soft limit of open files to the hard one.
+
+    Each issuer may have some connections; the usual soft limit of 1,024 is for programs that use select(2).
+    """
     with contextlib.suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
@@ -103,33 +107,33 @@ class _Daemon:
         self._scheduler: Scheduler | None = None
 
     async def main(self) -> None:
-        # Signals first: a stop that comes while the store is being opened is heard, too.
+        # Signals first: so a stop that comes while the store is being opened is handled, too.
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as tg:
-                tg.start_soon(self._obey, signals, tg)
+                tg.start_soon(self._handle_signals, signals, tg)
                 await self._work()
                 tg.cancel_scope.cancel()
 
     async def _work(self) -> None:
         try:
             async with open_parts(self._config, self._log, patience=SaveDeadline()) as parts:
-                with hold_single_instance(parts.store.runtime_dir) as daemonship:
+                with hold_single_instance(parts.store.runtime_dir) as instance:
                     self._parts = parts
                     if self._reload_asked:
-                        await self._take_over()
+                        await self._reload_config()
                     # Only what runs on the store is cancelled; closing it is not.
                     with self._running:
-                        await self._supervise(parts, daemonship)
+                        await self._supervise(parts, instance)
         except (StoreError, ConfigError) as error:
             self.refused = error
         except Exception as error:  # noqa: BLE001 - a failed part ends the daemon in order, not at once
             self.exit_code = 1
             self._log(events.DaemonFailed(error=type(error).__name__, traceback=redacted_traceback(error)))
 
-    async def _supervise(self, parts: Parts, daemonship: SingleInstance) -> None:
+    async def _supervise(self, parts: Parts, instance: SingleInstance) -> None:
         presence = own_presence(parts.clock.now(), self._config.path)
         behind = clock_behind(parts.store.runtime_dir, parts.clock.now())
-        await in_thread(daemonship.note, presence)
+        await in_thread(instance.note, presence)
         self._log(
             events.DaemonStarted(
                 version=__version__, pid=presence.pid, store=parts.store.url, config=presence.config
@@ -137,7 +141,9 @@ class _Daemon:
         )
         try:
             await parts.store.secure()
-        except StoreError as error:  # what can't be written will say so; what can be read is refreshed
+        except (
+            StoreError
+        ) as error:  # a failing write is reported where it fails; until then sessions are refreshed
             self._log(events.StoreUnavailable(error=str(error), lasting=0.0))
         scheduler = Scheduler(
             parts.store,
@@ -145,24 +151,27 @@ class _Daemon:
             clock=parts.clock,
             emit=self._log,
             limits=_limits(self._config),
-            luck=random.random,
+            jitter=random.random,
         )
         self._scheduler = scheduler
         async with anyio.create_task_group() as tg:
             tg.start_soon(self._wind_down, parts, scheduler)
-            tg.start_soon(self._excuse)
-            await tg.start(partial(scheduler.run, behind=behind))
+            tg.start_soon(self._extend_start)
+            await tg.start(partial(scheduler.run, clock_behind=behind))
             watch = OverdueWatch(parts.store, self._engine, scheduler, clock=parts.clock, emit=self._log)
             tg.start_soon(watch.run)
             self._is_ready = True
             sessions = await parts.store.count()
             self._log(events.DaemonReady(sessions=sessions, caught_up=scheduler.statistics().is_caught_up))
             self._notifier.ready(_status(sessions, scheduler, 0))
-            tg.start_soon(self._report, parts, scheduler, daemonship, presence)
+            tg.start_soon(self._report, parts, scheduler, instance, presence)
             self._start_watchdog(tg, parts, scheduler)
 
     async def _wind_down(self, parts: Parts, scheduler: Scheduler) -> None:
-        """Sleeps until the end begins, by a signal or a failure; then bounds it, and asks for the time."""
+        """Waits for the daemon's end, by a signal or a failure, and sets a deadline then.
+
+        Until it, tokens that can't be saved are tried again; the service manager is asked for that much time.
+        """
         try:
             await anyio.sleep_forever()
         finally:
@@ -180,10 +189,10 @@ class _Daemon:
 
     # Signals ---------------------------------------------------------------------------------
 
-    async def _obey(self, signals: AsyncIterator[signal.Signals], tg: TaskGroup) -> None:
+    async def _handle_signals(self, signals: AsyncIterator[signal.Signals], tg: TaskGroup) -> None:
         async for received in signals:
             if received == signal.SIGHUP:
-                tg.start_soon(self._take_over)  # not here: a stop is heard meanwhile
+                tg.start_soon(self._reload_config)  # in a task: a stop must be handled meanwhile
             else:
                 self._stop(received.name)
 
@@ -195,18 +204,19 @@ class _Daemon:
         self._notifier.stopping()
         self._running.cancel()
 
-    async def _take_over(self) -> None:
-        """Reads the configuration again; what is wrong with it changes nothing."""
+    async def _reload_config(self) -> None:
+        """Reads the configuration again and applies it; if it is wrong, everything stays as it is."""
         self._reload_asked = self._parts is None  # the store is being opened: after that
         if self._parts is None:
             return
         async with self._reloading:
-            await self._take_over_now(self._parts)
+            await self._reload_now(self._parts)
 
-    async def _take_over_now(self, parts: Parts) -> None:
+    async def _reload_now(self, parts: Parts) -> None:
         self._notifier.reloading()
         try:
-            # Files that may lie anywhere: if they never come, the old configuration goes on.
+            # In a thread of its own: the files may lie on a dead network file system. Until they are read, the old
+            # configuration stays.
             reloaded, clients = await Errand(self._read_again, "idiolectd-reload").wait()
             successor = parts.successor(reloaded.config, clients)
         except (ConfigError, RuntimeError) as error:  # or the system has no thread left
@@ -227,31 +237,31 @@ class _Daemon:
 
     # Signs of life ---------------------------------------------------------------------------
 
-    async def _excuse(self) -> None:
-        """A first look at very many sessions takes its time; the service manager is told."""
+    async def _extend_start(self) -> None:
+        """Asks the service manager for more time while a start on very many new sessions is slow."""
         while not self._is_ready:
             self._notifier.status("looking at the sessions")
             self._notifier.extend_timeout(int(3 * _STATUS_INTERVAL * 1e6))
             await anyio.sleep(_STATUS_INTERVAL)
 
     async def _report(
-        self, parts: Parts, scheduler: Scheduler, daemonship: SingleInstance, presence: Presence
+        self, parts: Parts, scheduler: Scheduler, instance: SingleInstance, presence: Presence
     ) -> None:
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
             holding = parts.resources.save_deadline.holding
-            await self._keep(daemonship)
-            presence = replace(presence, paused=scheduler.statistics().troubled, unpersisted=sorted(holding))
-            await in_thread(daemonship.note, presence)
+            await self._keep_lock(instance)
+            presence = replace(presence, paused=scheduler.statistics().tripped, unpersisted=sorted(holding))
+            await in_thread(instance.note, presence)
             try:
                 self._notifier.status(_status(await parts.store.count(), scheduler, len(holding)))
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
 
-    async def _keep(self, daemonship: SingleInstance) -> None:
+    async def _keep_lock(self, instance: SingleInstance) -> None:
         try:
-            await in_thread(daemonship.keep)
-        except LockBusy as error:  # two would send one token each: whoever came second stays
+            await in_thread(instance.keep)
+        except LockBusy as error:  # each of two would send a token: this one ends, the other one stays
             self.refused = error
             self._stop("another daemon runs on this store")
         except StoreError as error:
@@ -263,7 +273,7 @@ class _Daemon:
             tg.start_soon(self._watchdog, interval, parts, scheduler)
 
     async def _watchdog(self, interval: float, parts: Parts, scheduler: Scheduler) -> None:
-        """Pings only while the scheduler turns and the store answers: else a restart may help."""
+        """Pings only while the scheduler wakes up in time and the store answers: else a restart may help."""
         while True:
             with anyio.move_on_after(interval), contextlib.suppress(StoreError):
                 await parts.store.due(0.0, limit=1)
@@ -278,10 +288,10 @@ def _limits(config: Config) -> IssuerLimits:
 
 def _status(sessions: int, scheduler: Scheduler, unpersisted: int) -> str:
     now = scheduler.statistics()
-    alarm = [f"{unpersisted} NOT SAVED: look at the disk"] if unpersisted else []
-    parts = [*alarm, f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
-    if now.troubled:
-        parts.append(f"{len(now.troubled)} issuers in trouble")
+    warning = [f"{unpersisted} NOT SAVED: look at the disk"] if unpersisted else []
+    parts = [*warning, f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
+    if now.tripped:
+        parts.append(f"{len(now.tripped)} issuers in trouble")
     if not now.is_caught_up:
         parts.append("still looking at what changed")
     if now.quarantined:

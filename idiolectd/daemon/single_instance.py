@@ -1,6 +1,6 @@
-"""Being the one daemon of a store: taking its lock, and keeping the note for people beside it.
+"""Makes this process the only daemon of a store: takes the daemon's lock, and writes the presence note beside it.
 
-What others see of it is read by `idiolectd.store.presence`.
+`idiolectd.store.presence` reads both for other programs.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from idiolectd.store import (
 
 
 class SingleInstance:
-    """Being the one daemon of a store; `note` tells others about it.
+    """The daemon's lock on a store, held.
 
     Args:
-        folder: the store's `runtime_dir`; None: a store in memory has no rivals.
-        lock: what keeps others from being it.
+        folder: the store's `runtime_dir`; None: a store in memory, which no other process can open.
+        lock: the lock; None: as for `folder`.
     """
 
     def __init__(self, folder: Path | None, lock: HeldLock | None = None) -> None:
@@ -37,26 +37,26 @@ class SingleInstance:
         self._lock = lock
 
     def keep(self) -> None:
-        """Takes the lock again if somebody removed its file: else a second daemon could start.
+        """Takes the lock again if somebody has removed its file: else a second daemon could start.
 
         Raises:
-            LockBusy: one has.
+            LockBusy: a second daemon has started.
             StoreError: the lock can't be taken now.
         """
         if self._folder is None or self._lock is None or self._lock.is_current():
             return
         if not self._folder.parent.exists():
-            return  # the store itself is gone (a disk that was unmounted): nothing is made there
+            return  # the store itself is gone (a disk was unmounted): create nothing there
         lock, self._lock = self._lock, _taken(self._folder)
         lock.release()
 
-    def give_up(self) -> None:
-        """Lets another daemon start."""
+    def release(self) -> None:
+        """Releases the lock, so that another daemon can start."""
         if self._lock is not None:
             self._lock.release()
 
     def note(self, presence: Presence) -> None:
-        """Replaces the note. Failing to is no reason to stop: the lock is what counts."""
+        """Replaces the presence note. A failure is ignored: what counts is the lock."""
         if self._folder is not None:
             with contextlib.suppress(OSError, StoreError):
                 replace_file(self._folder / PRESENCE_NOTE, json.dumps(asdict(presence)).encode())
@@ -64,10 +64,10 @@ class SingleInstance:
 
 @contextlib.contextmanager
 def hold_single_instance(folder: Path | None) -> Iterator[SingleInstance]:
-    """Becomes the one daemon of a store.
+    """Holds the daemon's lock on a store during the block.
 
     Args:
-        folder: the store's `runtime_dir`; None: a store in memory has no rivals.
+        folder: the store's `runtime_dir`; None: a store in memory, which no other process can open.
 
     Raises:
         LockBusy: another daemon runs on this store; the message names its pid.
@@ -75,11 +75,11 @@ def hold_single_instance(folder: Path | None) -> Iterator[SingleInstance]:
     if folder is None:
         yield SingleInstance(None)
         return
-    daemonship = SingleInstance(folder, _taken(folder))
+    instance = SingleInstance(folder, _taken(folder))
     try:
-        yield daemonship
+        yield instance
     finally:
-        daemonship.give_up()
+        instance.release()
 
 
 def _taken(folder: Path) -> HeldLock:
@@ -92,9 +92,9 @@ def _taken(folder: Path) -> HeldLock:
 
 
 def clock_behind(folder: Path | None, now: float) -> float:
-    """How many seconds the wall clock stands behind the one that the last daemon's note was written by.
+    """How many seconds the wall clock stands behind the time of the last daemon's presence note.
 
-    A machine that boots without a clock starts in 1970, and an operator may have set it back.
+    A machine without a clock of its own boots in 1970, and an operator may have set the clock back.
     """
     try:
         return max(0.0, (folder / PRESENCE_NOTE).stat().st_mtime - now) if folder is not None else 0.0
@@ -103,7 +103,7 @@ def clock_behind(folder: Path | None, now: float) -> float:
 
 
 def own_presence(now: float, config: Path | None) -> Presence:
-    """What this process says of itself.
+    """What the presence note says of this process.
 
     Args:
         now: seconds since the epoch.

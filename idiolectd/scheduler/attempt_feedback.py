@@ -1,10 +1,14 @@
-"""What an attempt teaches: of its session, which is remembered, and of the server that it asked.
+"""Learns from each attempt: about its session, and about the server that it asked.
 
-Plans nothing: when a session is tried again, its durable state says.
+`SessionMemory` keeps what the process has to know of a session between two attempts and no durable state
+says. `AttemptFeedback` fills it from the attempts, and tells the server's queue how the server is.
+
+Schedules nothing: when a session is tried again, its durable state says.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
 
@@ -14,44 +18,119 @@ from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry, Suspended
 from idiolectd.refresh import AttemptResult
-from idiolectd.scheduler.issuer_queue import IssuerQueue
-from idiolectd.scheduler.issuer_queues import IssuerQueues
-from idiolectd.scheduler.session_memory import SessionMemory
+from idiolectd.scheduler.issuer_queues import IssuerQueue, IssuerQueues
 from idiolectd.state import shown
+
+
+@dataclass
+class RememberedSession:
+    """What is remembered of one session.
+
+    Attributes:
+        token: the hash of the refresh token that it is about.
+        not_before: monotonic time before which nothing is sent: a request may be in flight whose answer
+            was lost, or our own code failed on the session.
+        crashes: exceptions in a row.
+        server_failures: failures of its server in a row that it met.
+        suspended: a person must change something.
+        forced: a person may have: it is tried once whatever its state says.
+    """
+
+    token: str
+    not_before: float = -math.inf
+    crashes: int = 0
+    server_failures: int = 0
+    suspended: bool = False
+    forced: bool = False
+
+
+_NOTHING = RememberedSession("")
+
+
+class SessionMemory:
+    """What is remembered of sessions, as far as there is something to remember.
+
+    It belongs to the refresh token that is stored, and goes with it: a new login inherits no waits of the
+    session before, and nothing is kept of a session that was logged out.
+    """
+
+    def __init__(self) -> None:
+        self._remembered: dict[str, RememberedSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._remembered)
+
+    def of(self, did: str) -> RememberedSession:
+        """What is remembered of a session, to be read only."""
+        return self._remembered.get(did, _NOTHING)
+
+    def of_token(self, did: str, token: str) -> RememberedSession:
+        """What is remembered of a session with this token, to be changed; another token's is forgotten."""
+        found = self._remembered.get(did)
+        if found is None or found.token != token:
+            found = self._remembered[did] = RememberedSession(token)
+        return found
+
+    def keep_only(self, did: str, token: str | None) -> None:
+        """Forgets what is remembered of another token than the one that is stored now.
+
+        Args:
+            did: whose.
+            token: its hash; None: nothing is stored, or nothing that will be tried again.
+        """
+        found = self._remembered.get(did)
+        if found is not None and found.token != token:
+            del self._remembered[did]
+
+    def server_answered(self, did: str) -> None:
+        """Ends the count of the server's failures on a session."""
+        if did in self._remembered:
+            self._remembered[did].server_failures = 0
+
+    def forget(self, did: str) -> None:
+        """Forgets a session: it is refreshed, or gone."""
+        self._remembered.pop(did, None)
+
+    def force_suspended(self) -> list[str]:
+        """Has the suspended sessions tried once whatever their state says; returns whose they are."""
+        suspended = [did for did, found in self._remembered.items() if found.suspended]
+        for did in suspended:
+            self._remembered[did].forced = True
+        return suspended
 
 
 class AttemptFeedback:
     """Learns from attempts.
 
     Args:
-        memory: of sessions.
-        board: has the lanes of servers.
+        memory: what is remembered of sessions.
+        queues: the queues of the servers.
         clock: wall-clock time.
         emit: told when a server's trouble begins and ends, and of our own bugs.
-        luck: a source of numbers in [0, 1).
+        jitter: a source of numbers, uniform in [0, 1).
     """
 
     def __init__(
         self,
         memory: SessionMemory,
-        board: IssuerQueues,
+        queues: IssuerQueues,
         clock: Clock,
         emit: EventSink,
-        luck: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self._memory = memory
-        self._issuer_queues = board
+        self._issuer_queues = queues
         self._clock = clock
         self._emit = emit
-        self._luck = luck
+        self._jitter = jitter
 
-    def of_session(self, did: str, attempt: AttemptResult) -> None:
-        """What has to be remembered of a session until its next attempt; mostly nothing."""
+    def about_session(self, did: str, attempt: AttemptResult) -> None:
+        """Remembers what matters for the session's next attempt; after a success, nothing does."""
         outcome = attempt.outcome
         if attempt.token is None or attempt.due is None or isinstance(outcome, Refreshed | Current):
             self._memory.forget(did)
             return
-        known = self._memory.about(did, attempt.token)
+        known = self._memory.of_token(did, attempt.token)
         known.crashes, known.not_before = 0, -math.inf
         known.suspended = isinstance(outcome, Suspended)
         known.forced = known.forced and attempt.asked is None and isinstance(outcome, Retry)
@@ -59,39 +138,39 @@ class AttemptFeedback:
             # By a clock that nobody sets: until then the lost request may be in flight.
             known.not_before = anyio.current_time() + attempt.due.at - self._clock.now()
 
-    def of_server(self, did: str, attempt: AttemptResult, queue: IssuerQueue) -> None:
-        """What an outcome says of the server that was asked; what stands in a state says nothing.
+    def about_server(self, did: str, attempt: AttemptResult, queue: IssuerQueue) -> None:
+        """Tells the server's queue whether the server failed; an attempt that asked no server tells nothing.
 
         Args:
             did: whose attempt.
             attempt: how it ended.
-            queue: the queue that it was made from.
+            queue: the queue that it was started from.
         """
         if attempt.asked is None:
             return
         if attempt.asked != queue.name:
-            self._is_well(queue)  # it was asked first, and let the session through to its issuer
+            self._server_succeeded(queue)  # it was asked first, and let the session through to its issuer
         asked = self._issuer_queues.queue(attempt.asked)
         match attempt.outcome:
             case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
-                self._is_troubled(did, attempt, asked, code, retry_after)
+                self._server_failed(did, attempt, asked, code, retry_after)
             case Ambiguous(code):
-                self._is_troubled(did, attempt, asked, code, None)
+                self._server_failed(did, attempt, asked, code, None)
             case _:
-                self._memory.calm(did)
-                self._is_well(asked)
+                self._memory.server_answered(did)
+                self._server_succeeded(asked)
 
-    def of_crash(self, did: str, token: str, error: Exception) -> float:
-        """Our own code failed on a session; returns for how many seconds it is left alone.
+    def about_crash(self, did: str, token: str, error: Exception) -> float:
+        """Reports that our own code failed on a session; returns for how many seconds to leave it alone.
 
         Args:
             did: whose session.
             token: the hash of its stored refresh token; empty: that can't be read.
-            error: what it raised.
+            error: what was raised.
         """
-        known = self._memory.about(did, token)
+        known = self._memory.of_token(did, token)
         known.crashes += 1
-        pause = policy.retry_delay(attempts=known.crashes + 2, left=0.0, luck=self._luck())
+        pause = policy.retry_delay(attempts=known.crashes + 2, left=0.0, luck=self._jitter())
         known.not_before = anyio.current_time() + pause
         self._emit(
             events.SessionCrashed(
@@ -103,17 +182,17 @@ class AttemptFeedback:
         )
         return pause
 
-    def _is_well(self, queue: IssuerQueue) -> None:
+    def _server_succeeded(self, queue: IssuerQueue) -> None:
         if queue.succeeded():
             self._emit(events.IssuerResumed(issuer=queue.name))
 
-    def _is_troubled(
+    def _server_failed(
         self, did: str, attempt: AttemptResult, queue: IssuerQueue, code: str, retry_after: float | None
     ) -> None:
         if attempt.token is not None:
-            self._memory.about(did, attempt.token).strikes += 1
+            self._memory.of_token(did, attempt.token).server_failures += 1
         now = anyio.current_time()
-        if queue.failed(did, now, luck=self._luck(), retry_after=retry_after):
+        if queue.failed(did, now, jitter=self._jitter(), retry_after=retry_after):
             self._emit(
                 events.IssuerPaused(
                     issuer=queue.name,

@@ -1,11 +1,11 @@
-"""What to do when the wall clock was set back: tokens go on ageing whatever it says.
+"""Brings every next attempt forward when the wall clock was set back: tokens age by real time.
 
-Every plan was made by the clock of before, so each is brought forward by as much; one that can't be
-moved now, because somebody works on the session or the disk fails, is moved later. It may have been
-made anew by then: such a session is refreshed once too early, which no session minds.
+Each next attempt was set by the clock as it was before, so it is moved by as much as the clock was. One that
+can't be moved at once, because somebody works on the session or the disk fails, is moved later. Should it
+have been set anew meanwhile, its session is refreshed once too early, which does no harm.
 
-A clock that was set forward needs nothing of the kind: what is due too early is refreshed at its
-issuer's pace, and has right times from then on.
+A clock that was set forward needs nothing of the kind: what is due too early is refreshed at its issuer's
+pace, and is scheduled rightly from then on.
 """
 
 import math
@@ -19,33 +19,37 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.due_queue import DueQueue
 from idiolectd.scheduler.fault_reporter import FaultReporter
 
-# The index is read in pages.
+# How many entries of the index are read at a time.
 _PAGE = 1000
 
-# Before what could not be moved is tried again.
+# How many seconds pass before what could not be moved is tried again.
 _PAUSE = 5.0
 
 
 class ClockSetBack:
-    """Brings the plans of a store forward.
+    """Brings the next attempts of a store's sessions forward.
 
     Args:
-        store: has the lines.
-        engine: returns what moves one session's durable plan; as of `Scheduler`.
-        plan: the near future, which follows.
-        troubles: told when the store can't answer.
+        store: has the schedule.
+        engine: returns what moves one session's next attempt, durably; as of `Scheduler`.
+        due_queue: gets the new entries.
+        faults: told when the store can't answer.
     """
 
     def __init__(
-        self, store: SharedStore, engine: Callable[[], RefreshEngine], plan: DueQueue, troubles: FaultReporter
+        self,
+        store: SharedStore,
+        engine: Callable[[], RefreshEngine],
+        due_queue: DueQueue,
+        faults: FaultReporter,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._due_queue = plan
-        self._faults = troubles
+        self._due_queue = due_queue
+        self._faults = faults
 
     async def advance_next_attempts(self, by: float) -> None:
-        """Moves every plan, soonest first, by that many seconds; returns when all are.
+        """Moves every next attempt, soonest first, by that many seconds; returns when all are moved.
 
         What was moved stands before the page that is read next, and is not met again.
         """
@@ -63,7 +67,8 @@ class ClockSetBack:
             left = await self._unmoved(left, by)
 
     async def _unmoved(self, dids: Collection[str], by: float) -> list[str]:
-        return [did for did in dids if not await self._has_moved(did, by)]
+        """Moves sessions; returns those that could not be moved."""
+        return [did for did in dids if not await self._move(did, by)]
 
     async def _page(self, after: ScheduleEntry | None) -> list[ScheduleEntry]:
         while True:
@@ -73,11 +78,11 @@ class ClockSetBack:
                 self._faults.store_failed(error)
                 await anyio.sleep(_PAUSE)
 
-    async def _has_moved(self, did: str, by: float) -> bool:
+    async def _move(self, did: str, by: float) -> bool:
         try:
             self._due_queue.put(did, await self._engine().advance_next_attempt(did, by))
         except RecordError:
-            self._due_queue.put_off(did, _PAUSE)  # and, if it stays so, reported
+            self._due_queue.put_off(did, _PAUSE)  # to be read again, and reported if it stays unreadable
         except StoreError:
             return False
         return True

@@ -1,7 +1,7 @@
-"""What became of a session that can't be worked on now, and of a store that can't answer.
+"""Reports records that can't be read and a store that can't answer: when it begins, and when it is over.
 
-Each trouble is reported when it begins, however often it is met; one that lasts is told again at
-growing distance, so that a log that is read later shows it, and then that it is over.
+A fault that lasts is reported once when it begins, however often it is met, and again at growing distance,
+so that a log which is read later shows it.
 """
 
 import anyio
@@ -11,12 +11,12 @@ from idiolectd.errors import RecordError, StoreError
 from idiolectd.events import EventSink
 from idiolectd.policy import reminder_gap
 
-# So long nothing must have failed before an outage is over.
+# An outage is over when nothing has failed for so many seconds.
 _QUIET = 30.0
 
 
 class FaultReporter:
-    """Remembers which records and whether the store are known to be broken.
+    """Remembers which records are known to be broken, and whether the store is.
 
     Args:
         emit: who is told.
@@ -25,10 +25,10 @@ class FaultReporter:
     def __init__(self, emit: EventSink) -> None:
         self._emit = emit
         self._quarantined: dict[str, str] = {}
-        self._looks: dict[str, int] = {}
+        self._failed_reads: dict[str, int] = {}
         self._down_since: float | None = None
-        self._failed_at = self._say_at = 0.0
-        self._told = 0
+        self._failed_at = self._report_at = 0.0
+        self._reports = 0
 
     @property
     def quarantined(self) -> int:
@@ -36,36 +36,37 @@ class FaultReporter:
         return len(self._quarantined)
 
     def record_is_broken(self, did: str, error: RecordError) -> float:
-        """A record could not be read twice, a second apart; returns in how many seconds to look again.
+        """Reports a record that could not be read twice, a second apart; returns when to read it again, in seconds.
 
-        A change of the record is noticed at once. That a folder above it was opened again, say, is not.
+        A change of the record itself is noticed without that. That a folder above it can be read again, say,
+        is not.
         """
-        looks = self._looks[did] = self._looks.get(did, -1) + 1
+        failed = self._failed_reads[did] = self._failed_reads.get(did, -1) + 1
         if self._quarantined.get(did) != error.reason:
             self._quarantined[did] = error.reason
             self._emit(events.SessionQuarantined(did=did, place=error.place, error=error.reason))
-        return reminder_gap(looks + 1)
+        return reminder_gap(failed + 1)
 
     def record_is_readable(self, did: str) -> None:
-        """A record could be read."""
+        """Forgets that a record was broken: it could be read."""
         self._quarantined.pop(did, None)
-        self._looks.pop(did, None)
+        self._failed_reads.pop(did, None)
 
     def store_failed(self, error: StoreError) -> None:
-        """The store could not answer."""
+        """Reports that the store could not answer, unless that was reported a short while ago."""
         self._failed_at = now = anyio.current_time()
         if self._down_since is None:
-            self._down_since, self._say_at, self._told = now, now, 0
-        if now >= self._say_at:
-            self._told += 1
-            self._say_at = now + reminder_gap(self._told)
+            self._down_since, self._report_at, self._reports = now, now, 0
+        if now >= self._report_at:
+            self._reports += 1
+            self._report_at = now + reminder_gap(self._reports)
             self._emit(events.StoreUnavailable(error=str(error), lasting=round(now - self._down_since, 3)))
 
-    def settle(self) -> None:
-        """To be called now and then: reports that an outage is over.
+    def report_recovery(self) -> None:
+        """Reports that an outage of the store is over; to be called now and then.
 
-        One answer is no proof: a store may be readable and not writable. Whoever failed tries again within
-        seconds, so a while without a failure is one.
+        One answer proves nothing: a store may be readable and not writable. Whoever failed tries again within
+        seconds, so `_QUIET` seconds without a failure prove it.
         """
         if self._down_since is not None and anyio.current_time() - self._failed_at >= _QUIET:
             self._emit(events.StoreAvailable(lasted=round(self._failed_at - self._down_since, 3)))

@@ -1,12 +1,12 @@
-"""The watch over what the scheduler does: no access token passes its end without a word.
+"""Reports every session whose access token has ended unrefreshed, and restores lost schedule entries.
 
-It does not rest on what it watches. Every few seconds it asks the *store* which sessions are past their
-due time, whatever the scheduler believes, and looks at the record before it says that one has expired.
-While the store can't answer, it judges by what it knew. Every few minutes it compares what is stored with
-what is planned, a part of the store at a time, and puts back what has lost its place. So the cost grows
-with what is due or broken, not with what is stored.
+Relies on nothing that the scheduler believes. Every few seconds it asks the *store* which sessions are past
+their due time, and reads each record before it reports that its access token has ended. While the store can't
+answer, it judges by the last answer. Every minute it compares a part of the stored records with the schedule,
+and restores the entry of a session that has lost it. So its cost grows with what is due or broken, not with
+what is stored.
 
-It refreshes nothing: that some session is past its end is the scheduler's to mend, and is only told here.
+Refreshes nothing: that is the scheduler's.
 """
 
 import math
@@ -25,17 +25,17 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.scheduler import Scheduler
 from idiolectd.state import State, TokenTimes, reconcile, shown
 
-# Tokens may live half a minute, and what expires has to be told within that.
-_ROUND = 5.0
+# Seconds between two checks: tokens may live half a minute, and what has ended is reported within that.
+_INTERVAL = 5.0
 
-# Between two comparisons of store and plan.
-_COMPARE = 60.0
+# Seconds between two comparisons of records and schedule.
+_COMPARE_INTERVAL = 60.0
 
-# How far ahead it looks, so that it knows what expires while the store can't answer.
+# How many seconds ahead the schedule is read, so that it is known what ends while the store can't answer.
 _AHEAD = 60.0
 
-# Of a crowd of overdue sessions (a server that is down for days) a page a round is looked at, so that nobody
-# stands behind it for good.
+# How many schedule entries one check reads. While very many sessions are overdue (a server that is down for
+# days) the next check reads the next page, so that each has its turn.
 _PAGE = 10_000
 
 
@@ -45,7 +45,7 @@ class Expired:
 
     Attributes:
         did: whose.
-        issuer: whom its refresh goes to, if that is known.
+        issuer: where its refresh token goes, if that is known.
         at: when the token ended.
     """
 
@@ -55,15 +55,15 @@ class Expired:
 
 
 class OverdueWatch:
-    """Looks after the sessions of one store; `run` is its task.
+    """Watches the sessions of one store; `run` is its task.
 
     Args:
-        store: is asked.
-        engine: returns what mends a lost plan; as of `Scheduler`.
-        scheduler: is asked what holds a session, and told what was mended.
+        store: is asked which sessions are overdue.
+        engine: returns what restores a lost schedule entry; as of `Scheduler`.
+        scheduler: is asked why a session waits, and gets the restored entries.
         clock: wall-clock time.
         emit: who is told.
-        page: how many lines of the schedule a round looks at.
+        page: how many schedule entries one check reads.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class OverdueWatch:
         self._scheduler = scheduler
         self._clock = clock
         self._emit = emit
-        # A page of what is due soon or overdue, as of the store's last answer; where the next one begins.
-        self._lines: list[ScheduleEntry] = []
+        # A page of what is due soon or overdue, as of the store's last answer; after what the next one begins.
+        self._entries: list[ScheduleEntry] = []
         self._after: ScheduleEntry | None = None
-        # Seen past its end in the last turn through all pages, and in this one; which end was told, by DID.
-        self._suspected: set[str] = set()
-        self._seen: set[str] = set()
-        self._told: dict[str, float] = {}
+        # The sessions past their end in the last pass through all pages, and in this one.
+        self._late_before: set[str] = set()
+        self._late_now: set[str] = set()
+        # Which end of an access token was reported, by DID.
+        self._reported: dict[str, float] = {}
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
@@ -96,88 +97,91 @@ class OverdueWatch:
         while True:
             for why in self._store.reopened():
                 self._emit(events.StoreReopened(error=why))
-            await self._look()
+            await self._check()
             if anyio.current_time() >= compare_at:
-                compare_at = anyio.current_time() + _COMPARE
+                compare_at = anyio.current_time() + _COMPARE_INTERVAL
                 await self._compare()
-            await anyio.sleep(_ROUND)
+            await anyio.sleep(_INTERVAL)
 
     # What has expired ------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        now, trouble = self._clock.now(), None
+    async def _check(self) -> None:
+        now, failure = self._clock.now(), None
         try:
-            self._lines = await self._store.due(now + _AHEAD, limit=self._page, after=self._after)
-            self._after = self._lines[-1] if len(self._lines) == self._page else None
+            self._entries = await self._store.due(now + _AHEAD, limit=self._page, after=self._after)
+            self._after = self._entries[-1] if len(self._entries) == self._page else None
         except StoreError as error:
-            trouble = str(error)
-        late = {entry.did: entry for entry in self._lines if entry.at <= now and entry.expires_at <= now}
-        # Twice in a row: what was off while its token ended gets a moment to be refreshed.
-        for did in self._suspected & late.keys():
+            failure = str(error)
+        late = {entry.did: entry for entry in self._entries if entry.at <= now and entry.expires_at <= now}
+        # In two passes in a row: a machine that was off when a token ended gets a moment to refresh it.
+        for did in self._late_before & late.keys():
             entry = late[did]
             try:
                 expired = await self._expired(did, now)
-            except StoreError as error:  # the line has to do
-                trouble = str(error)
+            except StoreError as error:  # the schedule entry has to do
+                failure = str(error)
                 expired = Expired(did, entry.server, entry.expires_at) if entry.server != NO_SERVER else None
-            if expired is not None and self._told.get(did) != expired.at:
-                self._told[did] = expired.at
-                await self._tell(expired, trouble)
-        self._seen |= late.keys()
-        if self._after is None:  # all pages were turned
-            self._suspected, self._seen = self._seen, set()
+            if expired is not None and self._reported.get(did) != expired.at:
+                self._reported[did] = expired.at
+                await self._report(expired, failure)
+        self._late_now |= late.keys()
+        if self._after is None:  # that was the last page
+            self._late_before, self._late_now = self._late_now, set()
 
     async def _expired(self, did: str, now: float) -> Expired | None:
-        """Whether it is so by the record: a line may be older than the tokens, or one to look at only.
+        """Reads the record: a schedule entry may be older than the tokens, or only say when to look.
+
+        Returns:
+            None: its access token has not ended, or its session is reported for another reason.
 
         Raises:
-            StoreError: it can't be told.
+            StoreError: the store can't answer.
         """
         try:
             entry = await self._store.read(did)
         except RecordError:
-            return None  # told as quarantined
+            return None  # reported as quarantined
         if entry.session is None:
             return None
         adopted = reconcile(entry.session, entry.state, now)
         if adopted.state.paused or adopted.state.state in (State.RELOGIN_REQUIRED, State.SUSPENDED):
-            return None  # told as such
+            return None  # reported as such
         times = TokenTimes.of(adopted.session, adopted.state, now)
         if times.expires_at > now:
             return None
         return Expired(did, adopted.session.issuer, times.expires_at)
 
-    async def _tell(self, expired: Expired, trouble: str | None) -> None:
-        what = trouble or self._scheduler.holds(expired.did)
-        if what is None:
+    async def _report(self, expired: Expired, failure: str | None) -> None:
+        reason = failure or self._scheduler.why_waiting(expired.did)
+        if reason is None:
             holder = None
             with suppress(StoreError):
                 holder = await self._store.claim_holder(expired.did)
-            what = f"{holder} holds its claim" if holder else "nobody has tried to refresh it yet"
+            reason = f"{holder} holds its claim" if holder else "nobody has tried to refresh it yet"
         self._emit(
             events.SessionOverdue(
-                did=expired.did, issuer=expired.issuer, expires_at=shown(expired.at), error=what
+                did=expired.did, issuer=expired.issuer, expires_at=shown(expired.at), error=reason
             )
         )
 
-    # What has lost its place -----------------------------------------------------------------
+    # What has lost its schedule entry -----------------------------------------------------------------
 
     async def _compare(self) -> None:
         now = self._clock.now()
         try:
-            for did in tuple(self._told):
+            for did in tuple(self._reported):
                 if await self._expired(did, now) is None:
-                    del self._told[did]
+                    del self._reported[did]
             unplanned = await self._store.unplanned()
         except StoreError:
-            return  # told by whoever needs the store for his work
+            return  # reported by whoever needs the store for its work
         for did in unplanned:
             if not self._scheduler.knows(did):
                 with suppress(RecordError, StoreError):  # next time
-                    await self._mend(did)
+                    await self._restore_entry(did)
 
-    async def _mend(self, did: str) -> None:
-        due = await self._engine().restore_entry(did)
-        if due is not None:
-            self._scheduler.put(did, due)
-            self._emit(events.SessionReplanned(did=did, next_attempt_at=shown(due.at)))
+    async def _restore_entry(self, did: str) -> None:
+        entry = await self._engine().restore_entry(did)
+        if entry is not None:
+            self._scheduler.put(did, entry)
+            self._emit(events.SessionReplanned(did=did, next_attempt_at=shown(entry.at)))

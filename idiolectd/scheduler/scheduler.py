@@ -1,12 +1,13 @@
-"""The scheduler: notices what changes in the store, and starts each refresh when it is due.
+"""Notices what changes in the store, and starts each session's refresh when it is due.
 
-Three tasks of its own (one watches the store, one moves the horizon of the plan, one sleeps until the
-next due time) and a few workers per server, which exist only while there is something to do. No task per
-session: a million sessions are lines in the store's index, and the near future's in the agenda.
+Runs three tasks of its own: one watches the store for changes, one reads what is due in the next minutes from
+the store's index, and one sleeps until the next session is due. Workers, a few per server, exist only while
+there is something to do. There is no task per session: a million sessions are rows in the store's index, and
+only those that are due soon are in memory.
 
-Rules: an exception in one session's work is that session's error; a store that can't answer delays,
+Rules: an exception in one session's work is that session's error; a store that can't answer delays
 and ends nothing; cancelling `run` starts nothing new and lets what was sent finish (the engine
-shields it). Deadlines are wall-clock, a sleep is capped, so that a suspended machine catches up.
+shields it). Due times are wall-clock and a sleep is capped, so that a suspended machine catches up.
 """
 
 import math
@@ -23,60 +24,60 @@ from idiolectd.events import EventSink
 from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import FULL_BATCH, NO_SERVER, ScheduleEntry, SharedStore
 from idiolectd.refresh import RefreshEngine
-from idiolectd.scheduler.attempt_feedback import AttemptFeedback
+from idiolectd.scheduler.attempt_feedback import AttemptFeedback, SessionMemory
 from idiolectd.scheduler.clock_set_back import ClockSetBack
 from idiolectd.scheduler.due_queue import DueQueue
 from idiolectd.scheduler.fault_reporter import FaultReporter
-from idiolectd.scheduler.issuer_queue import IssuerLimits, IssuerQueue
-from idiolectd.scheduler.issuer_queues import IssuerQueues
-from idiolectd.scheduler.session_memory import SessionMemory
+from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
 
-# A wall clock that moved by more than this against the monotonic one was set, or slept.
+# If the wall clock moves by more seconds than this against the monotonic one, somebody has set it, or the
+# machine was suspended.
 _JUMP = 5.0
 
-# Two clocks never agree to the last bit: less than this is nothing left.
+# Two clocks never agree to the last bit: a shorter wait, in seconds, is none.
 _ROUNDING = 0.001
 
-# Before an unreadable record is called broken it is read again: upstream's CLI writes in place.
+# An unreadable record is read again after so many seconds before it is called broken: upstream's CLI writes
+# in place.
 _SECOND_LOOK = 1.0
 
-# How long to leave alone what somebody holds, and a store that can't answer.
+# How many seconds to leave alone a session that somebody else works on, and a store that can't answer.
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
 
-# How many changed records are looked at side by side: what is due goes on between any two looks.
-_LOOKERS = 8
+# How many changed records are compared with their state at a time: refreshes use the store in between.
+_RECONCILERS = 8
 
-# How long the start waits for looks at everything that changed meanwhile. A crowd, or a program that
-# rewrites all records all the time, is looked at beside the work on what is known.
-_FIRST_LOOKS = 10.0
+# How many seconds the start waits for everything that changed meanwhile to be looked at. What is left then
+# (very many new records, or a program that rewrites all of them all the time) is looked at beside the work.
+_CATCH_UP = 10.0
 
-# How many weekly questions are under way; whoever finds no place asks after its next refresh.
-_QUESTIONS = 4
+# How many account look-ups are under way at most; a session that finds no place asks after its next refresh.
+_MOST_LOCATING = 4
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the scheduler is doing, for status lines and tests.
+    """What the scheduler is doing, for the status line and tests.
 
     Attributes:
-        planned: sessions in the near future.
-        queued: that wait for their turn.
-        in_flight: that are being worked on.
-        quarantined: whose records can't be read.
-        remembered: of which there is something to remember between two attempts.
-        lanes: servers that something is known of.
-        troubled: those in trouble.
+        scheduled: sessions that are due within the next minutes.
+        queued: sessions that wait for their turn at their server.
+        in_flight: sessions that are being worked on.
+        quarantined: sessions whose records can't be read.
+        remembered: sessions of which something is remembered between two attempts.
+        queues: servers of which something is known.
+        tripped: servers whose circuit breaker has tripped.
         is_caught_up: every record that changed while nobody watched was looked at.
     """
 
-    planned: int
+    scheduled: int
     queued: int
     in_flight: int
     quarantined: int
     remembered: int
     queues: int
-    troubled: list[str]
+    tripped: list[str]
     is_caught_up: bool
 
 
@@ -89,10 +90,10 @@ class Scheduler:
         clock: wall-clock time.
         emit: who is told.
         limits: what one issuer is sent at most.
-        luck: a source of numbers in [0, 1).
+        jitter: a source of numbers, uniform in [0, 1).
 
     Attributes:
-        alive_at: monotonic time of the last turn of the sleeper, for a watchdog.
+        alive_at: monotonic time at which the task that starts what is due last woke up, for a watchdog.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Scheduler:
         clock: Clock,
         emit: EventSink,
         limits: IssuerLimits,
-        luck: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self.alive_at = -math.inf
         self._store = store
@@ -112,26 +113,28 @@ class Scheduler:
         self._emit = emit
         self._due_queue = DueQueue(store, clock)
         self._memory = SessionMemory()
-        self._issuer_queues = IssuerQueues(limits, lambda did: self._memory.of(did).strikes, self._work)
-        self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, luck)
+        self._issuer_queues = IssuerQueues(
+            limits, lambda did: self._memory.of(did).server_failures, self._work
+        )
+        self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, jitter)
         self._faults = FaultReporter(emit)
         self._clock_set_back = ClockSetBack(store, engine, self._due_queue, self._faults)
         self._changed_in_flight: set[str] = set()
         self._filled, self._caught_up = anyio.Event(), anyio.Event()
-        self._questions = 0
-        # What kept a session from being worked on when it was last tried.
-        self._held: dict[str, str] = {}
+        self._locating = 0
+        # Why a session could not be worked on when that was last tried.
+        self._obstacles: dict[str, str] = {}
 
     def statistics(self) -> Statistics:
         """A snapshot of what it is doing."""
         return Statistics(
-            planned=len(self._due_queue),
+            scheduled=len(self._due_queue),
             queued=self._issuer_queues.queued,
             in_flight=len(self._issuer_queues.in_flight),
             quarantined=self._faults.quarantined,
             remembered=len(self._memory),
             queues=len(self._issuer_queues),
-            troubled=self._issuer_queues.troubled,
+            tripped=self._issuer_queues.tripped,
             is_caught_up=self._caught_up.is_set(),
         )
 
@@ -139,58 +142,58 @@ class Scheduler:
         """Takes over other limits."""
         self._issuer_queues.set_limits(limits)
 
-    def holds(self, did: str) -> str | None:
-        """Why a session is not refreshed at this moment, as far as this knows; None: it doesn't."""
+    def why_waiting(self, did: str) -> str | None:
+        """Why a session is not refreshed at this moment; None: not known here."""
         if did in self._issuer_queues.in_flight:
             return "it is being worked on now"
-        if did in self._held:
-            return self._held[did]
+        if did in self._obstacles:
+            return self._obstacles[did]
         return "it waits for its turn at its issuer" if did in self._issuer_queues else None
 
     def knows(self, did: str) -> bool:
-        """Whether a session has a place in the near future, or is being worked on."""
+        """Whether a session is due within the next minutes, queued or being worked on."""
         return did in self._issuer_queues or did in self._due_queue
 
-    def put(self, did: str, due: ScheduleEntry) -> None:
-        """Plans a session by a line that somebody else has made."""
-        self._due_queue.put(did, due)
+    def put(self, did: str, entry: ScheduleEntry) -> None:
+        """Takes over an entry of the schedule that somebody else has stored."""
+        self._due_queue.put(did, entry)
 
     def retry_suspended(self) -> None:
-        """Tries the suspended sessions at once: somebody may have mended what they wait for."""
+        """Tries the suspended sessions at once: a person may have changed what they wait for."""
         for did in self._memory.force_suspended():
             self._due_queue.put_off(did, 0.0)
 
     async def run(
-        self, *, behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self, *, clock_behind: float = 0.0, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Works until it is cancelled. Reports itself started when what is known is planned.
+        """Works until it is cancelled. Reports itself started when all that is scheduled soon has been read.
 
         Args:
-            behind: how many seconds the wall clock stands behind the one that the store's schedule
+            clock_behind: how many seconds the wall clock stands behind the one that the store's schedule
                 was made by.
             task_status: anyio's.
         """
         async with anyio.create_task_group() as tg:
             self._issuer_queues.tasks = tg
             tg.start_soon(self._watch)
-            tg.start_soon(self._fill)
-            await self._plan_spilled()
-            tg.start_soon(self._tick)
-            if behind > _JUMP:
-                tg.start_soon(self._clock_set_back.advance_next_attempts, behind)
+            tg.start_soon(self._refill)
+            await self._schedule_spilled()
+            tg.start_soon(self._start_due)
+            if clock_behind > _JUMP:
+                tg.start_soon(self._clock_set_back.advance_next_attempts, clock_behind)
             await self._filled.wait()
-            with anyio.move_on_after(_FIRST_LOOKS):
+            with anyio.move_on_after(_CATCH_UP):
                 await self._caught_up.wait()
             task_status.started()
 
-    async def _plan_spilled(self) -> None:
-        """What an earlier process could not save is looked at first of all."""
+    async def _schedule_spilled(self) -> None:
+        """Has the sessions looked at first for which an earlier process left tokens that it could not save."""
         for did in await self._engine().spilled():
             self._due_queue.put_off(did, 0.0)
 
     # Starting what is due --------------------------------------------------------------------
 
-    async def _tick(self) -> None:
+    async def _start_due(self) -> None:
         wall, mono = self._clock.now(), anyio.current_time()
         while True:
             self.alive_at = anyio.current_time()
@@ -201,15 +204,15 @@ class Scheduler:
                 self._due_queue.refill_in(0.0)
                 if jumped < 0:
                     self._issuer_queues.tasks.start_soon(self._clock_set_back.advance_next_attempts, -jumped)
-            self._faults.settle()
-            for due in self._due_queue.pop_due():
-                self._issuer_queues.add(due, must=due.server == NO_SERVER)
-            if self._issuer_queues.take_wants_more():
+            self._faults.report_recovery()
+            for entry in self._due_queue.pop_due():
+                self._issuer_queues.add(entry, even_if_full=entry.server == NO_SERVER)
+            if self._issuer_queues.take_has_room_again():
                 self._due_queue.refill_soon()
             await self._due_queue.wait_due()
 
-    async def _fill(self) -> None:
-        """Moves the plan's horizon on, beside everything else: an index may be long."""
+    async def _refill(self) -> None:
+        """Reads what is due in the next minutes from the store's index, again and again."""
         while True:
             try:
                 await self._due_queue.refill(self._issuer_queues.add, self._issuer_queues)
@@ -229,29 +232,35 @@ class Scheduler:
                 async with self._store.watch() as watch:
                     while True:
                         changed = await watch.wait_changed()
-                        await self._look_at(changed)
+                        await self._reconcile_all(changed)
                         if len(changed) < FULL_BATCH:
                             self._caught_up.set()
             except StoreError as error:
                 self._faults.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
 
-    async def _look_at(self, dids: Collection[str]) -> None:
-        """Looks at a batch, a few at a time: no more than that stand between due work and the store."""
+    async def _reconcile_all(self, dids: Collection[str]) -> None:
+        """Looks at changed records, a few at a time: no more than that stand between a refresh and the store."""
         waiting = iter(dids)
 
-        async def look() -> None:
+        async def reconcile_next() -> None:
             for did in waiting:
                 if did in self._issuer_queues.in_flight:
                     self._changed_in_flight.add(did)
                 else:
-                    await self._look(did)
+                    await self._reconcile(did)
 
         async with anyio.create_task_group() as tg:
-            for _ in range(min(_LOOKERS, len(dids))):
-                tg.start_soon(look)
+            for _ in range(min(_RECONCILERS, len(dids))):
+                tg.start_soon(reconcile_next)
 
-    async def _look(self, did: str, *, again: bool = False) -> None:
+    async def _reconcile(self, did: str, *, again: bool = False) -> None:
+        """Looks at a record as it is now, and schedules its session.
+
+        Args:
+            did: whose.
+            again: it could not be read a moment ago, or was put off for another reason.
+        """
         try:
             seen = await self._engine().reconcile(did)
         except RecordError as error:
@@ -260,40 +269,40 @@ class Scheduler:
             else:
                 self._due_queue.put_off(did, _SECOND_LOOK)
         except LockBusy as error:
-            self._held[did] = str(error)
+            self._obstacles[did] = str(error)
             self._due_queue.put_off(did, _BUSY_PAUSE)
-        except SpillUnreadable as error:  # told already, and no trouble of the store's
-            self._held[did] = str(error)
+        except SpillUnreadable as error:  # reported already, and no fault of the store's
+            self._obstacles[did] = str(error)
             self._due_queue.put_off(did, _STORE_PAUSE)
         except StoreError as error:
-            self._held[did] = str(error)
+            self._obstacles[did] = str(error)
             self._faults.store_failed(error)
             self._due_queue.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             await self._crashed(did, error)
         else:
             self._faults.record_is_readable(did)
-            due = seen.due
-            if due is None or due.at > self._clock.now():
-                self._held.pop(did, None)
-            if due is None or seen.token is not None:  # else perhaps somebody is replacing the record
-                self._memory.seen(did, seen.token if due is not None else None)
-            if due is not None and self._memory.of(did).forced:
-                due = replace(due, at=self._clock.now())
-            self._due_queue.put(did, due)
-            if seen.identity_due and due is not None:
-                self._ask_where(did)
+            entry = seen.due
+            if entry is None or entry.at > self._clock.now():
+                self._obstacles.pop(did, None)
+            if entry is None or seen.token is not None:  # else perhaps somebody is replacing the record
+                self._memory.keep_only(did, seen.token if entry is not None else None)
+            if entry is not None and self._memory.of(did).forced:
+                entry = replace(entry, at=self._clock.now())
+            self._due_queue.put(did, entry)
+            if seen.identity_due and entry is not None:
+                self._locate_soon(did)
 
     # One session's work ----------------------------------------------------------------------
 
-    async def _work(self, due: ScheduleEntry, queue: IssuerQueue) -> None:
-        if due.server == NO_SERVER:
-            await self._look(due.did, again=True)
+    async def _work(self, entry: ScheduleEntry, queue: IssuerQueue) -> None:
+        if entry.server == NO_SERVER:
+            await self._reconcile(entry.did, again=True)
         else:
-            await self._refresh(due.did, queue)
-        if due.did in self._changed_in_flight:
-            self._changed_in_flight.discard(due.did)
-            await self._look(due.did)
+            await self._refresh(entry.did, queue)
+        if entry.did in self._changed_in_flight:
+            self._changed_in_flight.discard(entry.did)
+            await self._reconcile(entry.did)
 
     async def _refresh(self, did: str, queue: IssuerQueue) -> None:
         left = self._memory.of(did).not_before - anyio.current_time()
@@ -301,63 +310,66 @@ class Scheduler:
             self._due_queue.put_off(did, left)
             return
         try:
-            with self._issuer_queues.visiting(queue) as admit:
+            with self._issuer_queues.admission(queue) as admit:
                 forced = self._memory.of(did).forced
                 attempt = await self._engine().refresh(did, force=forced, admit=admit)
         except RecordError:
             self._due_queue.put_off(did, _SECOND_LOOK)
         except LockBusy as error:
-            self._held[did] = str(error)
+            self._obstacles[did] = str(error)
             self._due_queue.put_off(did, _BUSY_PAUSE)
         except SpillUnreadable as error:
-            self._held[did] = str(error)
+            self._obstacles[did] = str(error)
             self._due_queue.put_off(did, _STORE_PAUSE)
         except StoreError as error:
-            self._held[did] = str(error)
+            self._obstacles[did] = str(error)
             self._faults.store_failed(error)
             self._due_queue.put_off(did, _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
             await self._crashed(did, error)
         else:
-            self._held.pop(did, None)
-            self._feedback.of_session(did, attempt)
-            self._feedback.of_server(did, attempt, queue)
+            self._obstacles.pop(did, None)
+            self._feedback.about_session(did, attempt)
+            self._feedback.about_server(did, attempt, queue)
             if isinstance(attempt.outcome, Unpersisted):
                 self._due_queue.put_off(did, _STORE_PAUSE)
             else:
                 self._due_queue.put(did, attempt.due)
             if attempt.identity_due and isinstance(attempt.outcome, Refreshed):
-                self._ask_where(did)
+                self._locate_soon(did)
 
     async def _crashed(self, did: str, error: Exception) -> None:
-        pause = self._feedback.of_crash(did, await self._stored_token(did), error)
+        pause = self._feedback.about_crash(did, await self._stored_token(did), error)
         self._due_queue.put_off(did, pause)
 
     async def _stored_token(self, did: str) -> str:
         try:
             session = (await self._store.read(did)).session
-        except Exception:  # noqa: BLE001 - whatever it crashed on may be in the way here too
+        except Exception:  # noqa: BLE001 - what it crashed on may fail here too
             return ""
         return session.refresh_token_hash if session is not None else ""
 
-    # Where accounts live ---------------------------------------------------------------------
+    # Where accounts are ---------------------------------------------------------------------
 
-    def _ask_where(self, did: str) -> None:
-        """Asks beside the work, a few at a time; who finds no place asks after its next refresh."""
-        if self._questions < _QUESTIONS:
-            self._questions += 1
+    def _locate_soon(self, did: str) -> None:
+        """Asks beside the work where an account is, for a few sessions at a time.
+
+        A session that finds no place asks after its next refresh.
+        """
+        if self._locating < _MOST_LOCATING:
+            self._locating += 1
             self._issuer_queues.tasks.start_soon(self._locate, did)
 
     async def _locate(self, did: str) -> None:
         try:
             attempt = await self._engine().locate(did)
         except (LockBusy, RecordError, StoreError):
-            return  # whoever is in the way looks after the session itself
+            return  # it is asked for again after the next refresh
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             await self._crashed(did, error)
             return
         finally:
-            self._questions -= 1
+            self._locating -= 1
         if attempt is not None:
-            self._feedback.of_session(did, attempt)
+            self._feedback.about_session(did, attempt)
             self._due_queue.put(did, attempt.due)

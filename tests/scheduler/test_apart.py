@@ -11,7 +11,7 @@ from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import AccessTokenStatus, Answer, Probe
 from idiolectd.refresh.planner import server_to_ask
 from idiolectd.scheduler import IssuerLimits
-from idiolectd.scheduler.issuer_queue import IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueue
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import World
 from tests.support import FakeServer, did
@@ -208,11 +208,11 @@ async def test_our_own_refusals_are_no_servers_trouble() -> None:
         assert world.events.of("issuer.paused") == []
         assert latest(world, server) < 1
         server.prepared, server.before = None, down
-        while not world.scheduler.statistics().troubled:
+        while not world.scheduler.statistics().tripped:
             await anyio.sleep(1)
         server.prepared = lambda _session: Suspended("odd", "odd", "our own refusal")
         await anyio.sleep(600)
-        assert world.scheduler.statistics().troubled == [server.issuer]
+        assert world.scheduler.statistics().tripped == [server.issuer]
     assert world.events.of("issuer.resumed") == []
 
 
@@ -220,10 +220,10 @@ def test_a_lane_counts_different_sessions() -> None:
     """Three of them in a row are the server's trouble; one is its own, however often."""
     busy = IssuerQueue("https://x.example", IssuerLimits())
     for number in range(3):
-        assert busy.failed(did(number), 0.0, luck=1.0) is (number == 2)
-    assert not busy.failed(did(4), 0.5, luck=1.0), "it had been sent before the pause"
+        assert busy.failed(did(number), 0.0, jitter=1.0) is (number == 2)
+    assert not busy.failed(did(4), 0.5, jitter=1.0), "it had been sent before the pause"
     assert busy.paused_until == 1.0
     assert busy.succeeded()
     for _ in range(9):
-        assert not busy.failed(did(1), 0.0, luck=1.0, retry_after=3600.0)
+        assert not busy.failed(did(1), 0.0, jitter=1.0, retry_after=3600.0)
     assert busy.admit(0.0) == 0.0

@@ -10,8 +10,7 @@ import pytest
 from idiolectd.outcome import Retry
 from idiolectd.ports import Answer, ScheduleEntry, StoredSession
 from idiolectd.scheduler import due_queue
-from idiolectd.scheduler.issuer_queue import IssuerLimits, IssuerQueue
-from idiolectd.scheduler.issuer_queues import IssuerQueues
+from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_apart import granted, latest
 from tests.scheduler.test_scheduler import Store, World
@@ -61,29 +60,29 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
         statistics = world.scheduler.statistics()
     assert len(list(granted(world, alive))) >= 20 * 3
     assert latest(world, alive) < 1
-    assert statistics.queued + statistics.planned < 20_000, "the others wait in the index"
+    assert statistics.queued + statistics.scheduled < 20_000, "the others wait in the index"
     assert len(dead.sent) > 10
 
 
 def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
-    """A lane that had no room for all asks for more when it is half empty; small ones always have room."""
+    """A queue that had no room for all asks for more when it is half empty; small ones always have room."""
     added: list[str] = []
 
-    async def work(due: ScheduleEntry, _lane: IssuerQueue) -> None:
-        added.append(due.did)
+    async def work(entry: ScheduleEntry, _queue: IssuerQueue) -> None:
+        added.append(entry.did)
 
-    board = IssuerQueues(IssuerLimits(rate=1.0), lambda _did: 0, work)
-    with no_workers(board):
-        lines = [ScheduleEntry(float(number), did(number), 0.0, "a") for number in range(500)]
-        taken = [line for line in lines if board.add(line)]
+    queues = IssuerQueues(IssuerLimits(rate=1.0), lambda _did: 0, work)
+    with no_workers(queues):
+        entries = [ScheduleEntry(float(number), did(number), 0.0, "a") for number in range(500)]
+        taken = [entry for entry in entries if queues.add(entry)]
         assert len(taken) == 200
-        assert board.add(ScheduleEntry(0.0, did(1000), 0.0, "b"))
-        assert not board.take_wants_more()
-        queue = board.queue("a")
+        assert queues.add(ScheduleEntry(0.0, did(1000), 0.0, "b"))
+        assert not queues.take_has_room_again()
+        queue = queues.queue("a")
         for _ in range(101):
             queue.pop(0.0)
-        assert board.take_wants_more()
-        assert not board.take_wants_more(), "it is asked for once"
+        assert queues.take_has_room_again()
+        assert not queues.take_has_room_again(), "it is asked for once"
 
 
 def test_a_session_alone_gets_one_worker() -> None:
@@ -107,37 +106,37 @@ def test_a_session_alone_gets_one_worker() -> None:
 
 
 def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
-    """Some minutes after its last pause, and not while anybody waits or is a guest."""
+    """Some minutes after its last pause, and not while anybody waits or is being admitted."""
 
-    async def work(_due: ScheduleEntry, _lane: IssuerQueue) -> None:
+    async def work(_entry: ScheduleEntry, _queue: IssuerQueue) -> None:
         raise AssertionError
 
-    board = IssuerQueues(IssuerLimits(), lambda _did: 0, work)
-    with no_workers(board):
-        for name in ("idle", "guest"):
+    queues = IssuerQueues(IssuerLimits(), lambda _did: 0, work)
+    with no_workers(queues):
+        for name in ("idle", "visited"):
             for number in range(3):
-                board.queue(name).failed(did(number), 0.0, luck=1.0)
-        board.add(ScheduleEntry(0.0, did(1), 0.0, "queued"))
-        board.queue("guest").guests = 1
-        board.sweep(100.0)
-        assert len(board) == 3
-        board.sweep(700.0)
-        assert board.troubled == ["guest"]
-        assert len(board) == 2
+                queues.queue(name).failed(did(number), 0.0, jitter=1.0)
+        queues.add(ScheduleEntry(0.0, did(1), 0.0, "queued"))
+        queues.queue("visited").admitted = 1
+        queues.sweep(100.0)
+        assert len(queues) == 3
+        queues.sweep(700.0)
+        assert queues.tripped == ["visited"]
+        assert len(queues) == 2
 
 
 @contextmanager
-def no_workers(board: IssuerQueues) -> Iterator[None]:
+def no_workers(queues: IssuerQueues) -> Iterator[None]:
     class Nobody:
         def start_soon(self, *_args: object, **_options: object) -> None:
             return
 
-    board.tasks = Nobody()  # type: ignore[assignment]
+    queues.tasks = Nobody()  # type: ignore[assignment]
     yield
 
 
 async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines of one moment, more of them than a page holds, are each taken once."""
+    """Entries of one moment, more of them than a page holds, are each taken once."""
     monkeypatch.setattr(due_queue, "_PAGE", 7)
     world = World()
     now = world.clock.now()
@@ -146,8 +145,8 @@ async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.Mo
     started: list[str] = []
     ours = due_queue.DueQueue(world.store, world.clock)
 
-    def start(due: ScheduleEntry) -> bool:
-        started.append(due.did)
+    def start(entry: ScheduleEntry) -> bool:
+        started.append(entry.did)
         return True
 
     await ours.refill(start, set())

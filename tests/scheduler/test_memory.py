@@ -9,7 +9,7 @@ import pytest
 
 from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import AccessTokenStatus, Answer, Probe
-from idiolectd.scheduler.session_memory import SessionMemory
+from idiolectd.scheduler.attempt_feedback import SessionMemory
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import World
 from tests.servers.house import house
@@ -86,12 +86,12 @@ async def test_a_record_that_somebody_touches_shortens_no_pause() -> None:
 def test_what_is_remembered_belongs_to_a_token() -> None:
     """Another token, or none, and it is forgotten."""
     memory = SessionMemory()
-    memory.about(DID, "one").suspended = True
+    memory.of_token(DID, "one").suspended = True
     assert memory.force_suspended() == [DID]
-    memory.seen(DID, "one")
+    memory.keep_only(DID, "one")
     assert memory.of(DID).forced
-    assert not memory.about(DID, "two").forced
-    memory.seen(DID, None)
+    assert not memory.of_token(DID, "two").forced
+    memory.keep_only(DID, None)
     assert len(memory) == 0
 
 
@@ -158,7 +158,7 @@ async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
         gc.collect()
         after = sizes(world.scheduler)
         statistics = world.scheduler.statistics()
-    assert (statistics.planned, statistics.remembered, statistics.queues) == (0, 0, 0)
+    assert (statistics.scheduled, statistics.remembered, statistics.queues) == (0, 0, 0)
     assert statistics.quarantined == 0
     assert sum(after.values()) - sum(before.values()) < 50, (before, after)
 

@@ -27,7 +27,7 @@ async def schedule_of_a_daemon(url: str, server: FakeServer, clock: VirtualClock
     async with open_store(url, clock=clock) as store, anyio.create_task_group() as tg:
         engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
         scheduler = Scheduler(
-            store, lambda: engine, clock=clock, emit=Recorder(), limits=IssuerLimits(), luck=lambda: 0.5
+            store, lambda: engine, clock=clock, emit=Recorder(), limits=IssuerLimits(), jitter=lambda: 0.5
         )
         with anyio.fail_after(10):
             await tg.start(partial(scheduler.run))

@@ -78,7 +78,7 @@ class World:
             clock=self.clock,
             emit=self.events,
             limits=self.limits,
-            luck=lambda: 0.5,
+            jitter=lambda: 0.5,
         )
 
     def server(self, name: str, *, life: float = 3600.0) -> FakeServer:
@@ -482,7 +482,7 @@ async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
     world.clock.step(-DAY)
     scheduler = world.new_scheduler()
     async with anyio.create_task_group() as tg:
-        tg.start_soon(partial(scheduler.run, behind=DAY))
+        tg.start_soon(partial(scheduler.run, clock_behind=DAY))
         await anyio.sleep(7200 * 0.85)
         assert len(server.sent) == 1
         tg.cancel_scope.cancel()

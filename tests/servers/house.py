@@ -110,7 +110,7 @@ class House:
             clock=self.clock,
             emit=self.events,
             limits=self.limits,
-            luck=self.luck,
+            jitter=self.luck,
         )
         return self.scheduler
 

@@ -36,7 +36,7 @@ async def test_an_edges_page_at_the_token_endpoint_is_the_issuers_trouble() -> N
             await sleep(90)
             assert 3 <= len(h.traffic.refreshes()) < 25
             assert h.scheduler is not None
-            assert h.scheduler.statistics().troubled == [ISSUER]
+            assert h.scheduler.statistics().tripped == [ISSUER]
             made[0].act = None
             await sleep(200)
             for did in await h.store.list_dids():

@@ -123,7 +123,7 @@ async def live(place: StorePlace, dns: MuteDns, watch: Watch, seconds: float) ->
             events=watch,
         )
         scheduler = Scheduler(
-            store, lambda: engine, clock=clock, emit=watch, limits=IssuerLimits(), luck=random.random
+            store, lambda: engine, clock=clock, emit=watch, limits=IssuerLimits(), jitter=random.random
         )
         with anyio.move_on_after(seconds):
             await scheduler.run()

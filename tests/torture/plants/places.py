@@ -76,7 +76,7 @@ PLANTS = (
         "reload swaps before it has read the keys",
         7,
         "a key file with a wrong mode ends the daemon at SIGHUP, and every session with it",
-        (Edit("daemon", "_Daemon._take_over_now", "parts.successor(reloaded.config, clients)", "parts"),),
+        (Edit("daemon", "_Daemon._reload_now", "parts.successor(reloaded.config, clients)", "parts"),),
         ("tests/daemon/test_daemon.py::test_client_keys_at_start_and_reload",),
     ),
     Plant(

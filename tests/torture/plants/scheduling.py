@@ -66,7 +66,7 @@ PLANTS = (
         "breaker dropped",
         7,
         "a server that is down gets every session's attempts",
-        (Edit("scheduler", "IssuerQueue.failed", "(self._wishes) <", "(self._wishes) <="),),
+        (Edit("scheduler", "IssuerQueue.failed", "(self._failures) <", "(self._failures) <="),),
         (_GAPS + "test_ten_sessions_of_a_dead_server_ask_it_seldom",),
     ),
     Plant(
@@ -80,7 +80,14 @@ PLANTS = (
         "poisoned sessions first",
         7,
         "sessions that always trip the breaker starve the others of their issuer",
-        (Edit("scheduler", "AttemptFeedback._is_troubled", ".strikes += 1", ".strikes += 0"),),
+        (
+            Edit(
+                "scheduler",
+                "AttemptFeedback._server_failed",
+                ".server_failures += 1",
+                ".server_failures += 0",
+            ),
+        ),
         (_GAPS + "test_sessions_that_are_always_refused_service_go_behind_the_others",),
     ),
     Plant(
@@ -88,8 +95,8 @@ PLANTS = (
         7,
         "a dead issuer delays everybody",
         (
-            Edit("scheduler", "IssuerQueues.add", "(due.server)", '(due.server and "all")'),
-            Edit("scheduler", "IssuerQueues.visiting.admit", "server == home.name", "server"),
+            Edit("scheduler", "IssuerQueues.add", "(entry.server)", '(entry.server and "all")'),
+            Edit("scheduler", "IssuerQueues.admission.admit", "server == home.name", "server"),
         ),
         (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
     ),
@@ -97,7 +104,14 @@ PLANTS = (
         "Retry-After ignored by the queue",
         7,
         "a server that asks for a pause gets none",
-        (Edit("scheduler", "IssuerQueue.failed", "now + min(retry_after or 0.0, _LONGEST_WISH)", "now"),),
+        (
+            Edit(
+                "scheduler",
+                "IssuerQueue.failed",
+                "now + min(retry_after or 0.0, _LONGEST_RETRY_AFTER)",
+                "now",
+            ),
+        ),
         (_SCHEDULER + "test_a_pause_that_several_sessions_hear_of_is_everybodys",),
     ),
     Plant(
@@ -111,21 +125,21 @@ PLANTS = (
         "overdue by name",
         7,
         "after a long stop the tokens that end first wait",
-        (Edit("scheduler", "IssuerQueue.push", "due.expires_at", "due.did"),),
+        (Edit("scheduler", "IssuerQueue.push", "entry.expires_at", "entry.did"),),
         (_SCHEDULER + "test_overdue_sessions_go_by_their_end",),
     ),
     Plant(
         "clock set back, not noticed",
         7,
         "everything is refreshed an hour too late",
-        (Edit("scheduler", "Scheduler._tick", "if jumped < 0:", "if jumped == 0:"),),
+        (Edit("scheduler", "Scheduler._start_due", "if jumped < 0:", "if jumped == 0:"),),
         (_SCHEDULER + "test_a_clock_that_is_set_back_delays_nothing[3600.0]",),
     ),
     Plant(
         "clock behind at the start, not noticed",
         7,
         "a machine that boots in 1970 refreshes nothing",
-        (Edit("scheduler", "Scheduler.run", "behind > _JUMP", "behind < 0"),),
+        (Edit("scheduler", "Scheduler.run", "clock_behind > _JUMP", "clock_behind < 0"),),
         (_SCHEDULER + "test_a_clock_found_behind_at_the_start_delays_nothing",),
     ),
     Plant(
@@ -139,7 +153,7 @@ PLANTS = (
         "quarantine at first sight",
         7,
         "a record caught in the middle of a write is called broken",
-        (Edit("scheduler", "Scheduler._look", "if again:", "if again is not None:"),),
+        (Edit("scheduler", "Scheduler._reconcile", "if again:", "if again is not None:"),),
         (_SCHEDULER + "test_a_record_caught_in_the_middle_of_a_write_is_no_fault",),
     ),
     Plant(
@@ -156,7 +170,7 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "Scheduler._look",
+                "Scheduler._reconcile",
                 "self._due_queue.put_off(did, self._faults.record_is_broken(did, error))",
                 "raise",
             ),
@@ -170,7 +184,7 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "AttemptFeedback.of_crash",
+                "AttemptFeedback.about_crash",
                 "known.crashes += 1",
                 "if error:\n    raise error\nknown.crashes += 1",
             ),
@@ -198,7 +212,7 @@ PLANTS = (
         "line beyond the horizon told to nobody",
         7,
         "a daemon that is restarted on a folder refreshes nothing that is not due within minutes",
-        (Edit("scheduler", "DueQueue.put", "self._store.schedule(did, due)", ""),),
+        (Edit("scheduler", "DueQueue.put", "self._store.schedule(did, entry)", ""),),
         ("tests/scheduler/test_restart.py",),
         short=True,
     ),
@@ -220,18 +234,14 @@ PLANTS = (
         "plan that can't be moved now forgotten",
         7,
         "a disk that fails when the clock is set back lets tokens run out",
-        (
-            Edit(
-                "scheduler", "ClockSetBack._has_moved", "return False", "self._due_queue.put_off(did, _PAUSE)"
-            ),
-        ),
+        (Edit("scheduler", "ClockSetBack._move", "return False", "self._due_queue.put_off(did, _PAUSE)"),),
         (_SCHEDULER + "test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing",),
     ),
     Plant(
         "a new login inherits the last one's waits",
         7,
         "whoever logs in anew waits for the session before, and runs out",
-        (Edit("scheduler", "SessionMemory.seen", "found.token != token", "token is None"),),
+        (Edit("scheduler", "SessionMemory.keep_only", "found.token != token", "token is None"),),
         (_MEMORY + "test_a_new_login_inherits_no_wait",),
         short=True,
     ),
@@ -239,7 +249,7 @@ PLANTS = (
         "who logged out is remembered",
         7,
         "the process grows with every account that ever was in trouble",
-        (Edit("scheduler", "SessionMemory.seen", "None and found", "None and token and found"),),
+        (Edit("scheduler", "SessionMemory.keep_only", "None and found", "None and token and found"),),
         (_MEMORY + "test_what_is_remembered_belongs_to_a_token",),
     ),
     Plant(
@@ -301,14 +311,14 @@ PLANTS = (
         "the start waits for all looks",
         7,
         "a program that rewrites all records all the time keeps the daemon from starting",
-        (Edit("scheduler", "Scheduler.run", "with anyio.move_on_after(_FIRST_LOOKS)", "if True"),),
+        (Edit("scheduler", "Scheduler.run", "with anyio.move_on_after(_CATCH_UP)", "if True"),),
         (_CROWDS + "test_a_program_that_rewrites_everything_starves_nobody",),
     ),
     Plant(
         "queues without an end",
         7,
         "a dead issuer's crowd fills the memory",
-        (Edit("scheduler", "IssuerQueues.add", "not (must or self._has_room(queue))", "False"),),
+        (Edit("scheduler", "IssuerQueues.add", "not (even_if_full or self._has_room(queue))", "False"),),
         (_CROWDS + "test_a_crowd_that_is_served_goes_on_until_its_end",),
     ),
     Plant(
@@ -343,7 +353,11 @@ PLANTS = (
         "another host's limits do not count",
         7,
         "an issuer names a foreign token endpoint, and that host gets as much as it likes",
-        (Edit("scheduler", "IssuerQueues.visiting.admit", "wait = queue.admit", "wait = 0.0 * queue.admit"),),
+        (
+            Edit(
+                "scheduler", "IssuerQueues.admission.admit", "wait = queue.admit", "wait = 0.0 * queue.admit"
+            ),
+        ),
         (_APART + "test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits",),
     ),
     Plant(
@@ -368,8 +382,8 @@ PLANTS = (
             Edit(
                 "scheduler",
                 "IssuerQueue.failed",
-                "(self._wishes) < _TRIP",
-                "(self._wishes) < _TRIP and not retry_after",
+                "(self._failures) < _FAILURES_TO_TRIP",
+                "(self._failures) < _FAILURES_TO_TRIP and not retry_after",
             ),
         ),
         (_SCHEDULER + "test_a_pause_that_one_session_hears_of_is_its_own",),

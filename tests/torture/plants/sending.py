@@ -98,7 +98,7 @@ PLANTS = (
             Edit(
                 "finish",
                 "_as_system_task",
-                "_apart.get() is trio.lowlevel.current_task()",
+                "_work_task.get() is trio.lowlevel.current_task()",
                 "trio.lowlevel.current_task() is not None",
             ),
         ),

@@ -88,8 +88,8 @@ PLANTS = (
             Edit(
                 "daemon",
                 "_Daemon._report",
-                "await in_thread(daemonship.note, presence)",
-                "daemonship.note(presence)",
+                "await in_thread(instance.note, presence)",
+                "instance.note(presence)",
             ),
         ),
         (_LOOP,),
@@ -115,7 +115,7 @@ PLANTS = (
         (
             Edit(
                 "daemon",
-                "_Daemon._take_over_now",
+                "_Daemon._reload_now",
                 'await Errand(self._read_again, "idiolectd-reload").wait',
                 "self._read_again",
             ),

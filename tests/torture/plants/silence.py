@@ -145,7 +145,7 @@ PLANTS = (
         "watch says nothing",
         11,
         "a session that a hung client holds expires without a line in the log",
-        (Edit("scheduler", "OverdueWatch._look", "!= expired.at:", "== expired.at:"),),
+        (Edit("scheduler", "OverdueWatch._check", "!= expired.at:", "== expired.at:"),),
         (_SILENCE + "test_a_hung_claim_is_told_within_the_tokens_life",),
         short=True,
     ),
@@ -156,9 +156,9 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "OverdueWatch._look",
-                "except StoreError as error:\ntrouble = str(error)\nlate",
-                "except StoreError as error:\n    self._lines = []\n    trouble = str(error)\nlate",
+                "OverdueWatch._check",
+                "except StoreError as error:\nfailure = str(error)\nlate",
+                "except StoreError as error:\n    self._entries = []\n    trouble = str(error)\nlate",
             ),
         ),
         (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
@@ -167,7 +167,7 @@ PLANTS = (
         "outage told at every failure",
         11,
         "the log fills up with one trouble",
-        (Edit("scheduler", "FaultReporter.store_failed", ">= self._say_at", ">= self._down_since"),),
+        (Edit("scheduler", "FaultReporter.store_failed", ">= self._report_at", ">= self._down_since"),),
         (_SILENCE + "test_what_expires_while_the_store_can_not_answer_is_told",),
     ),
     Plant(
@@ -184,7 +184,7 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "Scheduler._look",
+                "Scheduler._reconcile",
                 "self._due_queue.put_off(did, self._faults.record_is_broken(did, error))",
                 "self._faults.record_is_broken(did, error)",
             ),
@@ -212,8 +212,8 @@ PLANTS = (
         (
             Edit(
                 "scheduler",
-                "OverdueWatch._look",
-                "self._after = self._lines[-1] if len(self._lines) == self._page else None",
+                "OverdueWatch._check",
+                "self._after = self._entries[-1] if len(self._entries) == self._page else None",
                 "",
             ),
         ),
