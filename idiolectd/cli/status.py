@@ -36,6 +36,10 @@ from idiolectd.store import read_presence
                 "the last attempt failed: it passes, or the server refuses the session and is asked again",
             ),
             ("ambiguous", "an answer was lost; the daemon finds out"),
+            (
+                "..., new tokens withheld",
+                "the answer to the refresh does not say, or denies, that they are this session's",
+            ),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),
             ("suspended", "a person must change something; nothing is sent meanwhile"),
             ("relogin_required", "the server has ended the session"),

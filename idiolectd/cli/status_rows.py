@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from idiolectd.cli.output import say
 from idiolectd.cli.per_account import BUG, kept_apart
@@ -20,7 +20,7 @@ from idiolectd.policy import Policy, due_at
 from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import report
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, reconcile, session_deadline, shown
+from idiolectd.state import RefreshState, State, TokenTimes, reconcile, session_deadline, shown, withheld
 
 # What a person should look at first.
 _WORST_FIRST = (
@@ -42,6 +42,22 @@ class ErrorRow:
     code: str
     message: str
     at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithheldRow:
+    """New tokens that arrived and are kept beside the session, unused: the session's own were replaced by them.
+
+    Attributes:
+        reason: ``mismatch``: the server gave tokens of another account or kind; ``unconfirmed``: its answer
+            does not say whose they are.
+        issued_at: when they came.
+        todo: what happens next, or what a person has to do.
+    """
+
+    reason: Literal["mismatch", "unconfirmed"]
+    issued_at: str | None
+    todo: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +89,7 @@ class StatusRow:
     attempts: int
     refused_since: str | None
     last_error: ErrorRow | None
+    withheld: WithheldRow | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What becomes JSON."""
@@ -163,6 +180,7 @@ def session_row(
     if state.paused and shown_state not in (State.RELOGIN_REQUIRED, State.UNPERSISTED):
         shown_state, cause, next_at = State.SUSPENDED, Cause.PAUSED, None
     todo = report.action(session.did, shown_state, cause)
+    kept = _withheld_row(state)
     if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
         todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
     return StatusRow(
@@ -190,6 +208,23 @@ def session_row(
         last_error=None
         if error is None
         else ErrorRow(code=error.code, message=error.message, at=shown(error.at)),
+        withheld=kept,
+    )
+
+
+def _withheld_row(state: RefreshState) -> WithheldRow | None:
+    kept = withheld(state)
+    if kept is None:
+        return None
+    issued_at = shown(parse_rfc3339(kept.issued_at))
+    if state.unconfirmed is not None and state.state is not State.SUSPENDED:
+        todo = "the account's PDS is asked whether they are this session's"
+        return WithheldRow(reason="unconfirmed", issued_at=issued_at, todo=todo)
+    reason: Literal["mismatch", "unconfirmed"] = "mismatch" if state.unconfirmed is None else "unconfirmed"
+    return WithheldRow(
+        reason=reason,
+        issued_at=issued_at,
+        todo="log in again, then end the unknown session in the account's settings at its server",
     )
 
 

@@ -60,6 +60,8 @@ def _status_line(row: StatusRow, now: float) -> list[str | Text]:
         state += ", overdue"
     if row.held_by:
         state += f", held by {row.held_by}"
+    if row.withheld is not None:
+        state += f", new tokens withheld ({row.withheld.todo})"
     style = (
         "yellow"
         if (row.ending or row.overdue) and row.state in (State.FRESH, State.DUE)

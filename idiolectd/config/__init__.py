@@ -6,16 +6,13 @@ secrets do not exist; a key names the place of a secret.
 
 from idiolectd.config.clients import ClientConfig, ClientKeyConfig
 from idiolectd.config.example import example
-from idiolectd.config.load import Reloaded, candidates, changed_keys, load_config, reload_config
+from idiolectd.config.load import Reloaded, changed_keys, load_config, reload_config
 from idiolectd.config.settings import (
     KEYS,
     Config,
     IdentityConfig,
-    Key,
-    LogConfig,
     NetworkConfig,
     OAuthConfig,
-    RefreshConfig,
     StoreConfig,
 )
 
@@ -25,14 +22,10 @@ __all__ = [
     "ClientKeyConfig",
     "Config",
     "IdentityConfig",
-    "Key",
-    "LogConfig",
     "NetworkConfig",
     "OAuthConfig",
-    "RefreshConfig",
     "Reloaded",
     "StoreConfig",
-    "candidates",
     "changed_keys",
     "example",
     "load_config",

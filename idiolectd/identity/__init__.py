@@ -3,7 +3,6 @@
 from idiolectd.identity.resolve import (
     INVALID_HANDLE,
     Account,
-    DidDocument,
     Identity,
     parse_handle,
 )
@@ -12,7 +11,6 @@ from idiolectd.identity.txt import DnsTxt, TxtLookup
 __all__ = [
     "INVALID_HANDLE",
     "Account",
-    "DidDocument",
     "DnsTxt",
     "Identity",
     "TxtLookup",

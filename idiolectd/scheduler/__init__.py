@@ -8,6 +8,6 @@ checks from outside that no access token ends in silence.
 from idiolectd.scheduler.due_queue import LONGEST_SLEEP
 from idiolectd.scheduler.issuer_queues import IssuerLimits
 from idiolectd.scheduler.overdue import OverdueWatch
-from idiolectd.scheduler.scheduler import Scheduler, Statistics
+from idiolectd.scheduler.scheduler import Scheduler
 
-__all__ = ["LONGEST_SLEEP", "IssuerLimits", "OverdueWatch", "Scheduler", "Statistics"]
+__all__ = ["LONGEST_SLEEP", "IssuerLimits", "OverdueWatch", "Scheduler"]

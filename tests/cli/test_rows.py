@@ -1,9 +1,12 @@
 """What `status` makes of a stored session."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+
+import pytest
 
 from idiolectd.cli.status_rows import StatusRow, session_row, totals, unreadable_row
+from idiolectd.cli.tables import print_status
 from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError
@@ -51,6 +54,7 @@ FIELDS = [
     "attempts",
     "refused_since",
     "last_error",
+    "withheld",
 ]
 
 
@@ -175,3 +179,30 @@ def test_worst_first() -> None:
     assert next(iter(totals(rows).items())) == ("relogin_required", 1)
     assert totals(rows)["fresh"] == 2
     assert "retrying" not in totals([row_of(known())])
+
+
+def test_withheld_tokens_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens that arrived and are not used stand in `status`, with what to do; their text does not."""
+    arrived = replace(SESSION, access_jwt="new-access", refresh_jwt="new-refresh", issued_at=rfc3339(NOW - 5))
+    asked = known(state=State.RETRYING, withheld=arrived.to_json(), unconfirmed="the answer came without sub")
+    denied = known(state=State.SUSPENDED, cause="answer_misfit", withheld=arrived.to_json())
+    rows = [row_of(asked), row_of(denied)]
+    assert [row.withheld and asdict(row.withheld) for row in rows] == [
+        {
+            "reason": "unconfirmed",
+            "issued_at": rfc3339(NOW - 5),
+            "todo": "the account's PDS is asked whether they are this session's",
+        },
+        {
+            "reason": "mismatch",
+            "issued_at": rfc3339(NOW - 5),
+            "todo": "log in again, then end the unknown session in the account's settings at its server",
+        },
+    ]
+    assert rows[1].action == "idiolectd login did:plc:a"
+    assert row_of(known()).withheld is None
+    print_status(rows, NOW)
+    shown = capsys.readouterr().out
+    assert "new tokens withheld (the account's PDS is asked" in shown
+    assert "new tokens withheld (log in again, then end" in shown
+    assert "new-" not in shown + json.dumps([row.to_dict() for row in rows])

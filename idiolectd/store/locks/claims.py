@@ -77,13 +77,8 @@ class Locks:
 
     async def claim_holder(self, did: str) -> str | None:
         """See `idiolectd.ports.SharedStore.claim_holder`."""
-        return await self._holder(_claim_byte(did))
+        byte = _claim_byte(did)
 
-    async def writing_holder(self) -> str | None:
-        """The other process that holds the write lock, as `claim_holder`."""
-        return await self._holder(_WRITE_LOCK)
-
-    async def _holder(self, byte: int) -> str | None:
         def find() -> str | None:
             return holder_of(self._file, byte) if is_held(self._file, byte) else None
 
