@@ -15,7 +15,7 @@ from idiolectd.errors import ConfigError, LockBusy, NoSessionError, StoreError
 from idiolectd.ports import OAuthTokenStore
 from idiolectd.session import OAuthSession
 from idiolectd.store import (
-    BUSY_PATIENCE,
+    BUSY_TIMEOUT,
     InMemoryOAuthTokenStore,
     MemoryReading,
     Reading,
@@ -83,7 +83,7 @@ class SessionSource:
                 " by its URL"
             )
         did = self._did = self._did or find_did(self.reading, self._account)
-        return _found(did, self.reading.load(did, patience=BUSY_PATIENCE))
+        return _found(did, self.reading.load(did, patience=BUSY_TIMEOUT))
 
     async def aload(self) -> OAuthSession:
         """The session as it is stored now.
@@ -105,7 +105,7 @@ class SessionSource:
             return self.reading.load(did)  # in place: see `idiolectd.store.reading`
         except LockBusy:
             # A foreign program commits; whoever waits for it does so where nobody else has to.
-            wait = partial(self.reading.load, did, patience=BUSY_PATIENCE)
+            wait = partial(self.reading.load, did, patience=BUSY_TIMEOUT)
             return await anyio.to_thread.run_sync(wait)
 
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from idiolectd.store.reading import MemoryReading, Reading, find_did, load_session, open_reading
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
-    from idiolectd.store.sqlite.database import BUSY_PATIENCE
+    from idiolectd.store.sqlite.database import BUSY_TIMEOUT
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
 
 __all__ = [
-    "BUSY_PATIENCE",
+    "BUSY_TIMEOUT",
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
     "Claimants",
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BUSY_PATIENCE": "sqlite.database",
+    "BUSY_TIMEOUT": "sqlite.database",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "Claimants": "claimants",

@@ -1,4 +1,4 @@
-"""What a look-out still has to tell: a set that can be waited for."""
+"""The changes that a watch still has to name: a set that can be waited for."""
 
 from collections.abc import Iterable
 from itertools import islice

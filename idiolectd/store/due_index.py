@@ -1,6 +1,6 @@
-"""The schedule of a store that has no index on disk: lines in memory, sorted by time.
+"""The schedule of a store that keeps none on disk: entries in memory, sorted by time.
 
-What is lost with the process is found again: a look-out's first answer names every session.
+A new process begins with an empty one, and a watch's first answer then names every session.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -9,7 +9,7 @@ from idiolectd.ports import NO_SERVER, ScheduleEntry
 
 
 class DueIndex:
-    """At most one line for each DID. Not for use by several threads at once."""
+    """At most one entry for each DID. Not for use by several threads at once."""
 
     def __init__(self) -> None:
         self._of: dict[str, ScheduleEntry] = {}
@@ -23,12 +23,12 @@ class DueIndex:
         return did in self._of
 
     def is_planned(self, did: str) -> bool:
-        """Whether a DID has a line that more than a look is planned by."""
+        """Whether a DID has an entry that names a server, and so plans more than a look at the record."""
         entry = self._of.get(did)
         return entry is not None and entry.server != NO_SERVER
 
     def put(self, did: str, entry: ScheduleEntry | None) -> None:
-        """Replaces the line of a DID; None removes it."""
+        """Replaces the entry of a DID; None removes it."""
         old = self._of.pop(did, None)
         if old is not None:
             del self._sorted[bisect_left(self._sorted, old)]
@@ -37,17 +37,17 @@ class DueIndex:
             insort(self._sorted, entry)
 
     def put_saved(self, did: str, entry: ScheduleEntry | None, *, keep: bool) -> None:
-        """What a save makes of the line of a DID: another, or the same as before if there is one to keep."""
+        """Replaces the entry of a DID after a save, unless there is one and `keep` is set."""
         if not (keep and did in self):
             self.put(did, entry)
 
     def before(self, time: float, limit: int, after: ScheduleEntry | None = None) -> list[ScheduleEntry]:
-        """The lines with ``at < time`` that come after that one, soonest first."""
+        """The entries with ``at < time`` that come after the given one, soonest first."""
         start = 0 if after is None else bisect_right(self._sorted, _place(after), key=_place)
         end = bisect_left(self._sorted, time, key=lambda entry: entry.at)
         return self._sorted[start : min(end, start + limit)]
 
 
 def _place(entry: ScheduleEntry) -> tuple[float, str]:
-    """Where a line stands, whatever else it says: it may have changed since it was read."""
+    """What the order is by. The rest of an entry may have changed since it was read."""
     return entry.at, entry.did

@@ -96,9 +96,9 @@ class Merged:
         session: the record.
         state: the refresh state.
         new_login: the state speaks of another session than before.
-        keeps_line: the session's line of the schedule stays as it is.
-        line: the line it gets, or if it keeps one and has none: to be looked at now. Whoever saves must
-            not leave a session behind that nobody plans. None: it is to have no next attempt.
+        keeps_entry: the session's entry in the schedule stays as it is, if it has one.
+        entry: the entry it gets otherwise: a look at the record, now. A save must not leave a session behind
+            that nobody plans. None: it is to have no next attempt.
     """
 
     session: OAuthSession
@@ -180,7 +180,7 @@ def _is_older(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> 
 def is_as_read(stored: OAuthSession, read: OAuthSession, state: RefreshState) -> bool:
     """Whether the caller of `commit` knew the record as it is stored.
 
-    If not, somebody else's change arrived since, and the look-out has to name it still. Pins that
+    If not, somebody else's change arrived since, and a watch still has to name it. Pins that
     the caller had put back don't count, nor does a spent token that it knew to replace.
     """
     if stored == read or stored.refresh_jwt != read.refresh_jwt:

@@ -25,7 +25,7 @@ from idiolectd.store.error_translation import translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.merge import decode_record, decode_state
-from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, Replaced, runtime_dir_of
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
 from idiolectd.store.sqlite.operations import place_of
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store_url import StoreUrl, parse_store_url
@@ -242,7 +242,7 @@ def load_session(url: str | None, account: str) -> OAuthSession:
     reading = open_reading(url)
     _keep(reading)
     did = find_did(reading, account)
-    session = reading.load(did, patience=BUSY_PATIENCE)
+    session = reading.load(did, patience=BUSY_TIMEOUT)
     if session is None:
         raise NoSessionError(did)
     return session
@@ -282,5 +282,5 @@ def find_did(reading: Reading, account: str) -> str:
     claimants = Claimants(account)
     for did in reading.dids():
         with contextlib.suppress(RecordError):
-            claimants.take(reading.load(did, patience=BUSY_PATIENCE))
+            claimants.take(reading.load(did, patience=BUSY_TIMEOUT))
     return claimants.the_one()

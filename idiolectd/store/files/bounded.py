@@ -8,7 +8,7 @@ from pathlib import Path
 from idiolectd.errors import RecordError
 from idiolectd.store.merge import too_large
 
-# What says that the trouble lies with one file and not with the store.
+# Errors that say that one file is at fault, and not the store.
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 

@@ -65,7 +65,7 @@ class ChangeSource(Protocol):
 
 
 class FolderWatch:
-    """A look-out on a folder, for one task. See `idiolectd.ports.Watch`.
+    """Watches a folder, for one task. See `idiolectd.ports.Watch`.
 
     Args:
         folder: what to look at.
@@ -83,7 +83,7 @@ class FolderWatch:
 
     def start(self) -> None:
         """Starts looking out; blocks. What happened before nobody can tell: the first answer names all."""
-        # The look-out first, the list second: what happens between the two is told twice, not never.
+        # First watched, then listed: what happens in between is named twice, not never.
         self._source = _source(self._folder)
         self._names = self._folder.names()
         self._pending.add(self._dids_of(self._names | self._folder.orphans()))
@@ -99,7 +99,7 @@ class FolderWatch:
             await source.wait_changes()
 
     def close(self) -> None:
-        """Ends the look-out; harmless if it never started."""
+        """Ends the watch; harmless if it never started."""
         if self._source is not None:
             self._source.close()
 

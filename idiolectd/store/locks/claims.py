@@ -33,8 +33,8 @@ _WRITE_LOCK = 2**62
 # The write lock is held for milliseconds; who waits that long waits for something broken.
 WRITE_PATIENCE = 10.0
 
-# Whoever stands first in line for the write lock holds this byte. It decides nothing: older versions, which
-# know nothing of it, and who looks for himself get the lock without it.
+# The process that is next to get the write lock holds this byte while it waits. It decides nothing: older
+# versions, which know nothing of it, and `LockWaiters._stays_free` take the lock without it.
 _WRITE_TURN = _WRITE_LOCK + 1
 
 
@@ -51,7 +51,7 @@ class Locks:
         self._queues = Queues()
         self._prepared = False
         self._in_place = in_place or InPlace()
-        self._line = LockWaiters(self._file, self._in_place)
+        self._waiters = LockWaiters(self._file, self._in_place)
         self._claims: dict[str, list[OwnedLock]] = {}
 
     @asynccontextmanager
@@ -141,10 +141,10 @@ class Locks:
     ) -> None:
         with translated(f"can't lock {self._file}"):
             try:
-                is_taken = await self._line.take(byte, deadline, into, turn=turn)
+                is_taken = await self._waiters.take(byte, deadline, into, turn=turn)
             except FileNotFoundError:
                 await in_thread(self._restore_folder)
-                is_taken = await self._line.take(byte, deadline, into, turn=turn)
+                is_taken = await self._waiters.take(byte, deadline, into, turn=turn)
         if not is_taken:
             who = await in_thread(signed_holder_of, self._file, byte) or "another process"
             raise LockBusy(f"{who} holds the {what} ({self._file}); try again later")

@@ -37,7 +37,7 @@ class _HolderFile:
 
 
 _guard = threading.RLock()  # this thread can fork in a signal handler: it must not wait for itself
-_sheets: dict[Path, _HolderFile] = {}
+_files: dict[Path, _HolderFile] = {}
 
 
 @lru_cache(maxsize=64)
@@ -52,13 +52,13 @@ def sign(lock: Path, byte: int) -> bool:
     """
     path = _signs_beside(lock)
     with _guard, suppress(OSError):
-        sheet = _sheets.get(path)
-        if sheet is None:
+        file = _files.get(path)
+        if file is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            sheet = _sheets[path] = _HolderFile(os.open(path, flags, 0o600))
-        sheet.signs += 1
+            file = _files[path] = _HolderFile(os.open(path, flags, 0o600))
+        file.signs += 1
         with suppress(OSError):
-            fcntl.fcntl(sheet.fd, fcntl.F_SETLK, flock(fcntl.F_WRLCK, byte, 1))
+            fcntl.fcntl(file.fd, fcntl.F_SETLK, flock(fcntl.F_WRLCK, byte, 1))
         return True
     return False
 
@@ -67,16 +67,16 @@ def unsign(lock: Path, byte: int) -> None:
     """Takes back what `sign` said, once for each time; before the lock is released."""
     path = _signs_beside(lock)
     with _guard:
-        sheet = _sheets.get(path)
-        if sheet is None:
+        file = _files.get(path)
+        if file is None:
             return  # in a forked child
-        sheet.signs -= 1
+        file.signs -= 1
         with suppress(OSError):
-            if sheet.signs:
-                fcntl.fcntl(sheet.fd, fcntl.F_SETLK, flock(fcntl.F_UNLCK, byte, 1))
+            if file.signs:
+                fcntl.fcntl(file.fd, fcntl.F_SETLK, flock(fcntl.F_UNLCK, byte, 1))
             else:
-                del _sheets[path]
-                os.close(sheet.fd)
+                del _files[path]
+                os.close(file.fd)
 
 
 def holder_of(path: Path, byte: int) -> str | None:
@@ -105,12 +105,12 @@ def _signed(lock: Path, byte: int) -> int | None:
     path = _signs_beside(lock)
     with _guard:
         try:
-            sheet = _sheets.get(path)
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if sheet is None else sheet.fd
+            file = _files.get(path)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW) if file is None else file.fd
             try:
                 found = fcntl.fcntl(fd, fcntl.F_GETLK, flock(fcntl.F_WRLCK, byte, 1))
             finally:
-                if sheet is None:
+                if file is None:
                     os.close(fd)
         except OSError:
             return None
@@ -161,10 +161,10 @@ def _named(pid: int) -> str:
 
 
 def _forget_in_child() -> None:
-    for sheet in _sheets.values():
+    for file in _files.values():
         with suppress(OSError):
-            os.close(sheet.fd)
-    _sheets.clear()
+            os.close(file.fd)
+    _files.clear()
     _guard.release()
 
 

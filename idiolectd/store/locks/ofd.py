@@ -133,7 +133,7 @@ def wait_lock(path: Path, start: int, *, turn: int | None = None) -> HeldLock:
         with _guard, _entered_as_opening(path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             held = HeldLock(fd, path)
-            _held.add(held)  # not yet; but a forked child must not stay in line with it
+            _held.add(held)  # not yet; but a forked child must not go on waiting with it
         try:
             if turn is not None:
                 fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, flock(fcntl.F_WRLCK, turn, 1))

@@ -1,10 +1,10 @@
 """The queue of this process's tasks before a lock.
 
-The kernel arbitrates between processes; within a process tasks are served in the order in which they
-came. Among those who wait for the write lock, who must not wait goes first.
+The kernel arbitrates between processes; within a process, tasks get the lock in the order in which they
+asked. For the write lock, tasks that hold new tokens go before the others.
 
-What waits in one event loop can't be woken from another: each loop has queues of its own, and the kernel
-decides between two loops of one process too.
+A task can't be woken from another event loop, so each loop has queues of its own, and the kernel decides
+between two loops of one process as between two processes.
 """
 
 import heapq
@@ -19,11 +19,11 @@ from idiolectd.finish import running_loop
 
 
 class _Queue:
-    """One turn at a time; a task that asks twice waits for itself, and is told "busy" like everybody else."""
+    """Gives one task at a time the turn. A task that asks twice waits for itself until its time is over."""
 
     def __init__(self) -> None:
         self.users = 0
-        # When somebody last finished what he had the turn for.
+        # When a task last finished what it had the turn for.
         self.moved_at = 0.0
         self._is_taken = False
         self._line: list[tuple[bool, int, anyio.Event]] = []
@@ -93,8 +93,8 @@ class Queues:
             key: which queue.
             patience: seconds; 0: does not wait.
             first: goes before those who are not.
-            restarts: patience begins anew whenever another has finished in his turn: a long line that moves
-                is no trouble. Whoever was told "busy" has not finished.
+            restarts: the wait begins anew whenever another task has finished in its turn: a long queue that
+                moves is not a fault. A task that was told "busy" has not finished.
 
         Raises:
             LockBusy: another task kept it for longer.

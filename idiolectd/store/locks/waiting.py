@@ -1,12 +1,13 @@
-"""Standing in line for a lock of this process's store, and leaving the line.
+"""Takes a lock of the store, and waits for it without blocking the event loop.
 
-A lock that is free is taken at once, in place. Otherwise a thread waits for it in the kernel's own line: who polls
-gets it by luck, and a crowd that polls keeps everybody waiting. That thread can't be interrupted; if nobody
-waits for it any more it stays in line, serves whoever next wants the same lock, and else lets go at once.
+A free lock is taken in place. For one that is held a thread waits in the kernel's own queue: a process that
+polls gets it by luck, and many that poll keep everybody waiting. The waiting thread can't be interrupted. When
+no task waits for it any more it goes on waiting; the next task that wants the same lock takes it over, and if
+there is none, the thread releases the lock as soon as it has it.
 
-A process that is stopped while it stands in line (SIGSTOP, a frozen cgroup) would keep all behind it
-waiting for a lock that is free. So who waits also looks for himself, once a second, and takes it if it
-stays free for longer than the next in line would need.
+A process that is stopped while it waits (SIGSTOP, a frozen cgroup) would keep all behind it waiting for a lock
+that is free. So a waiting task also looks once a second whether the lock is held, and takes it if it stays
+free for longer than the next in the queue would need.
 """
 
 import threading
@@ -21,14 +22,14 @@ from idiolectd.store.locks.holders import sign, unsign
 from idiolectd.store.locks.ofd import HeldLock, is_held, try_lock, wait_lock
 from idiolectd.threads import Errand
 
-# Between two looks for oneself while a thread stands in line; and if there is none.
+# Seconds between two looks while a thread waits; and if there is none.
 _LOOK, _POLL = 1.0, 0.05
 
 # How often in a row, `_POLL` apart, a lock is found free before it counts as left free: on a busy machine
 # some time passes until the next in line has taken it.
 _SEEN_FREE = 4
 
-# So many threads of a store may stand in line. A daemon never waits for a claim; who does is a client.
+# So many threads of one store may wait. A daemon never waits for a claim; clients do.
 _MOST_THREADS = 64
 
 
@@ -52,7 +53,7 @@ class OwnedLock:
 
 
 class _WaitingThread:
-    """A thread that stands in line."""
+    """A thread that waits in the kernel for a lock."""
 
     def __init__(self, wait: Callable[[], OwnedLock]) -> None:
         self._wait = wait
@@ -60,9 +61,9 @@ class _WaitingThread:
         self._is_wanted = True
         self._is_over = False
         self._taken: OwnedLock | None = None
-        self.errand = Errand(self._stand, "idiolectd-lock")
+        self.errand = Errand(self._wait_and_keep, "idiolectd-lock")
 
-    def _stand(self) -> None:
+    def _wait_and_keep(self) -> None:
         taken = None
         try:
             taken = self._wait()
@@ -75,7 +76,7 @@ class _WaitingThread:
             taken.release()
 
     def want(self) -> bool:
-        """Stands for somebody again; returns whether it still can."""
+        """Waits for a task again; returns whether it still can."""
         with self._guard:
             self._is_wanted = True
             return not self._is_over
@@ -96,7 +97,7 @@ class _WaitingThread:
 
 
 class LockWaiters:
-    """All lines before the locks of one file. Each event loop stands in it for itself.
+    """Takes the locks of one file. Each event loop has waiting threads of its own.
 
     Args:
         path: the lock file.
@@ -106,7 +107,7 @@ class LockWaiters:
     def __init__(self, path: Path, in_place: InPlace) -> None:
         self._path = path
         self._in_place = in_place
-        self._standing: dict[tuple[object, int], _WaitingThread] = {}
+        self._threads: dict[tuple[object, int], _WaitingThread] = {}
 
     async def take(
         self, byte: int, deadline: float, into: list[OwnedLock], *, turn: int | None = None
@@ -126,7 +127,7 @@ class LockWaiters:
             return True
         if deadline <= anyio.current_time():
             return False
-        thread = self._stand(byte, turn)
+        thread = self._waiting_thread(byte, turn)
         try:
             while (left := deadline - anyio.current_time()) > 0:
                 if thread is None:
@@ -162,20 +163,20 @@ class LockWaiters:
 
         return await self._in_place.run(try_now)
 
-    def _stand(self, byte: int, turn: int | None) -> _WaitingThread | None:
+    def _waiting_thread(self, byte: int, turn: int | None) -> _WaitingThread | None:
         key = running_loop(), byte
-        standing = self._standing.get(key)
-        if standing is not None and standing.want():
-            return standing
-        self._standing = {k: each for k, each in self._standing.items() if not each.errand.is_done}
-        if len(self._standing) >= _MOST_THREADS:
+        thread = self._threads.get(key)
+        if thread is not None and thread.want():
+            return thread
+        self._threads = {k: each for k, each in self._threads.items() if not each.errand.is_done}
+        if len(self._threads) >= _MOST_THREADS:
             return None
 
         def wait() -> OwnedLock:
             return OwnedLock(wait_lock(self._path, byte, turn=turn), self._path, byte)
 
         try:
-            standing = self._standing[key] = _WaitingThread(wait)
+            thread = self._threads[key] = _WaitingThread(wait)
         except RuntimeError:  # the system has no thread left
             return None
-        return standing
+        return thread

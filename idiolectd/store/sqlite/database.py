@@ -24,7 +24,7 @@ _MAX_ROW = 8 * MAX_RECORD
 TOO_LARGE = b"too large"
 
 # How many seconds a connection waits for a foreign program's commit.
-BUSY_PATIENCE = 5.0
+BUSY_TIMEOUT = 5.0
 
 # Whoever can write the schema must not make us run functions that do more than compute.
 HARDEN = "PRAGMA trusted_schema = OFF"
@@ -60,7 +60,7 @@ def connect(
     path: Path,
     mode: Literal["ro", "rw"],
     *,
-    patience: float,
+    timeout: float,
     frozen: bool = False,
 ) -> Connection:
     """Opens a database that is there, for use by one thread at a time; makes none. Whoever gets it closes it.
@@ -68,14 +68,14 @@ def connect(
     Args:
         path: the database.
         mode: whether it may be written.
-        patience: how many seconds a statement waits for a foreign program's lock.
+        timeout: how many seconds a statement waits for a foreign program's lock.
         frozen: see `uri_of`.
     """
     # No isolation level: Python would begin transactions by itself.
     return sqlite3.connect(
         uri_of(path, mode, frozen=frozen),
         uri=True,
-        timeout=patience,
+        timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
         factory=Connection,
@@ -208,7 +208,7 @@ class DatabaseFile:
             StoreError: this process still holds removed files.
         """
         self._check_let_go()
-        with closing(connect(self.path, "rw", patience=BUSY_PATIENCE)) as connection:
+        with closing(connect(self.path, "rw", timeout=BUSY_TIMEOUT)) as connection:
             ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if not busy:  # else somebody reads or writes here: he has the present index
                 for suffix in ("-wal", "-shm"):

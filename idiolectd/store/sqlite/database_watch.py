@@ -11,7 +11,7 @@ import anyio
 from idiolectd.finish import finish
 from idiolectd.ports import FULL_BATCH
 from idiolectd.store.change_set import ChangeSet
-from idiolectd.store.sqlite.database import BUSY_PATIENCE
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT
 from idiolectd.store.sqlite.reader import DatabaseReader
 
 # A look at the data version costs microseconds; a login should be noticed within a second.
@@ -23,9 +23,12 @@ class SchemaChanged(Exception):
 
 
 class ChangeCursor:
-    """Up to where one watch knows the list of changes. It starts with what can't be relied on.
+    """How far one watch has read the list of changes. Its first answers name what can't be relied on.
 
-    Leaves out what this process committed itself: see `add_own`.
+    What this process committed itself is left out (`add_own`). Otherwise each refresh would be followed by a
+    look at its session, a sixth of its own cost: 250 µs and 770 calls for claiming and reading, counted at the
+    store, beside 5 µs for asking the commit which change it was. A commit that is read before it was added is
+    named all the same, which costs that look.
     """
 
     def __init__(self, reader: DatabaseReader) -> None:
@@ -71,7 +74,7 @@ class ChangeCursor:
             SchemaChanged: see there.
             Replaced: see `has_moved`.
         """
-        version = self._reader.data_version(BUSY_PATIENCE)
+        version = self._reader.data_version(BUSY_TIMEOUT)
         if self._reader.schema_version() != self._schema_version:
             raise SchemaChanged
         changed, self._last, self.has_more = self._reader.changes(

@@ -1,7 +1,9 @@
-"""Operations that wait together share one transaction, and so one fsync.
+"""Group commit: operations that wait at the same time share one transaction, and so one fsync.
 
-Whoever gets the turn takes along all that have queued up by then. Their callers wait for him; an
-operation of somebody who has stopped waiting is done all the same.
+While one transaction is being committed, further operations queue up. The first of their callers then
+commits all of them (at most `_MOST`), and the others wait for the answer. With one caller at a time each
+operation is committed alone and at once; under load a hundred refreshes cost hardly more fsyncs than one. An
+operation whose caller has stopped waiting is committed all the same.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +16,7 @@ from idiolectd.ports import Committed
 from idiolectd.store.sqlite.operations import Operation
 from idiolectd.store.sqlite.writer import Answer
 
-# Others wait for the write lock meanwhile: a fraction of a second's work.
+# The operations of one transaction: a fraction of a second's work. Other processes wait for it.
 _MOST = 250
 
 
@@ -25,7 +27,7 @@ class _Ticket:
 
 
 class GroupCommit:
-    """Gathers operations.
+    """Gathers operations into transactions. See the module.
 
     Args:
         apply: does some of them together, each with an answer of its own; or raises and has done none.

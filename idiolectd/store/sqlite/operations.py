@@ -1,7 +1,7 @@
 """What can be written into the SQLite store, and which statements do it.
 
-Pure: `plan` turns an operation and what is stored now into statements and an answer. Running them,
-and that nothing changes in between, is the database's business.
+Pure: `plan` turns an operation and what is stored now into statements and an answer. The writer runs them in
+the same transaction in which it has read what is stored.
 """
 
 from dataclasses import dataclass, field
@@ -149,9 +149,9 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
         case Save(session):
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
-            put_line = schema.PUT_STATE_KEEPING_LINE if merged.keeps_entry else schema.PUT_STATE_STALE
+            put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE_STALE
             values = _state_values(did, merged.state, merged.entry)
-            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_line, values)))
+            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
         case Forget():
             # An unreadable record is one, too.
             if stored.record is not None:

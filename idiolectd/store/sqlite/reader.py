@@ -27,7 +27,7 @@ from idiolectd.store.format import check_format
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.database import (
-    BUSY_PATIENCE,
+    BUSY_TIMEOUT,
     TOO_LARGE,
     Connection,
     DatabaseFile,
@@ -69,42 +69,42 @@ class DatabaseReader:
 
     # One row: at once, or `LockBusy` ----------------------------------------------------------
 
-    def record(self, did: str, patience: float = 0.0) -> bytes | None:
+    def record(self, did: str, timeout: float = 0.0) -> bytes | None:
         """The text of a record.
 
         Args:
             did: whose.
-            patience: how many seconds to wait for a foreign program's lock, or for our other threads.
+            timeout: how many seconds to wait for a foreign program's lock, or for our other threads.
 
         Raises:
             RecordError: it is too large, or not text.
             LockBusy, sqlite3.OperationalError: it was locked for longer.
         """
         try:
-            found = self._read(schema.LOAD, did, patience=patience)
+            found = self._read(schema.LOAD, did, timeout=timeout)
         except sqlite3.DataError as error:
             raise too_large(self._place(did), did) from error
         return text_of(found[0][0]) if found else None
 
-    def entry(self, did: str, patience: float = 0.0) -> Stored:
+    def entry(self, did: str, timeout: float = 0.0) -> Stored:
         """Record and state of one DID, of the same moment; otherwise as `record`."""
-        if not self._knows_states(patience):
-            return Stored(self.record(did, patience), None)
-        return self._steadily(lambda connection: stored_in(connection, did, self._place(did)), patience)
+        if not self._knows_states(timeout):
+            return Stored(self.record(did, timeout), None)
+        return self._steadily(lambda connection: stored_in(connection, did, self._place(did)), timeout)
 
-    def state(self, did: str, patience: float = 0.0) -> bytes | None:
+    def state(self, did: str, timeout: float = 0.0) -> bytes | None:
         """The text of a state; otherwise as `record`, but of what is too large the fact."""
-        if not self._knows_states(patience):
+        if not self._knows_states(timeout):
             return None  # a database that only upstream has written so far
         try:
-            found = self._read(schema.LOAD_STATE, did, patience=patience)
+            found = self._read(schema.LOAD_STATE, did, timeout=timeout)
         except sqlite3.DataError:
             return TOO_LARGE
         return text_of(found[0][0]) if found else None
 
-    def data_version(self, patience: float = 0.0) -> int:
+    def data_version(self, timeout: float = 0.0) -> int:
         """A number that moves when any other connection has committed; cheap."""
-        return self._number("PRAGMA data_version", patience=patience)
+        return self._number("PRAGMA data_version", timeout=timeout)
 
     # Long, or rare: in a thread ---------------------------------------------------------------
 
@@ -120,13 +120,13 @@ class DatabaseReader:
 
     def keep(self, copy: Path) -> None:
         """Keeps a copy of what the connection sees, if there is one, for `carry_over`."""
-        with self._turn(BUSY_PATIENCE):
+        with self._turn(BUSY_TIMEOUT):
             if self._connection is not None:
                 carry_over.keep(self._connection, copy)
 
     def exchange(self, renew: Callable[[], None]) -> None:
         """Closes the connection and calls `renew`, while nobody reads; what is read then is what is there then."""
-        with self._turn(BUSY_PATIENCE):
+        with self._turn(BUSY_TIMEOUT):
             self._drop()
             renew()
 
@@ -204,7 +204,7 @@ class DatabaseReader:
         """
         if not self._knows_states():
             return []
-        lost = self._read(schema.WITHOUT_LINE, self._lost_after, limit)
+        lost = self._read(schema.WITHOUT_DUE_TIME, self._lost_after, limit)
         self._lost_after = lost[-1][0] if len(lost) == limit else 0
         part = self._read(schema.PART_OF_RECORDS, self._part_after, limit)
         self._part_after = part[-1][0] if len(part) == limit else 0
@@ -250,18 +250,18 @@ class DatabaseReader:
 
     # The connection ---------------------------------------------------------------------------
 
-    def _read(self, sql: str, *values: Value, patience: float = BUSY_PATIENCE) -> list[Row]:
-        return self._steadily(lambda connection: connection.execute(sql, values).fetchall(), patience)
+    def _read(self, sql: str, *values: Value, timeout: float = BUSY_TIMEOUT) -> list[Row]:
+        return self._steadily(lambda connection: connection.execute(sql, values).fetchall(), timeout)
 
-    def _number(self, sql: str, *values: Value, patience: float = BUSY_PATIENCE) -> int:
-        ((number,),) = self._read(sql, *values, patience=patience)
+    def _number(self, sql: str, *values: Value, timeout: float = BUSY_TIMEOUT) -> int:
+        ((number,),) = self._read(sql, *values, timeout=timeout)
         return int(number)
 
-    def _steadily(self, read: Callable[[Connection], T], patience: float) -> T:
+    def _steadily(self, read: Callable[[Connection], T], timeout: float) -> T:
         """Reads once; again if it was a database that nobody used, and somebody does now."""
-        with self._turn(patience):
+        with self._turn(timeout):
             while True:
-                connection = self._opened(patience)
+                connection = self._opened(timeout)
                 try:
                     found = read(connection)
                 except sqlite3.Error:
@@ -273,15 +273,15 @@ class DatabaseReader:
                 self._drop()
 
     @contextmanager
-    def _turn(self, patience: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=patience):
+    def _turn(self, timeout: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=timeout):
             raise LockBusy(f"other threads are reading {self._file.path}; try again")
         try:
             yield
         finally:
             self._lock.release()
 
-    def _opened(self, patience: float) -> Connection:
+    def _opened(self, timeout: float) -> Connection:
         if self._is_closed:
             raise RuntimeError("the store is closed")
         if self._connection is None:
@@ -289,13 +289,13 @@ class DatabaseReader:
             self._connection = connect(
                 self._file.path,
                 "ro",
-                patience=patience,
+                timeout=timeout,
                 frozen=self._frozen_at is not None,
             )
-            self._waits = patience
-        elif self._waits != patience:
-            self._connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
-            self._waits = patience
+            self._waits = timeout
+        elif self._waits != timeout:
+            self._connection.execute(f"PRAGMA busy_timeout = {timeout * 1000:.0f}")
+            self._waits = timeout
         self._file.check()  # else a missing row would prove nothing
         return self._connection
 
@@ -308,13 +308,13 @@ class DatabaseReader:
     def _has_moved(self) -> bool:
         return self._frozen_at is not None and self._file.stamp() != self._frozen_at
 
-    def _knows_states(self, patience: float = BUSY_PATIENCE) -> bool:
+    def _knows_states(self, timeout: float = BUSY_TIMEOUT) -> bool:
         # In a database of upstream's the first write makes our tables; reading must not need one.
-        self._has_states = self._has_states or self._has_table("idiolectd_state", patience)
+        self._has_states = self._has_states or self._has_table("idiolectd_state", timeout)
         return self._has_states
 
-    def _has_table(self, name: str, patience: float = BUSY_PATIENCE) -> bool:
-        return bool(self._number(schema.HAS_TABLE, name, patience=patience))
+    def _has_table(self, name: str, timeout: float = BUSY_TIMEOUT) -> bool:
+        return bool(self._number(schema.HAS_TABLE, name, timeout=timeout))
 
     def _did_in(self, key: Any, body: Any) -> str:
         did, text = did_of(key), text_of(body)

@@ -6,8 +6,9 @@ foreign program's save fail: no JSON functions (a body may be anything), an upse
 ``INSERT OR REPLACE`` (the outer statement's conflict clause would override it), nothing but tables
 and built-in functions that an untrusting connection allows.
 
-``idiolectd_state.seq`` is the change at which the line of the schedule was made. Where it is that of
-``idiolectd_changes``, the line can be relied on, and nobody has to parse the record.
+``idiolectd_state`` holds each session's refresh state, and beside it the session's entry in the schedule (due
+time, end of the access token, server). Its ``seq`` is the record's change for which that entry was made. Where
+it is that of ``idiolectd_changes``, the entry can be relied on, and nobody has to parse the record.
 """
 
 TABLES = (
@@ -56,8 +57,8 @@ OURS = frozenset(TRIGGERS) | {
     "idiolectd_state_due",
 }
 
-# While the triggers were missing anything may have happened: everything counts as changed, and no
-# line of the schedule can be relied on.
+# While the triggers were missing anything may have happened: every row counts as changed, and no
+# entry in the schedule can be relied on.
 RESCANNED = ("sessions", "idiolectd_state")
 ROWIDS = "SELECT min(rowid), max(rowid) FROM {table}"
 RESCAN = (
@@ -65,7 +66,7 @@ RESCAN = (
     "SELECT did, (SELECT coalesce(max(seq), 0) FROM idiolectd_changes) + row_number() OVER (ORDER BY rowid) "
     "FROM {table} WHERE rowid BETWEEN ? AND ? ON CONFLICT (did) DO UPDATE SET seq = excluded.seq"
 )
-FORGET_LINES = "UPDATE idiolectd_state SET seq = NULL"
+FORGET_SCHEDULE = "UPDATE idiolectd_state SET seq = NULL"
 
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 SESSIONS_COLUMNS = "SELECT name FROM pragma_table_info('sessions')"
@@ -90,8 +91,8 @@ DUE = (
     "WHERE due_at < ? AND (due_at, did) > (?, ?) AND typeof(did) = 'text' AND did GLOB 'did:*' ORDER BY due_at, did LIMIT ?"
 )
 
-# A state without a line, found by the index of due times; and a part of the records, whether planned.
-WITHOUT_LINE = (
+# States without a due time, found by the index of due times; and a part of the records, with whether they have one.
+WITHOUT_DUE_TIME = (
     "SELECT rowid, did FROM idiolectd_state WHERE due_at IS NULL AND rowid > ? AND length(did) <= 2048 "
     "ORDER BY rowid LIMIT ?"
 )
@@ -132,14 +133,14 @@ PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
 _PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, seq = {seq} WHERE did = ?1"
 PUT_STATE_ALONE = _PUT_STATE_ALONE.format(seq=_SEQ)
 PUT_STATE_ALONE_STALE = _PUT_STATE_ALONE.format(seq="NULL")
-# For a save that left the tokens alone: the line that is given counts only where there was none.
-PUT_STATE_KEEPING_LINE = (
+# For a save that left the tokens alone: the given entry counts only where there was none.
+PUT_STATE_KEEPING_SCHEDULE = (
     "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "
     "VALUES (?1, ?2, NULL, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
     "seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
     "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
 )
-# A row that is nobody's: its key is not a DID. As large as a record.
+# Writes a row as large as a record. It is nobody's: its key is not a DID.
 TRY_TO_WRITE = (
     "INSERT INTO idiolectd_state (did, state_json) VALUES ('', hex(zeroblob(2048))) "
     "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json"

@@ -31,7 +31,7 @@ from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.sqlite import carry_over
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
-from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, Replaced, runtime_dir_of
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import (
@@ -337,7 +337,7 @@ class SqliteOAuthTokenStore:
             if _code(error) & 0xFF not in _IS_LOCKED:
                 with translated(f"can't read {what} from {self.url}"):
                     raise
-        return await self._read(what, work, did, BUSY_PATIENCE)
+        return await self._read(what, work, did, BUSY_TIMEOUT)
 
     async def _read(self, what: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Reads in a thread, from the files that are there now."""

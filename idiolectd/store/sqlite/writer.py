@@ -28,7 +28,7 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import carry_over, schema
-from idiolectd.store.sqlite.database import BUSY_PATIENCE, DatabaseFile, connect, uri_of
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, connect, uri_of
 from idiolectd.store.sqlite.operations import Operation, PlannedWrite, place_of, plan
 from idiolectd.store.sqlite.reader import stored_in
 
@@ -137,7 +137,7 @@ class StoreWriter:
             raise
 
     async def _connect(self) -> _WriteConnection:
-        opening = partial(connect, self._file.path, "rw", patience=BUSY_PATIENCE)
+        opening = partial(connect, self._file.path, "rw", timeout=BUSY_TIMEOUT)
         connection = _WriteConnection(opening, iter_chunk_size=64)
         await connection
         self._connection = connection
@@ -242,7 +242,7 @@ class StoreWriter:
                 ((first, last),) = connection.execute(schema.ROWIDS.format(table=table)).fetchall()
                 if first is not None:
                     self._rescan(connection, table, first, last)
-            connection.execute(schema.FORGET_LINES)
+            connection.execute(schema.FORGET_SCHEDULE)
         if schema.FORMAT_TABLE not in found:
             connection.execute(schema.MAKE_FORMAT)
             connection.execute(schema.PUT_FORMAT, (FORMAT, FORMAT_NEEDS))

@@ -157,7 +157,7 @@ PLANTS = (
         "who left the line takes the lock",
         7,
         "a session is held by a process that has given up on it",
-        (Edit("store", "_WaitingThread._stand", "if self._is_wanted:\nself", "self"),),
+        (Edit("store", "_WaitingThread._wait_and_keep", "if self._is_wanted:\nself", "self"),),
         (_LINE + "test_who_left_the_line_takes_nothing[trio]",),
     ),
 )
