@@ -16,7 +16,7 @@ import pytest
 from idiolectd.ports import Committed, ScheduleEntry, SharedStore
 from idiolectd.store import open_store
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
-from idiolectd.store.sqlite.database import Connection
+from idiolectd.store.sqlite.database import DatabaseConnection
 from tests.store.support import ALICE, NOW, rotated, session
 
 pytestmark = pytest.mark.anyio
@@ -44,13 +44,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(AsyncioThread, "run", "to the asyncio thread")
     count(aiosqlite.Connection, "_execute", "to aiosqlite's thread")
     count(anyio.to_thread, "run_sync", "to a worker thread")
-    real = Connection.__init__
+    real = DatabaseConnection.__init__
 
-    def traced(self: Connection, *args: Any, **options: Any) -> None:
+    def traced(self: DatabaseConnection, *args: Any, **options: Any) -> None:
         real(self, *args, **options)
         self.set_trace_callback(lambda sql: found.update([sql.split()[0]]))
 
-    monkeypatch.setattr(Connection, "__init__", traced)
+    monkeypatch.setattr(DatabaseConnection, "__init__", traced)
     return found
 
 

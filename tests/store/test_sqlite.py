@@ -513,6 +513,37 @@ async def test_a_transaction_that_was_rolled_back_hides_no_change(path: Path) ->
         assert await store.load(ALICE) == session(generation=5)
 
 
+async def test_a_login_between_read_and_commit_wins(path: Path) -> None:
+    """What was read under the claim is compared with what is stored now, text by text."""
+    async with opened(path) as store:
+        await store.save(session())
+        async with store.claim(ALICE, patience=0):
+            entry = await store.read(ALICE)
+            assert entry.session is not None
+            with foreign(path) as connection:
+                connection.execute(UPSERT, (ALICE, session(generation=5).to_json()))
+            new, state = rotated(entry.session, entry.state, 2)
+            assert await store.commit(entry.session, state, tokens=new) is Committed.SUPERSEDED
+        assert await store.load(ALICE) == session(generation=5)
+
+
+async def test_a_foreign_lock_stops_no_event_loop(path: Path) -> None:
+    """Whoever reads waits for the program that has the database locked, and everybody else goes on."""
+    shutil.copy(GOLDEN / "sessions.sqlite", path)
+    async with opened(path) as store:
+        (did, *_) = await store.list_dids()
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+
+            async def free_it() -> None:
+                await anyio.sleep(0.05)
+                connection.execute("ROLLBACK")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(free_it)
+                assert await store.load(did) == (await store.read(did)).session
+
+
 @pytest.mark.slow
 async def test_a_foreign_lock_is_waited_for_and_survived(path: Path) -> None:
     """A program that keeps the database locked makes LockBusy after its five seconds, not a dead store."""

@@ -40,7 +40,7 @@ class Replaced(StoreError):
     """
 
 
-class Connection(sqlite3.Connection):
+class DatabaseConnection(sqlite3.Connection):
     """A connection that hands out text as bytes: what is stored need not be UTF-8, nor short.
 
     It is closed at the latest when nobody uses it any more.
@@ -62,7 +62,7 @@ def connect(
     *,
     timeout: float,
     frozen: bool = False,
-) -> Connection:
+) -> DatabaseConnection:
     """Opens a database that is there, for use by one thread at a time; makes none. Whoever gets it closes it.
 
     Args:
@@ -78,7 +78,7 @@ def connect(
         timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
-        factory=Connection,
+        factory=DatabaseConnection,
     )
 
 

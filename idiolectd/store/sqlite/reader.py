@@ -29,7 +29,7 @@ from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.database import (
     BUSY_TIMEOUT,
     TOO_LARGE,
-    Connection,
+    DatabaseConnection,
     DatabaseFile,
     Row,
     Stamp,
@@ -56,7 +56,7 @@ class DatabaseReader:
         self._file = file
         self._untouched = untouched
         self._frozen_at: Stamp | None = None
-        self._connection: Connection | None = None
+        self._connection: DatabaseConnection | None = None
         self._is_closed = False
         self._waits = 0.0
         self._has_states = False
@@ -257,7 +257,7 @@ class DatabaseReader:
         ((number,),) = self._read(sql, *values, timeout=timeout)
         return int(number)
 
-    def _steadily(self, read: Callable[[Connection], T], timeout: float) -> T:
+    def _steadily(self, read: Callable[[DatabaseConnection], T], timeout: float) -> T:
         """Reads once; again if it was a database that nobody used, and somebody does now."""
         with self._turn(timeout):
             while True:
@@ -281,7 +281,7 @@ class DatabaseReader:
         finally:
             self._lock.release()
 
-    def _opened(self, timeout: float) -> Connection:
+    def _opened(self, timeout: float) -> DatabaseConnection:
         if self._is_closed:
             raise RuntimeError("the store is closed")
         if self._connection is None:
@@ -377,7 +377,7 @@ def _due(at: float, key: object, expires_at: object, server: object) -> Schedule
 
 # A parent's connections are neither used nor closed in a child
 # (https://www.sqlite.org/howtocorrupt.html, section 2.6): they are kept until it ends.
-_inherited: list[Connection] = []
+_inherited: list[DatabaseConnection] = []
 
 _all: WeakSet[DatabaseReader] = WeakSet()
 _all_lock = threading.RLock()

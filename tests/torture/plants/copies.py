@@ -77,4 +77,19 @@ PLANTS = (
         (Edit("store", "_claim_byte", '(digest[:8], "big") >> 2', '(digest[:8], "big") >> 3'),),
         ("tests/upgrade/test_format.py::test_two_releases_exclude_each_other[trio-sqlite]",),
     ),
+    Plant(
+        "record as it was read counts",
+        4,
+        "a login that lands during a refresh is overwritten",
+        (
+            Edit(
+                "store",
+                "Stored.session",
+                "known is not None and known.text == self.record",
+                "known is not None",
+            ),
+        ),
+        ("tests/store/test_sqlite.py::test_a_login_between_read_and_commit_wins[trio]",),
+        short=True,
+    ),
 )

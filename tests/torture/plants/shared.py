@@ -178,4 +178,11 @@ PLANTS = (
         (Edit("xrpc", "LegacyRefresher.prepare", "await self._http.look_up(session.pds_url)", "pass"),),
         ("tests/xrpc/test_legacy.py::test_a_name_that_does_not_resolve_is_known_before_the_note[trio]",),
     ),
+    Plant(
+        "foreign lock waited for in the loop",
+        7,
+        "a program that keeps one database locked stops everything for five seconds",
+        (Edit("store", "SqliteOAuthTokenStore._read_row", "did, 0.0", "did, BUSY_TIMEOUT"),),
+        ("tests/store/test_sqlite.py::test_a_foreign_lock_stops_no_event_loop[trio]",),
+    ),
 )
