@@ -17,8 +17,9 @@ from idiolectd.finish import in_thread
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Seconds. A busy machine may take a thread's processor away for some milliseconds.
-_SLOW, _REST = 0.05, 10.0
+# Seconds. Shorter waits are no sign of a slow disk: a machine with twenty busy processes takes a thread's
+# processor away for up to 100 ms at a time.
+_SLOW, _REST = 0.25, 10.0
 
 
 class InPlace:

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_after_slow_work_threads_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """One slow answer, be it an error: what follows runs elsewhere, until the rest is over."""
+    monkeypatch.setattr(in_place, "_SLOW", 0.02)
     here, short_work = threading.get_ident(), InPlace()
 
     def fail_slowly() -> None:
@@ -26,4 +27,5 @@ async def test_after_slow_work_threads_do_it(monkeypatch: pytest.MonkeyPatch) ->
     short_work = InPlace()
     with pytest.raises(OSError, match="slow"):
         await short_work.run(fail_slowly)
+    monkeypatch.setattr(in_place, "_SLOW", 3600.0)
     assert await short_work.run(threading.get_ident) == here

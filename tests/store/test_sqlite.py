@@ -6,10 +6,11 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store import SqliteOAuthTokenStore, open_reading, open_store
+from idiolectd.store.in_place import InPlace
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import Delete, Operation
 from idiolectd.store.sqlite.writer import Answer
@@ -527,9 +529,19 @@ async def test_a_login_between_read_and_commit_wins(path: Path) -> None:
         assert await store.load(ALICE) == session(generation=5)
 
 
-async def test_a_foreign_lock_stops_no_event_loop(path: Path) -> None:
-    """Whoever reads waits for the program that has the database locked, and everybody else goes on."""
+async def test_a_foreign_lock_stops_no_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place SQLite is given no time to wait for it; a thread waits, and everybody else goes on."""
     shutil.copy(GOLDEN / "sessions.sqlite", path)
+    waits: list[float] = []
+    in_place = InPlace.run
+
+    async def run(self: InPlace, work: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return await in_place(self, work, *args)
+        finally:
+            waits.append(store._reader._waits)
+
+    monkeypatch.setattr(InPlace, "run", run)
     async with opened(path) as store:
         (did, *_) = await store.list_dids()
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -542,6 +554,8 @@ async def test_a_foreign_lock_stops_no_event_loop(path: Path) -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(free_it)
                 assert await store.load(did) == (await store.read(did)).session
+    assert len(waits) == 2
+    assert set(waits) == {0.0}
 
 
 @pytest.mark.slow
