@@ -137,9 +137,10 @@ PLANTS = (
                 "http",
                 "HttpClient._exchange",
                 "if response is",
-                "if response is not None and 300 <= response.status < 400:\n"
-                '    url = response.headers.get("location", url)\n'
-                "    return await self.request(method, url, headers=headers, form=form)\n"
+                "if response is not None and 300 <= response.status < 400 and server:\n"
+                '    to, again = response.headers["location"], request.extensions\n'
+                "    request = httpx.Request(request.method, to, content=request.content, extensions=again)\n"
+                '    return await self._exchange(request, progress, "", deadline)\n'
                 "if response is",
             ),
         ),
