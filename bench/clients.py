@@ -34,7 +34,7 @@ def _seeded(endpoint: Endpoint) -> Iterable[tuple[str, str]]:
 
 def _sync_requests(url: str, auth: httpx.Auth | None, count: int) -> float:
     """Seconds of CPU time of each request, one after the other on a connection that is kept."""
-    with httpx.Client(auth=auth, trust_env=False) as http:
+    with httpx.Client(auth=auth, trust_env=False, timeout=60) as http:
 
         def requests(how_many: int) -> None:
             for _ in range(how_many):
@@ -50,7 +50,7 @@ def _async_requests(url: str, auth: httpx.Auth | None, count: int) -> float:
     """The same on asyncio."""
 
     async def measured() -> float:
-        async with httpx.AsyncClient(auth=auth, trust_env=False) as http:
+        async with httpx.AsyncClient(auth=auth, trust_env=False, timeout=60) as http:
 
             async def requests(how_many: int) -> None:
                 for _ in range(how_many):

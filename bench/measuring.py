@@ -3,11 +3,12 @@
 import contextlib
 import statistics
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.errors import BenchError, NotMeasured
+from bench.errors import NotMeasured
 
 # The unit of a figure that compares two others of the same round.
 RATIO = "times"
@@ -168,7 +169,7 @@ def measure(measure: Measure, workshop: Workshop, told: Callable[[str], None]) -
             workshop.missing[measure.name] = str(missing)
             told(f"  not measured: {missing}")
             break
-        except BenchError as error:  # this round's; what was found before it in this round stays
-            workshop.failed.append(f"{measure.name}, round {number + 1}: {error}")
-            told(f"  FAILED: {error}")
+        except Exception as error:  # noqa: BLE001 - this round's; the others are worth having all the same
+            workshop.failed.append(f"{measure.name}, round {number + 1}: {type(error).__name__}: {error}")
+            told(f"  FAILED: {''.join(traceback.format_exception(error))}")
     return series(figures)

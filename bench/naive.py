@@ -68,7 +68,7 @@ def main() -> None:
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA synchronous=FULL")
     nonces: dict[str, str] = {}
-    with httpx.Client(trust_env=False) as http:
+    with httpx.Client(trust_env=False, timeout=60) as http:
         for number in range(sessions):
             refresh(did(number), database, http, nonces)
         finished()

@@ -73,7 +73,7 @@ def test_a_round_that_goes_wrong_is_told_and_the_others_go_on(workshop: Workshop
     workshop.size = replace(SMALL, rounds=2)
     (found,) = measure(Measure("odd", "Odd", "", run), workshop, lambda _: None)
     assert found.values == [0, 1]
-    assert workshop.failed == ["odd, round 1: a replay"]
+    assert workshop.failed == ["odd, round 1: BenchError: a replay"]
 
 
 def test_a_day() -> None:
