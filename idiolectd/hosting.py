@@ -18,7 +18,7 @@ from idiolectd.did import directory, is_meant_as_did, parse_did
 from idiolectd.errors import IdentityError, LoginError, NotSent
 from idiolectd.http import origin
 from idiolectd.identity import INVALID_HANDLE, Account, Identity, parse_handle
-from idiolectd.outcome import Retry
+from idiolectd.outcome import Code, Retry
 from idiolectd.session import OAuthSession
 
 # A check of PDS and issuer must not be lost because a handle's own host or name server is mute.
@@ -142,9 +142,9 @@ class Hosting:
         try:
             document = await self._identity.resolve_did(did)
         except IdentityError as error:
-            return Retry("identity", str(error), server=None if error.final else directory(did))
+            return Retry(Code.IDENTITY, str(error), server=None if error.final else directory(did))
         if document.pds_url is None:
-            return Retry("identity", f"the document of {did} names no PDS that is used")
+            return Retry(Code.IDENTITY, f"the document of {did} names no PDS that is used")
         handle = None
         if with_handle:
             with anyio.move_on_after(_HANDLE_SECONDS):
@@ -198,4 +198,4 @@ def found_or_error(answer: FoundT | Retry) -> FoundT:
 
 def _may_pass(trouble: Retry) -> bool:
     # It answered, and not with what it should; or it is a place where no request may go.
-    return trouble.code not in ("discovery", "guard")
+    return trouble.code not in (Code.DISCOVERY, Code.GUARD)

@@ -190,14 +190,16 @@ class _Batch:
             for place, turn in enumerate(queue):
                 account = turn.credentials.account
                 line = await kept_apart(account, partial(self._one, turn, pace), partial(_bug, account))
-                self._report(turn.number, line)
-                if line.result == "try_later" and line.message == _ASKED_TO_WAIT:
-                    for left in queue[place + 1 :]:
+                if line is not None:
+                    self._report(turn.number, line)
+                else:
+                    for left in queue[place:]:
                         account = left.credentials.account
                         self._report(left.number, BatchEntry(account, None, "try_later", _ASKED_TO_WAIT))
                     return
 
-    async def _one(self, turn: _Turn, pace: Pace) -> BatchEntry:
+    async def _one(self, turn: _Turn, pace: Pace) -> BatchEntry | None:
+        """Logs one account in; None: its server asks to be left alone for longer than we wait."""
         account = turn.credentials.account
         for _ in range(_TRIES):
             await pace.wait_turn()
@@ -214,7 +216,7 @@ class _Batch:
                 return _failure(account, error)
             else:
                 return BatchEntry(account, session.did, "logged_in")
-        return BatchEntry(account, None, "try_later", _ASKED_TO_WAIT)
+        return None
 
     def _report(self, number: int, line: BatchEntry) -> None:
         self._lines[number] = line

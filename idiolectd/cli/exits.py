@@ -17,6 +17,7 @@ from idiolectd.errors import (
     TransportError,
 )
 from idiolectd.log import redact, redacted_traceback
+from idiolectd.outcome import Code
 
 
 class ExitCode(IntEnum):
@@ -75,7 +76,7 @@ def code_of(error: IdiolectError) -> ExitCode:
             return ExitCode.LOGIN_REQUIRED
         case LoginError():
             return ExitCode.TRY_LATER if error.passing else ExitCode.FAILED
-        case NotSent(code="guard"):  # the address is forbidden, and will be so later
+        case NotSent(code=Code.GUARD):  # the address is forbidden, and will be so later
             return ExitCode.FAILED
         case LockBusy() | TransportError() | IdentityError(final=False):
             return ExitCode.TRY_LATER

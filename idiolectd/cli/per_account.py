@@ -14,9 +14,6 @@ from idiolectd.errors import IdiolectError
 
 T = TypeVar("T")
 
-# How JSON output names it, where it names a code.
-BUG = "bug"
-
 
 async def kept_apart(account: str, work: Callable[[], Awaitable[T]], instead: Callable[[str], T]) -> T:
     """Does one account's work.

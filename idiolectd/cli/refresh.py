@@ -12,15 +12,16 @@ from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
-from idiolectd.cli.per_account import BUG, kept_apart
+from idiolectd.cli.per_account import kept_apart
 from idiolectd.cli.running import run_async
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError
 from idiolectd.log import redact
-from idiolectd.oauth import CLIENT_KEY_UNUSABLE
 from idiolectd.outcome import (
     Ambiguous,
+    Cause,
+    Code,
     Current,
     Gone,
     Refreshed,
@@ -119,7 +120,9 @@ async def refresh_one(
             return Line(did, result, message=redact(str(error))), code
         return _judged(did, attempt.outcome)
 
-    return await kept_apart(did, work, lambda message: (Line(did, "failed", BUG, message), ExitCode.FAILED))
+    return await kept_apart(
+        did, work, lambda message: (Line(did, "failed", Cause.BUG, message), ExitCode.FAILED)
+    )
 
 
 async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
@@ -132,7 +135,7 @@ async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
         return None
     session = reconcile(entry.session, entry.state, parts.clock.now()).session
     found = parts.clients.client_of(session)
-    return found if isinstance(found, Suspended) and found.cause == CLIENT_KEY_UNUSABLE else None
+    return found if isinstance(found, Suspended) and found.cause == Cause.CLIENT_KEY_UNUSABLE else None
 
 
 def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
@@ -155,7 +158,7 @@ def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
             todo = report.action(did, State.RELOGIN_REQUIRED, cause)
             return Line(did, "relogin_required", code, message, action=todo), ExitCode.LOGIN_REQUIRED
         case Unpersisted(message):
-            return Line(did, "unpersisted", "unpersisted", message), ExitCode.FAILED
+            return Line(did, State.UNPERSISTED, Code.UNPERSISTED, message), ExitCode.FAILED
 
 
 async def _refresh(

@@ -10,13 +10,14 @@ from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import ExitCode, worst
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
-from idiolectd.cli.per_account import BUG, kept_apart
+from idiolectd.cli.per_account import kept_apart
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_rows
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
+from idiolectd.outcome import Cause
 from idiolectd.ports import SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
@@ -71,7 +72,7 @@ def status_command(options: Options, account: str | None, did: str | None, state
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
     rows = run_async(partial(_status, config, named, wanted, json=options.json))
-    return ExitCode.FAILED if any(row.cause == BUG for row in rows) else ExitCode.DONE
+    return ExitCode.FAILED if any(row.cause == Cause.BUG for row in rows) else ExitCode.DONE
 
 
 @click.command(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from idiolectd.cli.output import say
-from idiolectd.cli.per_account import BUG, kept_apart
+from idiolectd.cli.per_account import kept_apart
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError
@@ -240,7 +240,7 @@ def unreadable_row(error: RecordError) -> StatusRow:
         kind=None,
         account_status=None,
         state=State.QUARANTINED,
-        cause="unreadable",
+        cause=Cause.UNREADABLE,
         action=report.action(error.did or "", State.QUARANTINED, None),
         ending=False,
         overdue=False,
@@ -251,14 +251,16 @@ def unreadable_row(error: RecordError) -> StatusRow:
         last_success_at=None,
         attempts=0,
         refused_since=None,
-        last_error=ErrorRow(code="unreadable", message=str(error), at=None),
+        last_error=ErrorRow(code=Cause.UNREADABLE, message=str(error), at=None),
     )
 
 
 def bug_row(did: str, message: str) -> StatusRow:
     """The row of a session that a bug keeps from being shown."""
     row = unreadable_row(RecordError(did, message, did=did))
-    return replace(row, cause=BUG, action=None, last_error=ErrorRow(code=BUG, message=message, at=None))
+    return replace(
+        row, cause=Cause.BUG, action=None, last_error=ErrorRow(code=Cause.BUG, message=message, at=None)
+    )
 
 
 def totals(rows: list[StatusRow]) -> Mapping[str, int]:

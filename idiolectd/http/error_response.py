@@ -12,7 +12,7 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.foreign import without
 from idiolectd.http.challenges import parse_challenges
 from idiolectd.http.response import Response, retry_after, text_member
-from idiolectd.outcome import Ambiguous, Retry, Verdict, judge
+from idiolectd.outcome import Ambiguous, Code, Retry, Verdict, judge
 from idiolectd.ports import AccessTokenStatus, Probe, Refused
 from idiolectd.session import Kind
 
@@ -192,7 +192,7 @@ def judge_not_sent(error: NotSent) -> Retry:
 
 def is_our_refusal(error: NotSent | Unclear) -> bool:
     """Whether we would not send it: this session's own trouble, of which no server knows."""
-    return error.code in ("guard", "header")
+    return error.code in (Code.GUARD, Code.HEADER)
 
 
 def safe_text(text: str, secrets: Collection[str] = ()) -> str:

@@ -14,6 +14,7 @@ from ipaddress import (
 )
 
 from idiolectd.errors import ConfigError, NotSent, UrlError
+from idiolectd.outcome import Code
 from idiolectd.url import Url, is_loopback_host
 
 Address = IPv4Address | IPv6Address
@@ -85,11 +86,11 @@ def check_url(url: str | Url, policy: NetworkPolicy) -> Url:
     parsed = _parse(url)
     where = f"{parsed.scheme}://{parsed.host}"
     if parsed.userinfo is not None:
-        raise NotSent("guard", f"{where}: a URL with a user name or password in it is not used")
+        raise NotSent(Code.GUARD, f"{where}: a URL with a user name or password in it is not used")
     if parsed.is_cleartext:
-        raise NotSent("guard", f"{where}: only https is used, except to loopback")
+        raise NotSent(Code.GUARD, f"{where}: only https is used, except to loopback")
     if parsed.scheme == "http" and not policy.allow_loopback_http:
-        raise NotSent("guard", f"{where}: plain http needs network.allow_loopback_http")
+        raise NotSent(Code.GUARD, f"{where}: plain http needs network.allow_loopback_http")
     if parsed.address is not None:
         check_address(parsed.address, policy, parsed.host)
     return parsed
@@ -109,16 +110,16 @@ def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
     inner = _embedded(address)
     if inner.is_loopback:
         if not policy.allow_loopback_http:
-            raise NotSent("guard", f"{host}: {address} is loopback; network.allow_loopback_http is off")
+            raise NotSent(Code.GUARD, f"{host}: {address} is loopback; network.allow_loopback_http is off")
         return
     if is_loopback_host(host):
-        raise NotSent("guard", f"{host}: leads to {address}, which is not loopback")
+        raise NotSent(Code.GUARD, f"{host}: leads to {address}, which is not loopback")
     if inner.is_multicast or inner.is_unspecified:
-        raise NotSent("guard", f"{host}: {address} is no host's address")
+        raise NotSent(Code.GUARD, f"{host}: {address} is no host's address")
     if any(a in network for network in policy.allow_addresses for a in (address, inner)):
         return
     if not _is_public(inner):
-        raise NotSent("guard", f"{host}: {address} is not a public address; see network.allow_addresses")
+        raise NotSent(Code.GUARD, f"{host}: {address} is not a public address; see network.allow_addresses")
 
 
 def _parse(url: str | Url) -> Url:
@@ -127,7 +128,7 @@ def _parse(url: str | Url) -> Url:
     try:
         return Url.parse(url)
     except UrlError as error:
-        raise NotSent("guard", str(error)) from None
+        raise NotSent(Code.GUARD, str(error)) from None
 
 
 def _embedded(address: Address) -> Address:

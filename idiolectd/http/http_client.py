@@ -29,6 +29,7 @@ from idiolectd.http.origin_pools import OriginPools
 from idiolectd.http.origin_state import Nonces, Skews
 from idiolectd.http.request_progress import PROGRESS, RequestProgress
 from idiolectd.http.response import CutOff, Response, http_date
+from idiolectd.outcome import Code
 from idiolectd.url import Url
 
 # An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
@@ -207,33 +208,33 @@ _FOREIGN: tuple[type[Exception], ...] = (
 )
 
 # The first match names what happened, and whether the transport vouches that nothing was sent.
-_CODES: tuple[tuple[type[Exception], str, bool], ...] = (
-    (httpx.ConnectTimeout, "connect_timeout", True),
-    (httpx.ConnectError, "connect", True),
-    (httpx.PoolTimeout, "pool", True),
-    (httpx.UnsupportedProtocol, "guard", True),
-    (httpx.ProxyError, "connect", True),
-    (httpx.ReadTimeout, "read_timeout", False),
-    (httpx.WriteTimeout, "write_timeout", False),
-    (httpx.ProtocolError, "protocol", False),
-    (httpx.DecodingError, "protocol", False),
+_CODES: tuple[tuple[type[Exception], Code, bool], ...] = (
+    (httpx.ConnectTimeout, Code.CONNECT_TIMEOUT, True),
+    (httpx.ConnectError, Code.CONNECT, True),
+    (httpx.PoolTimeout, Code.POOL, True),
+    (httpx.UnsupportedProtocol, Code.GUARD, True),
+    (httpx.ProxyError, Code.CONNECT, True),
+    (httpx.ReadTimeout, Code.READ_TIMEOUT, False),
+    (httpx.WriteTimeout, Code.WRITE_TIMEOUT, False),
+    (httpx.ProtocolError, Code.PROTOCOL, False),
+    (httpx.DecodingError, Code.PROTOCOL, False),
 )
 
 _TEXTS = {
-    "connect": "can't connect",
-    "connect_timeout": "no connection in time",
-    "tls": "TLS failed",
-    "pool": "all connections to it are busy",
-    "guard": "not a URL that is used",
-    "read_timeout": "no answer in time",
-    "write_timeout": "it does not read the request",
-    "reset": "the connection broke",
-    "protocol": "what came is no whole HTTP answer",
+    Code.CONNECT: "can't connect",
+    Code.CONNECT_TIMEOUT: "no connection in time",
+    Code.TLS: "TLS failed",
+    Code.POOL: "all connections to it are busy",
+    Code.GUARD: "not a URL that is used",
+    Code.READ_TIMEOUT: "no answer in time",
+    Code.WRITE_TIMEOUT: "it does not read the request",
+    Code.RESET: "the connection broke",
+    Code.PROTOCOL: "what came is no whole HTTP answer",
 }
 
 
 def _translated(error: Exception, server: str, progress: RequestProgress) -> NotSent | Unclear:
-    code, unsent = "reset", False
+    code, unsent = Code.RESET, False
     for kind, name, vouched in _CODES:
         if isinstance(error, kind):
             code, unsent = name, vouched
@@ -241,7 +242,7 @@ def _translated(error: Exception, server: str, progress: RequestProgress) -> Not
     detail = ""
     cause = _system_error(error)
     if isinstance(cause, ssl.SSLError):
-        code = "tls"
+        code = Code.TLS
         detail = getattr(cause, "verify_message", "") or cause.reason or ""
     elif cause is not None:
         detail = os.strerror(cause.errno) if cause.errno else ""
@@ -288,7 +289,7 @@ def _request(
     """
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise NotSent("header", f"{target.origin}: the value of {name} can't be sent in a header")
+            raise NotSent(Code.HEADER, f"{target.origin}: the value of {name} can't be sent in a header")
     fields = {"Host": target.authority, **_HEADERS, **headers}
     body = None
     try:
@@ -299,7 +300,9 @@ def _request(
             body = dumps(json, ensure_ascii=False).encode()
             fields["Content-Type"] = "application/json"
     except UnicodeEncodeError:  # lone surrogates
-        raise NotSent("unsendable", f"{target.origin}: a value holds characters that can't be sent") from None
+        raise NotSent(
+            Code.UNSENDABLE, f"{target.origin}: a value holds characters that can't be sent"
+        ) from None
     raw = [(name.encode(), value.encode()) for name, value in fields.items()]  # a third of what texts cost
     return httpx.Request(method, _httpx_url(str(target)), headers=raw, content=body)
 
@@ -371,4 +374,4 @@ def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
 
 
 def _too_large(server: str) -> Unclear:
-    return Unclear("too_large", f"{server}: the answer is larger than {MAX_BODY} bytes")
+    return Unclear(Code.TOO_LARGE, f"{server}: the answer is larger than {MAX_BODY} bytes")

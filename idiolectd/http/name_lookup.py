@@ -28,6 +28,7 @@ import anyio.lowlevel
 
 from idiolectd.errors import NotSent
 from idiolectd.http.origin_state import ByOrigin
+from idiolectd.outcome import Code
 from idiolectd.threads import Errand
 
 Resolve = Callable[[str], list[str]]
@@ -122,23 +123,27 @@ class NameLookups:
             if known.numbers:
                 return list(known.numbers)
             left = math.ceil(known.until - now)
-            raise NotSent("dns", f"{host}: the name did not resolve; it is looked up again in {left} s")
+            raise NotSent(Code.DNS, f"{host}: the name did not resolve; it is looked up again in {left} s")
         look_up = self._under_way.get(host) or self._start(host, known)
         numbers = await look_up.errand.wait()
         self._learn(host, look_up, numbers)
         if not numbers:
-            raise NotSent("dns", f"{host}: the name does not resolve")
+            raise NotSent(Code.DNS, f"{host}: the name does not resolve")
         return numbers
 
     def _start(self, host: str, known: _Known | None) -> _LookUp:
         now = anyio.current_time()
         kind = _Kind.NEW if known is None else _Kind.QUICK if known.quick else _Kind.SLOW
         if not self._has_room(kind, now):
-            raise NotSent("dns_busy", f"{host}: too many name look-ups wait for an answer; is the DNS mute?")
+            raise NotSent(
+                Code.DNS_BUSY, f"{host}: too many name look-ups wait for an answer; is the DNS mute?"
+            )
         try:
             errand = Errand(lambda: self._told(host), "idiolectd-name")
         except RuntimeError:
-            raise NotSent("dns_busy", f"{host}: the system has no thread left to look up the name") from None
+            raise NotSent(
+                Code.DNS_BUSY, f"{host}: the system has no thread left to look up the name"
+            ) from None
         look_up = self._under_way[host] = _LookUp(errand, kind, now)
         return look_up
 

@@ -8,7 +8,7 @@ from idiolectd.oauth.authorization_request import (
     LoginClient,
     loopback_client,
 )
-from idiolectd.oauth.client_auth import CLIENT_KEY_UNUSABLE, ClientRegistry, OAuthClient, UnusableKey
+from idiolectd.oauth.client_auth import ClientRegistry, OAuthClient, UnusableKey
 from idiolectd.oauth.client_metadata import ClientMetadata, FetchedMetadata, look_at_hosted
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
@@ -17,7 +17,6 @@ from idiolectd.oauth.oauth_refresher import OAuthRefresher
 
 __all__ = [
     "CALLBACK_PATH",
-    "CLIENT_KEY_UNUSABLE",
     "LOOPBACK_HOST",
     "AuthorizationRequest",
     "AuthorizationServer",

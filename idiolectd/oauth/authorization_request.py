@@ -27,6 +27,7 @@ from idiolectd.oauth.discovery import AuthorizationServer
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.oauth_refresher import OAuthRequest
 from idiolectd.oauth.token_endpoint import TokenResponse, code_parameters
+from idiolectd.outcome import Code
 from idiolectd.session import OAuthSession
 
 # Where the browser goes after a login with the public client (RFC 8252, section 7.3).
@@ -190,7 +191,9 @@ class AuthorizationRequest:
         if "error" in answer:
             raise self._declined(answer)
         if not answer.get("code"):
-            raise LoginError("unreadable_answer", f"the browser came back from {self.issuer} without a code")
+            raise LoginError(
+                Code.UNREADABLE_ANSWER, f"the browser came back from {self.issuer} without a code"
+            )
         return answer["code"]
 
     async def exchange(self, code: str, account: Account) -> Granted:
@@ -298,5 +301,5 @@ def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] 
 
 def _unreadable(issuer: str, response: Response) -> LoginError:
     return LoginError(
-        "unreadable_answer", f"{issuer}: what it answered ({response.status}) is no OAuth answer"
+        Code.UNREADABLE_ANSWER, f"{issuer}: what it answered ({response.status}) is no OAuth answer"
     )

@@ -12,7 +12,7 @@ from idiolectd.errors import ConfigError, LoginError
 from idiolectd.http import text_member
 from idiolectd.jose import peek_claims
 from idiolectd.oauth.keys import SigningKey, new_jti
-from idiolectd.outcome import Suspended
+from idiolectd.outcome import Cause, Suspended
 from idiolectd.session import OAuthSession
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -20,10 +20,6 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # Servers refuse an assertion from the future without tolerance, and one older than a minute.
 _BACKDATED = 8
 _LIFE = 60
-
-
-# The cause of a suspension: the key that a session was started with is configured, and no use.
-CLIENT_KEY_UNUSABLE = "client_key_unusable"
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ class ClientRegistry:
         if session.client_auth_method is None and session.client_key_id is None and not keys:
             return ClientAuth(client_id)
         if session.client_auth_method not in (None, "private_key_jwt"):
-            return _suspended("client_unknown", "the session's client authenticates by an unknown method")
+            return _suspended(Cause.CLIENT_UNKNOWN, "the session's client authenticates by an unknown method")
         return self._with_key(client_id, session.client_key_id)
 
     def check_successor(self, successor: "ClientRegistry") -> None:
@@ -151,7 +147,7 @@ class ClientRegistry:
         """
         keys = self._keys.get(client_id)
         if not keys:
-            raise LoginError("client_unknown", f"oauth.clients has no client {client_id} with a key")
+            raise LoginError(Cause.CLIENT_UNKNOWN, f"oauth.clients has no client {client_id} with a key")
         found = self._with_key(client_id, next(iter(keys)))
         if isinstance(found, Suspended):
             raise LoginError(found.code, found.message)
@@ -162,13 +158,13 @@ class ClientRegistry:
         if hint is None:
             if self._default is None:
                 return _suspended(
-                    "client_unknown",
+                    Cause.CLIENT_UNKNOWN,
                     "neither the session nor its token names an OAuth client; set oauth.client_id",
                 )
             return self._default
         if self._default not in (None, hint) and hint not in self._keys:
             return _suspended(
-                "client_mismatch", "the access token names another OAuth client than oauth.client_id"
+                Cause.CLIENT_MISMATCH, "the access token names another OAuth client than oauth.client_id"
             )
         return hint
 
@@ -179,7 +175,7 @@ class ClientRegistry:
         key = keys.get(key_id) if key_id is not None else None
         if key_id is None or key is None:
             return _suspended(
-                "client_key_missing",
+                Cause.CLIENT_KEY_MISSING,
                 "the key of the OAuth client that the session was started with is not configured"
                 if key_id is not None
                 else "the session does not say which of the OAuth client's keys it was started with",
@@ -187,7 +183,7 @@ class ClientRegistry:
         if isinstance(key, UnusableKey):
             key = keys[key_id] = key.read()
             if isinstance(key, UnusableKey):
-                return _suspended(CLIENT_KEY_UNUSABLE, key.why)
+                return _suspended(Cause.CLIENT_KEY_UNUSABLE, key.why)
         return ClientAuth(client_id, key_id, key)
 
 

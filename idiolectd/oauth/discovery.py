@@ -18,7 +18,7 @@ import anyio
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import HttpClient, Response, is_our_refusal, origin, retry_after
-from idiolectd.outcome import Retry
+from idiolectd.outcome import Code, Retry
 from idiolectd.url import Url
 
 # Endpoints move rarely, and one that moved makes `Discovery.forget` ask anew.
@@ -76,7 +76,7 @@ class Discovery:
         try:
             return await self._issuers.get(origin(pds_url))
         except NotSent as error:
-            return Retry("discovery", str(error))
+            return Retry(Code.DISCOVERY, str(error))
 
     async def server(self, issuer: str) -> AuthorizationServer | Retry:
         """The endpoints of an issuer."""
@@ -113,7 +113,7 @@ class Discovery:
 
     async def _fetch_server(self, issuer: str) -> AuthorizationServer | Retry:
         if not self._is_issuer(issuer):
-            return Retry("discovery", "the issuer is not the URL of one")
+            return Retry(Code.DISCOVERY, "the issuer is not the URL of one")
         document = await self._document(f"{issuer}/.well-known/oauth-authorization-server")
         if isinstance(document, Retry):
             return document
@@ -152,7 +152,7 @@ class Discovery:
 
     def _refused(self, url: str, response: Response) -> Retry:
         return Retry(
-            f"http_{response.status}" if response.may_pass else "discovery",
+            f"http_{response.status}" if response.may_pass else Code.DISCOVERY,
             f"{url}: answered {response.status}, without the OAuth metadata",
             retry_after(response, self._clock.now()),
             issuer_wide=True,
@@ -181,7 +181,7 @@ def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
 
 
 def _trouble(server: str, message: str) -> Retry:
-    return Retry("discovery", f"{server}: {message}", issuer_wide=True, server=server)
+    return Retry(Code.DISCOVERY, f"{server}: {message}", issuer_wide=True, server=server)
 
 
 ValueT = TypeVar("ValueT")

@@ -26,7 +26,7 @@ from idiolectd.oauth.client_auth import (
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
-from idiolectd.outcome import Retry, Suspended
+from idiolectd.outcome import Cause, Retry, Suspended
 from idiolectd.ports import (
     AccessTokenStatus,
     AccountLocation,
@@ -124,7 +124,9 @@ class OAuthRefresher:
         if session.issuer is not None:
             return self._named_issuer(session.issuer)
         if not self._http.permits(session.pds_url):
-            return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
+            return Suspended(
+                Cause.PDS_REFUSED, Cause.PDS_REFUSED, "the session's PDS URL is not one that is used"
+            )
         found = await self._discovery.issuer_of_pds(session.pds_url)
         hint = issuer_hint(session)
         if isinstance(found, str) and hint is not None and self._discovery.issuer_of(hint) != found:
@@ -135,7 +137,7 @@ class OAuthRefresher:
         """A session's own word for its issuer, in the spelling that is used."""
         message = f"the session's issuer, {issuer[:80]!a}, is not one that is used"
         found = self._discovery.issuer_of(issuer)
-        return found or Suspended("issuer_unusable", "issuer_unusable", message)
+        return found or Suspended(Cause.ISSUER_UNUSABLE, Cause.ISSUER_UNUSABLE, message)
 
     async def locate(
         self, session: OAuthSession, *, with_handle: bool = False
@@ -256,15 +258,15 @@ def _bound_key(session: OAuthSession) -> DpopKey | Suspended:
     try:
         key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
     except SessionError as error:
-        return Suspended("dpop_key_unusable", "dpop_key_unusable", str(error))
+        return Suspended(Cause.DPOP_KEY_UNUSABLE, Cause.DPOP_KEY_UNUSABLE, str(error))
     if thumbprint_hint(session) not in (None, key.thumbprint):
         message = "the access token is bound to another DPoP key than the one stored with it"
-        return Suspended("dpop_key_mismatch", "dpop_key_mismatch", message)
+        return Suspended(Cause.DPOP_KEY_MISMATCH, Cause.DPOP_KEY_MISMATCH, message)
     return key
 
 
 def _issuer_changed(message: str) -> Suspended:
-    return Suspended("issuer_changed", "issuer_changed", message)
+    return Suspended(Cause.ISSUER_CHANGED, Cause.ISSUER_CHANGED, message)
 
 
 def _moved(session: OAuthSession, pds_url: str) -> bool:

@@ -11,7 +11,7 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.foreign import number
 from idiolectd.http import CutOff, ErrorResponse, Response, judge_failure, judge_refusal, text_member
 from idiolectd.jose import claimed_life
-from idiolectd.outcome import Ambiguous
+from idiolectd.outcome import Ambiguous, Code
 from idiolectd.policy import CAUTIOUS_LIFETIME, believed_lifetime
 from idiolectd.ports import Answer, Arrived
 from idiolectd.session import OAuthSession, Tokens
@@ -106,7 +106,7 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
         return _arrived(found, session, sent_at)
     refusal = ErrorResponse.found(response)
     if response.is_success and refusal.error is None:
-        return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
+        return Ambiguous(Code.UNREADABLE_ANSWER, f"{response.status} without tokens in it")
     secrets = (session.access_jwt, session.refresh_jwt)
     return judge_refusal("dpop", response, refusal, now=now, secrets=secrets)
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from idiolectd.errors import NewerState, SessionError, UrlError
 from idiolectd.foreign import number
+from idiolectd.outcome import Code
 from idiolectd.session import OAuthSession, normal_handle
 from idiolectd.url import Url
 
@@ -219,7 +220,7 @@ class RefreshState:
     @classmethod
     def unreadable(cls, message: str, now: float) -> Self:
         """Starts a state anew in the place of a stored one that can't be read; its last error says so."""
-        return cls(last_error=LastError("state_damaged", message, now))
+        return cls(last_error=LastError(Code.STATE_DAMAGED, message, now))
 
     def note_on(self, session: OAuthSession) -> Note | None:
         """The note, if it speaks of the token that is stored now."""

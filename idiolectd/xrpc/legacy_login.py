@@ -6,6 +6,7 @@ from idiolectd.clock import Clock, rfc3339
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, LoginError
 from idiolectd.http import CutOff, ErrorResponse, HttpClient, origin, retry_after
+from idiolectd.outcome import Code
 from idiolectd.session import OAuthSession
 from idiolectd.state import ACTIVE
 from idiolectd.url import xrpc_url
@@ -65,11 +66,11 @@ async def create_session(
         raise LoginError(code, f"{server}: {text}", retry_after=retry_after(response, clock.now()))
     answer = read_tokens(response, sent_at=sent_at)
     if answer is None or answer.did is None:
-        raise LoginError("unreadable_answer", f"{server}: answered 200 without a session in it")
+        raise LoginError(Code.UNREADABLE_ANSWER, f"{server}: answered 200 without a session in it")
     try:
         did = parse_did(answer.did)
     except DidError as error:
-        raise LoginError("unreadable_answer", f"{server}: {error}") from None
+        raise LoginError(Code.UNREADABLE_ANSWER, f"{server}: {error}") from None
     session = OAuthSession(
         did=did,
         pds_url=server,

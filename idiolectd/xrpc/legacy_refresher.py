@@ -20,7 +20,7 @@ from idiolectd.http import (
     judge_refusal,
     origin,
 )
-from idiolectd.outcome import Ambiguous, Retry, Suspended
+from idiolectd.outcome import Ambiguous, Cause, Code, Retry, Suspended
 from idiolectd.ports import (
     AccessTokenStatus,
     AccountLocation,
@@ -79,7 +79,9 @@ class LegacyRefresher:
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
         """Local checks, and whether there is such a host. See `SplitRefresher.prepare`."""
         if not self._http.permits(session.pds_url):
-            return Suspended("pds_refused", "pds_refused", "the session's PDS URL is not one that is used")
+            return Suspended(
+                Cause.PDS_REFUSED, Cause.PDS_REFUSED, "the session's PDS URL is not one that is used"
+            )
         try:
             await self._http.look_up(session.pds_url)
         except NotSent as error:
@@ -101,7 +103,7 @@ class LegacyRefresher:
         if answer is not None:
             return _arrived(answer, session)
         if response.is_success and ErrorResponse.found(response).error is None:
-            return Ambiguous("unreadable_answer", f"{response.status} without tokens in it")
+            return Ambiguous(Code.UNREADABLE_ANSWER, f"{response.status} without tokens in it")
         return self._judged(session, response)
 
     async def probe(self, session: OAuthSession) -> Probe:

@@ -11,10 +11,10 @@ from trio.testing import MockClock
 from idiolectd.cli.batch import login_all
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import ExitCode
-from idiolectd.cli.per_account import BUG
 from idiolectd.cli.refresh import refresh_one
 from idiolectd.cli.status_rows import read_rows
 from idiolectd.config import load_config
+from idiolectd.outcome import Cause
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.cli.conftest import Pds, Run, put_record
 from tests.cli.test_batch import parts_of, simulator
@@ -123,7 +123,7 @@ async def test_a_bug_in_one_refresh_is_its_line(capsys: pytest.CaptureFixture[st
         engine: Any = Trapped(parts.engine, ALICE)
         trapped = dataclasses.replace(parts, engine=engine)
         line, code = await refresh_one(trapped, ALICE, force=False)
-        assert (line.result, line.code, code) == ("failed", BUG, ExitCode.FAILED)
+        assert (line.result, line.code, code) == ("failed", Cause.BUG, ExitCode.FAILED)
         line, code = await refresh_one(trapped, BOB, force=False)
         assert (line.result, code) == ("gone", ExitCode.LOGIN_REQUIRED)
     assert "Unforeseen" in capsys.readouterr().err
@@ -137,5 +137,5 @@ async def test_a_bug_in_one_row_is_that_row(tmp_path: Path, capsys: pytest.Captu
         for did in (ALICE, BOB):
             await store.save(session(did))
         rows = await read_rows(Trapped(store, ALICE), config, [ALICE, BOB], 1e9)
-        assert {row.did: row.cause for row in rows} == {ALICE: BUG, BOB: None}
+        assert {row.did: row.cause for row in rows} == {ALICE: Cause.BUG, BOB: None}
         assert "Unforeseen" in capsys.readouterr().err

@@ -1,12 +1,14 @@
 """What is decided in one place stays there: the source is read for it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import idiolectd
+from idiolectd.outcome import Cause, Code
 from idiolectd.state import RefreshState
 
 PACKAGE = Path(idiolectd.__file__).parent
@@ -51,3 +53,43 @@ def test_only_state_changes_a_state() -> None:
             if not is_whole and (name, copied) not in OTHERS:
                 found.append(f"{name}:{call.lineno}")
     assert found == []
+
+
+NAMES = {*Cause, *Code}
+
+
+def literals(node: ast.AST) -> Iterator[str]:
+    """The text constants in a piece of code."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def test_nobody_compares_the_text_of_a_cause_or_a_code() -> None:
+    """Outside `idiolectd.outcome` their members are compared, so that a name has one spelling."""
+    found = []
+    for name, node in outside("outcome"):
+        if isinstance(node, ast.Compare | ast.MatchValue) and NAMES.intersection(literals(node)):
+            found.append(f"{name}:{node.lineno}")
+    assert found == []
+
+
+def test_every_cause_and_code_is_used() -> None:
+    """Each is given somewhere; the causes of refusals in the table of `idiolectd.outcome`."""
+    used = {
+        ast.unparse(node)
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+    }
+    wanted = {f"{type(name).__name__}.{name.name}" for name in (*Cause, *Code)}
+    assert wanted - used == set()
+
+
+def test_every_cause_and_code_is_explained() -> None:
+    """docs/causes.md has each, with what a person types while a session is suspended for it, and no other."""
+    text = (PACKAGE.parent / "docs" / "causes.md").read_text()
+    causes, codes = text.split("## Codes")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w -]+)` \| .", causes, re.MULTILINE))
+    assert rows == {cause.value: cause.remedy.value.removesuffix(" {did}") for cause in Cause}
+    assert set(re.findall(r"^\| `(\w+)` \| \w+ \| .", codes, re.MULTILINE)) == {code.value for code in Code}

@@ -25,6 +25,7 @@ from idiolectd.finish import finish
 from idiolectd.hosting import found_or_error
 from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.oauth import AuthorizationRequest, AuthorizationServer, LoginClient, loopback_client
+from idiolectd.outcome import Cause
 from idiolectd.policy import CLAIM_PATIENCE
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
@@ -117,7 +118,7 @@ def _client(parts: "Parts", config: Config, port: int | None) -> tuple[LoginClie
         if client.client_id == wanted and client.redirect_uri is not None:
             auth = parts.clients.for_login(wanted)
             return LoginClient(auth, client.redirect_uri), "" if port is None else f".{port}"
-    raise LoginError("client_unknown", f"oauth.clients has no client {wanted} with a redirect_uri")
+    raise LoginError(Cause.CLIENT_UNKNOWN, f"oauth.clients has no client {wanted} with a redirect_uri")
 
 
 # The browser ----------------------------------------------------------------------------------------
