@@ -1,12 +1,13 @@
 """Whom a command is about: ACCOUNT is a DID, or a handle that a stored session carries."""
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import HandleError, IdentityError, NoSessionError, RecordError, StoreError
-from idiolectd.ports import OAuthTokenStore
+from idiolectd.ports import SharedStore
 from idiolectd.store import Claimants
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def stored_did(parts: "Parts", account: str) -> str:
     return found.did
 
 
-async def stored_dids(store: OAuthTokenStore, account: str) -> list[str]:
+async def stored_dids(store: SharedStore, account: str) -> list[str]:
     """The DIDs that may be meant, without asking anybody: for looking, not for acting.
 
     Raises:
@@ -85,9 +86,14 @@ def one_account(account: str | None, alias: str | None) -> str:
     return named.pop()
 
 
-async def _claimants(store: OAuthTokenStore, handle: str) -> Claimants:
+async def _claimants(store: SharedStore, handle: str) -> Claimants:
+    """Those whose sessions carry a handle: by the store's index, and if that knows none for sure, of all."""
     claimants = Claimants(handle)
-    for did in await store.list_dids():
-        with contextlib.suppress(RecordError):
-            claimants.take(await store.load(did))
+    for dids in (partial(store.called, claimants.wanted), store.list_dids):
+        claimants = Claimants(handle)
+        for did in await dids():
+            with contextlib.suppress(RecordError):
+                claimants.take(await store.load(did))
+        if claimants.confirmed:
+            break
     return claimants

@@ -18,10 +18,13 @@ from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.outcome import Cause
-from idiolectd.ports import SharedStore
+from idiolectd.ports import Overview, SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from idiolectd.store import read_presence
+
+# A larger store is not listed whole: the few sessions that need a look would be lost among the others.
+_MOST_LISTED = 1000
 
 
 @click.command(
@@ -96,7 +99,11 @@ def list_command(options: Options) -> int:
 async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[StatusRow]:
     now = time.time()
     async with open_to_read(config) as store:
-        if account is None:
+        overview = None if account or state or json else await store.overview(now, limit=_MOST_LISTED)
+        if overview is not None and overview.sessions > _MOST_LISTED:
+            rows = await read_rows(store, config, overview.dids, now)
+        elif account is None:
+            overview = None
             rows = await read_all_rows(store, config, now)
         else:
             try:
@@ -113,8 +120,22 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
         return rows
     for line in head:
         put(line)
+    if overview is not None:
+        put(_totals(overview))
+        rows = [row for row in rows if row.needs_a_look]
+        put(f"{len(rows)} of those that need a look (--state STATE and --json read all):")
     print_status(rows, now)
     return rows
+
+
+def _totals(overview: Overview) -> str:
+    """All sessions of a large store in one line, as its index counts them."""
+    well = overview.sessions - sum(overview.needy.values()) - overview.due
+    counts = {**overview.needy, State.DUE.value: overview.due, State.FRESH.value: well}
+    named = ", ".join(
+        f"{count:,} {name or 'not looked at yet'}" for name, count in counts.items() if count > 0
+    )
+    return f"{overview.sessions:,} sessions in all: {named}"
 
 
 def _head(store: SharedStore, config: Config) -> list[str]:

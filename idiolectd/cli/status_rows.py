@@ -20,7 +20,16 @@ from idiolectd.policy import Policy, due_at
 from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import report
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, reconcile, session_deadline, shown, withheld
+from idiolectd.state import (
+    RefreshState,
+    State,
+    TokenTimes,
+    is_under_way,
+    reconcile,
+    session_deadline,
+    shown,
+    withheld,
+)
 
 # What a person should look at first.
 _WORST_FIRST = (
@@ -94,6 +103,11 @@ class StatusRow:
     def to_dict(self) -> dict[str, Any]:
         """What becomes JSON."""
         return asdict(self)
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether it is not simply fresh, or due and about to be refreshed."""
+        return self.overdue or self.ending or self.state not in (State.FRESH, State.DUE)
 
     @property
     def rank(self) -> tuple[int, bool, str, str]:
@@ -270,8 +284,7 @@ def totals(rows: list[StatusRow]) -> Mapping[str, int]:
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:
-    noted = state.note is not None and (state.last_error is None or state.note.at > state.last_error.at)
-    if state.state is State.AMBIGUOUS and noted and next_at is not None and now < next_at:
+    if state.state is State.AMBIGUOUS and is_under_way(state) and next_at is not None and now < next_at:
         return State.DUE  # the request is on its way; only if it never ends there is a question
     if state.state is State.FRESH and next_at is not None and next_at <= now:
         return State.DUE

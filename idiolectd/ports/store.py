@@ -4,7 +4,7 @@
 shared by a daemon and its clients; `Spill` is the second place for what it would not take.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -98,6 +98,24 @@ class Committed(Enum):
     SUPERSEDED = auto()  # the record holds another token than was read; nothing was written
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What a store's index says of all sessions, without reading them.
+
+    Attributes:
+        sessions: how many records there are, readable or not.
+        needy: how many sessions are not simply well, by what `idiolectd.state.attention` calls them; under
+            the empty text those that nobody has looked at yet.
+        due: how many of the others are due.
+        dids: the needy ones and those that are due, in this order; no more than were asked for.
+    """
+
+    sessions: int
+    needy: Mapping[str, int]
+    due: int
+    dids: list[str]
+
+
 # How many DIDs one answer of a `Watch` names at most: enough to keep the daemon busy, and little
 # enough that the next answer is never far away.
 FULL_BATCH = 1000
@@ -143,6 +161,25 @@ class SharedStore(OAuthTokenStore, Protocol):
 
     async def count(self) -> int:
         """How many records there are, readable or not."""
+        ...
+
+    async def overview(self, now: float, *, limit: int) -> Overview | None:
+        """Which sessions need a look, by an index; None: this store has none, and every record has to be read.
+
+        Args:
+            now: seconds since the epoch.
+            limit: how many DIDs to name at most.
+        """
+        ...
+
+    async def called(self, handle: str) -> list[str]:
+        """DIDs of sessions that may be called by this handle, as far as an index tells.
+
+        Neither all of them nor for sure: whoever finds none that is reads every record.
+
+        Args:
+            handle: as it is compared (`idiolectd.session.normal_handle`).
+        """
         ...
 
     def claim(self, did: str, *, patience: float) -> AbstractAsyncContextManager[None]:

@@ -1,5 +1,6 @@
 """The durable state of a session, what a changed record means beside it, and the session's times."""
 
+from idiolectd.state.attention import ENDING, attention, is_under_way
 from idiolectd.state.order import RecordOrder, order_of
 from idiolectd.state.reconciliation import (
     ReconciledRecord,
@@ -16,6 +17,7 @@ from idiolectd.state.times import TokenTimes, session_deadline, session_end, sho
 
 __all__ = [
     "ACTIVE",
+    "ENDING",
     "LastError",
     "Note",
     "Pins",
@@ -25,7 +27,9 @@ __all__ = [
     "RefreshState",
     "State",
     "TokenTimes",
+    "attention",
     "displaced",
+    "is_under_way",
     "last_good",
     "order_of",
     "reconcile",

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, Spill, StoredSession, Survey
+from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, Spill, StoredSession, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.change_set import ChangeSet
@@ -91,6 +91,16 @@ class InMemoryOAuthTokenStore:
         """See `SharedStore.count`."""
         await anyio.lowlevel.checkpoint()
         return len(self._records)
+
+    async def overview(self, now: float, *, limit: int) -> Overview | None:
+        """See `SharedStore.overview`; there is no index."""
+        await anyio.lowlevel.checkpoint()
+        return None
+
+    async def called(self, handle: str) -> list[str]:
+        """See `SharedStore.called`; there is no index."""
+        await anyio.lowlevel.checkpoint()
+        return []
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ A `Reading` may be used by many threads at once.
 import contextlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -74,6 +75,14 @@ class Reading(Protocol):
         """
         ...
 
+    def called(self, handle: str) -> list[str]:
+        """As `idiolectd.ports.SharedStore.called`.
+
+        Raises:
+            StoreError: the store can't answer.
+        """
+        ...
+
     def dids(self) -> list[str]:
         """The DIDs of all readable sessions, sorted. Reads every record.
 
@@ -108,6 +117,10 @@ class FolderReading:
         """See `Reading.state`."""
         with translated(f"can't read {did} from {self.url}"):
             return self._folder().state(parse_did(did), now)
+
+    def called(self, handle: str) -> list[str]:
+        """See `Reading.called`; a folder has no index."""
+        return []
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""
@@ -157,6 +170,10 @@ class DatabaseReading:
         """See `Reading.state`."""
         return decode_state(self._read(did, lambda reader: reader.state(parse_did(did))), now)
 
+    def called(self, handle: str) -> list[str]:
+        """See `Reading.called`."""
+        return self._read("all sessions", lambda reader: reader.called(handle))
+
     def dids(self) -> list[str]:
         """See `Reading.dids`."""
         return self._read("all sessions", DatabaseReader.survey).dids
@@ -200,6 +217,10 @@ class MemoryReading:
     def state(self, did: str, now: float) -> RefreshState:
         """See `Reading.state`."""
         return self._store.state_now(did)
+
+    def called(self, handle: str) -> list[str]:
+        """See `Reading.called`; a store in memory has no index."""
+        return []
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""
@@ -280,7 +301,11 @@ def find_did(reading: Reading, account: str) -> str:
     if is_meant_as_did(account):
         return parse_did(account)
     claimants = Claimants(account)
-    for did in reading.dids():
-        with contextlib.suppress(RecordError):
-            claimants.take(reading.load(did, patience=BUSY_TIMEOUT))
+    for dids in (partial(reading.called, claimants.wanted), reading.dids):
+        claimants = Claimants(account)
+        for did in dids():
+            with contextlib.suppress(RecordError):
+                claimants.take(reading.load(did, patience=BUSY_TIMEOUT))
+        if claimants.confirmed:  # by the index: nobody else has to be read
+            break
     return claimants.the_one()

@@ -18,7 +18,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
-from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, StoredSession, Survey
+from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, StoredSession, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store.access import RecordAccess
@@ -136,6 +136,16 @@ class FilesystemOAuthTokenStore:
         """See `SharedStore.count`."""
         with translated(f"can't list {self.url}"):
             return len(await in_thread(self._folder.names))
+
+    async def overview(self, now: float, *, limit: int) -> Overview | None:
+        """See `SharedStore.overview`; there is no index."""
+        await anyio.lowlevel.checkpoint()
+        return None
+
+    async def called(self, handle: str) -> list[str]:
+        """See `SharedStore.called`; there is no index."""
+        await anyio.lowlevel.checkpoint()
+        return []
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:

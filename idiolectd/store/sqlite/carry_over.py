@@ -18,7 +18,7 @@ from idiolectd.store.durable import make_private_folder, sync_folder
 from idiolectd.store.merge import MAX_RECORD, decode_state, encode_record
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.database import Row, runtime_dir_of
-from idiolectd.store.sqlite.operations import Statement, Stored, did_of, place_of, text_of
+from idiolectd.store.sqlite.operations import Statement, Stored, did_of, place_of, state_values, text_of
 
 _PAGE = 200
 
@@ -136,7 +136,6 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
         session, state = adopted.session, adopted.state
     elif not is_same_database or change is not None:  # it never was there, or is logged out
         return ()
-    entry = (due_at, expires_at, None if server is None else server.decode())
-    text = state.to_json().encode(errors="backslashreplace").decode()
+    values = state_values(session, state, (due_at, expires_at, None if server is None else server.decode()))
     put_record: Statement = (schema.PUT_RECORD, (did, encode_record(session, place=place).decode()))
-    return put_record, (schema.PUT_STATE_STALE, (did, text, *entry))
+    return put_record, (schema.PUT_STATE_STALE, values)

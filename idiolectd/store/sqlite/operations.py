@@ -10,8 +10,8 @@ from pathlib import Path
 from idiolectd.did import parse_did
 from idiolectd.errors import DidError, RecordError
 from idiolectd.ports import Committed, ScheduleEntry
-from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState
+from idiolectd.session import OAuthSession, Tokens, normal_handle
+from idiolectd.state import RefreshState, attention
 from idiolectd.store.merge import (
     decode_record,
     decode_state,
@@ -150,7 +150,7 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
             put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE_STALE
-            values = _state_values(did, merged.state, merged.entry)
+            values = state_values(merged.session, merged.state, _columns(merged.entry))
             return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
         case Forget():
             # An unreadable record is one, too.
@@ -165,7 +165,7 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
                     did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE
                 )
             as_read = is_as_read(found, read, state)
-            put_state = _put_state(did, state, due, stored, stale=not as_read)
+            put_state = _put_state(outcome, state, due, stored, stale=not as_read)
             if tokens is None:
                 return PlannedWrite(did, (put_state,))
             record = encode_record(outcome, place=place).decode()
@@ -202,20 +202,33 @@ def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
         return None
 
 
+def state_values(
+    session: OAuthSession, state: RefreshState, scheduled: tuple[Value, Value, Value]
+) -> tuple[Value, ...]:
+    """The values of the statements that put a state.
+
+    Args:
+        session: the record as it will be.
+        state: the state.
+        scheduled: due time, end of the access token, server; each None: no entry in the schedule.
+    """
+    text = state.to_json().encode(errors="backslashreplace").decode()
+    return session.did, text, attention(state), normal_handle(session.known_as or ""), *scheduled
+
+
 def _put_state(
-    did: str, state: RefreshState, due: ScheduleEntry | None, stored: Stored, *, stale: bool
+    session: OAuthSession, state: RefreshState, due: ScheduleEntry | None, stored: Stored, *, stale: bool
 ) -> Statement:
-    values = _state_values(did, state, due)
+    values = state_values(session, state, _columns(due))
     if stored.state is not None and stored.scheduled == _scheduled(due):
-        return schema.PUT_STATE_ALONE_STALE if stale else schema.PUT_STATE_ALONE, values[:2]
+        return schema.PUT_STATE_ALONE_STALE if stale else schema.PUT_STATE_ALONE, values[:3]
     return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, values
+
+
+def _columns(due: ScheduleEntry | None) -> tuple[Value, Value, Value]:
+    return (None, None, None) if due is None else (due.at, due.expires_at, due.server)
 
 
 def _scheduled(due: ScheduleEntry | None) -> tuple[object, ...]:
     """The columns of the schedule as a connection of ours hands them out."""
     return (None, None, None) if due is None else (due.at, due.expires_at, due.server.encode())
-
-
-def _state_values(did: str, state: RefreshState, due: ScheduleEntry | None) -> tuple[Value, ...]:
-    entry = (None, None, None) if due is None else (due.at, due.expires_at, due.server)
-    return did, state.to_json().encode(errors="backslashreplace").decode(), *entry

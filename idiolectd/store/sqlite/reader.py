@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from idiolectd.errors import LockBusy, RecordError, StoreError
-from idiolectd.ports import ScheduleEntry, Survey
+from idiolectd.ports import Overview, ScheduleEntry, Survey
 from idiolectd.store.format import check_format
 from idiolectd.store.merge import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
@@ -157,6 +157,30 @@ class DatabaseReader:
     def count(self) -> int:
         """How many records there are, readable or not."""
         return self._number(schema.COUNT)
+
+    def overview(self, now: float, limit: int) -> Overview | None:
+        """See `SharedStore.overview`; None: only an older version has written here."""
+        if not self._has_index():
+            return None
+        sessions = self.count()
+        needy = {
+            name.decode("utf-8", "replace"): count
+            for name, count in self._read(schema.COUNT_NEEDY)
+            if isinstance(name, bytes)
+        }
+        unseen = sessions - self._number(schema.COUNT_STATES) + self._number(schema.COUNT_UNKNOWN)
+        if unseen > 0:
+            needy[""] = unseen
+        keys = [key for (key,) in self._read(schema.NEEDY, limit)]
+        keys += [key for (key,) in self._read(schema.DUE_SINCE, now, max(0, limit - len(keys)))]
+        dids = [did for key in keys if (did := did_of(key)) is not None]
+        return Overview(sessions, needy, self._number(schema.COUNT_DUE, now), dids)
+
+    def called(self, handle: str) -> list[str]:
+        """See `SharedStore.called`."""
+        if not self._has_index():
+            return []
+        return [did for (key,) in self._read(schema.CALLED, handle) if (did := did_of(key)) is not None]
 
     def survey(self) -> Survey:
         """All records, readable or not."""
@@ -312,6 +336,10 @@ class DatabaseReader:
         # In a database of upstream's the first write makes our tables; reading must not need one.
         self._has_states = self._has_states or self._has_table("idiolectd_state", timeout)
         return self._has_states
+
+    def _has_index(self) -> bool:
+        columns = {bytes(name).decode("utf-8", "replace") for (name,) in self._read(schema.STATE_COLUMNS)}
+        return columns.issuperset(schema.LATER_COLUMNS)
 
     def _has_table(self, name: str, timeout: float = BUSY_TIMEOUT) -> bool:
         return bool(self._number(schema.HAS_TABLE, name, timeout=timeout))

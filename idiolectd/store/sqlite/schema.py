@@ -46,6 +46,25 @@ TRIGGERS = {
     )
 }
 
+# What came later, in a database that an older idiolectd made: nothing has to be looked at anew for it, and
+# older ones go on working with it. They leave the two columns as they are, so what the columns say is a
+# hint: whoever finds a session by them reads its record.
+#
+# - ``handle``: what the account is called, as it is compared; empty: nothing. NULL: not known.
+# - ``attention``: see `idiolectd.state.attention`. NULL: not known.
+LATER_COLUMNS = ("handle", "attention")
+STATE_COLUMNS = "SELECT name FROM pragma_table_info('idiolectd_state')"
+ADD_COLUMN = "ALTER TABLE idiolectd_state ADD COLUMN {name} TEXT"
+LATER_INDEXES = {
+    "idiolectd_state_handle": (
+        "CREATE INDEX idiolectd_state_handle ON idiolectd_state (handle) WHERE handle IS NOT NULL"
+    ),
+    # Nearly all sessions are well: none of their rows is in it, so no refresh writes its pages.
+    "idiolectd_state_attention": (
+        "CREATE INDEX idiolectd_state_attention ON idiolectd_state (attention) WHERE attention IS NOT ''"
+    ),
+}
+
 FIND_OURS = (
     "SELECT name, sql FROM sqlite_master WHERE name LIKE 'idiolectd!_%' ESCAPE '!' OR name = 'sessions'"
 )
@@ -102,6 +121,15 @@ PART_OF_RECORDS = (
     "ORDER BY s.rowid LIMIT ?"
 )
 
+# By the indexes: who may be called so, how many sessions are well, and which of the others are to be read.
+CALLED = "SELECT did FROM idiolectd_state WHERE handle = ?"
+COUNT_STATES = "SELECT count(*) FROM idiolectd_state"
+COUNT_UNKNOWN = "SELECT count(*) FROM idiolectd_state WHERE attention IS NULL"
+COUNT_NEEDY = "SELECT attention, count(*) FROM idiolectd_state WHERE attention IS NOT '' GROUP BY attention"
+NEEDY = "SELECT did FROM idiolectd_state WHERE attention IS NOT '' ORDER BY attention DESC LIMIT ?"
+COUNT_DUE = "SELECT count(*) FROM idiolectd_state WHERE due_at <= ? AND attention = ''"
+DUE_SINCE = "SELECT did FROM idiolectd_state WHERE due_at <= ? AND attention = '' ORDER BY due_at LIMIT ?"
+
 LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
 SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
 CHANGES = "SELECT did, seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
@@ -121,22 +149,24 @@ PUT_RECORD = (
 )
 DELETE_RECORD = "DELETE FROM sessions WHERE did = ?"
 _PUT_STATE = (
-    "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, {seq}, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
-    "seq = excluded.seq, due_at = excluded.due_at, expires_at = excluded.expires_at, lane = excluded.lane"
+    "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
+    "VALUES (?1, ?2, ?3, {seq}, ?4, ?5, ?6, ?7) ON CONFLICT (did) DO UPDATE SET "
+    "state_json = excluded.state_json, attention = excluded.attention, seq = excluded.seq, "
+    "handle = excluded.handle, due_at = excluded.due_at, expires_at = excluded.expires_at, lane = excluded.lane"
 )
 _SEQ = "(SELECT seq FROM idiolectd_changes WHERE did = ?1)"
 PUT_STATE = _PUT_STATE.format(seq=_SEQ)
 # The entry in the schedule is not to be relied on: somebody else's change has not been looked at yet.
 PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
 # The schedule stays as it is: naming its columns would write the pages of their index again.
-_PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, seq = {seq} WHERE did = ?1"
+_PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, attention = ?3, seq = {seq} WHERE did = ?1"
 PUT_STATE_ALONE = _PUT_STATE_ALONE.format(seq=_SEQ)
 PUT_STATE_ALONE_STALE = _PUT_STATE_ALONE.format(seq="NULL")
 # For a save that left the tokens alone: the given entry counts only where there was none.
 PUT_STATE_KEEPING_SCHEDULE = (
-    "INSERT INTO idiolectd_state (did, state_json, seq, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, NULL, ?3, ?4, ?5) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, "
+    "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
+    "VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7) ON CONFLICT (did) DO UPDATE SET "
+    "state_json = excluded.state_json, attention = excluded.attention, handle = excluded.handle, "
     "seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
     "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
 )

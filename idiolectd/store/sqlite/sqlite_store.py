@@ -17,7 +17,7 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
-from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry, StoredSession, Survey
+from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, StoredSession, Survey
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
@@ -191,6 +191,14 @@ class SqliteOAuthTokenStore:
     async def count(self) -> int:
         """See `SharedStore.count`."""
         return await self._read("all sessions", self._reader.count)
+
+    async def overview(self, now: float, *, limit: int) -> Overview | None:
+        """See `SharedStore.overview`."""
+        return await self._read("all sessions", self._reader.overview, now, limit)
+
+    async def called(self, handle: str) -> list[str]:
+        """See `SharedStore.called`."""
+        return await self._read("all sessions", self._reader.called, handle)
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:

@@ -243,6 +243,14 @@ class StoreWriter:
                 if first is not None:
                     self._rescan(connection, table, first, last)
             connection.execute(schema.FORGET_SCHEDULE)
+        if not found.keys() >= schema.LATER_INDEXES.keys():
+            columns = {name.decode() for (name,) in connection.execute(schema.STATE_COLUMNS).fetchall()}
+            for name in schema.LATER_COLUMNS:
+                if name not in columns:
+                    connection.execute(schema.ADD_COLUMN.format(name=name))
+            for name, sql in schema.LATER_INDEXES.items():
+                if name not in found:
+                    connection.execute(sql)
         if schema.FORMAT_TABLE not in found:
             connection.execute(schema.MAKE_FORMAT)
             connection.execute(schema.PUT_FORMAT, (FORMAT, FORMAT_NEEDS))
