@@ -68,6 +68,7 @@ _MOST_LISTED = 1000
 def status_command(options: Options, account: str | None, did: str | None, state: str | None) -> int:
     """Show how every session is, worst first.
 
+    Of more than 1,000 sessions in SQLite it shows the totals and those that need a look.
     Reads the store, asks nobody, changes nothing; exits 0 whatever it finds, 1 if a bug keeps it from
     looking. ACTION is the command to type. With --json: a list of objects, times in RFC 3339.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from idiolectd import SqliteOAuthTokenStore
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_rows import FIELDS
 from tests.store.support import Child
@@ -498,6 +499,27 @@ def test_sqlite_store(run: Run, tmp_path: Path, pds: Pds) -> None:
     assert run("logout", "sqlite.test", "--store", url).code == 0
     assert run("list", "--json", "--store", url).json == []
     assert pds.living(account["did"]) == 0
+
+
+def test_a_large_store_is_not_read_whole(
+    run: Run, tmp_path: Path, pds: Pds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Totals, and the sessions that need a look; a handle is found by the index."""
+    url = f"sqlite://{tmp_path}/sessions.sqlite"
+    for handle in ("well.test", "paused.test", "fine.test"):
+        pds.account(handle)
+        assert run("login", handle, "--app-password", "pass-word", "--store", url).code == 0
+    assert run("refresh", "--all", "--store", url).code == 0
+    assert run("pause", "paused.test", "--store", url).code == 0
+    assert "well.test" in run("status", "--store", url).out
+    monkeypatch.setattr("idiolectd.cli.status._MOST_LISTED", 2)
+    monkeypatch.setattr(SqliteOAuthTokenStore, "survey", None)
+    done = run("status", "--store", url)
+    assert "3 sessions in all: 1 suspended, 2 fresh" in done.out
+    assert "paused.test" in done.out
+    assert "well.test" not in done.out
+    assert "well.test" in run("status", "well.test", "--store", url).out
+    assert run("refresh", "fine.test", "--store", url).code == 0
 
 
 def test_store_option(run: Run, tmp_path: Path, pds: Pds, monkeypatch: pytest.MonkeyPatch) -> None:

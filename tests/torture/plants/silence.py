@@ -9,6 +9,20 @@ _SILENCE = "tests/scheduler/test_silence.py::"
 
 PLANTS = (
     Plant(
+        "a paused session counts as well",
+        11,
+        "among a million sessions nobody sees the ones that wait for a person",
+        (Edit("state/attention", "attention", "state.paused and", "not state.paused and"),),
+        ("tests/store/test_index.py::test_who_needs_a_look[trio-state5-suspended]",),
+    ),
+    Plant(
+        "the index keeps an old name",
+        11,
+        "status by handle shows somebody else's session",
+        (Edit("store", "", "handle = excluded.handle, due_at", "handle = handle, due_at"),),
+        ("tests/store/test_index.py::test_who_is_called_so[trio]",),
+    ),
+    Plant(
         "save wipes the line",
         11,
         "a client changes a handle, and nobody refreshes the session any more",
