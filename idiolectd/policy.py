@@ -1,4 +1,4 @@
-"""When to refresh and how long to wait after a failure: pure functions of their arguments.
+"""Decides when to refresh and how long to wait after a failure: pure functions of their arguments.
 
 No clock, no randomness and no I/O in here. Times are seconds since the epoch, durations seconds.
 """
@@ -6,12 +6,12 @@ No clock, no randomness and no I/O in here. Times are seconds since the epoch, d
 import hashlib
 from dataclasses import dataclass
 
-# Refresh late in a token's life: each rotation is a moment in which a crash can cost a session, so
-# do it once. Not too late either: the rest of the life is what an outage of the server may last.
+# A token is refreshed late in its lifetime: each rotation is a moment in which a crash can cost a session,
+# so it should happen once. Not too late either: an outage of the server may last as long as the rest.
 WINDOW = (0.70, 0.85)
 
 # Below this lifetime the last minute is no longer a small part of it.
-_SHORT_LIFE = 240.0
+_SHORT_LIFETIME = 240.0
 _LAST_MINUTE = 60.0
 
 # The longest pause between two attempts while the server may still honour the token.
@@ -37,7 +37,7 @@ LOCAL_RETRY = 300.0
 # and a moment in which a crash can cost the session. Lives from about seven seconds on are not touched.
 ROTATION_FLOOR = 5.0
 
-# A log that is read later shows what lasts; what is told each second hides the rest.
+# Seconds between two reports of a fault that lasts: a log line each second would hide everything else.
 _FIRST_REMINDER, _LONGEST_REMINDER = 60.0, 3600.0
 
 # A refresh token's own end can't be extended once the access token would outlive it.
@@ -47,8 +47,8 @@ _ENDING_MARGIN = 60.0
 _NEEDED_MARGIN = 60.0
 _NEEDED_SHARE = 0.15
 
-# What a command or a client waits for another holder of a claim: longer than one refresh may take, so
-# whoever holds it now is through by then, and its result is everybody's.
+# Seconds that a command or a client waits for a claim that another process holds: longer than one refresh
+# may take, so that its holder is done by then and its result can be used.
 CLAIM_PATIENCE = 60.0
 
 # When people are told that a session ends: in time to plan a login, and when it has to happen.
@@ -98,15 +98,15 @@ def due_at(policy: Policy, *, issued_at: float, expires_at: float, token_hash: s
 
     With a life of four minutes or more, it is also at least a minute before the end.
     """
-    life = max(0.0, expires_at - issued_at)
-    first, last = (share * life for share in policy.window)
-    if life >= _SHORT_LIFE:
-        last = max(first, min(last, life - _LAST_MINUTE))
+    lifetime = max(0.0, expires_at - issued_at)
+    first, last = (share * lifetime for share in policy.window)
+    if lifetime >= _SHORT_LIFETIME:
+        last = max(first, min(last, lifetime - _LAST_MINUTE))
     return issued_at + first + draw(token_hash) * (last - first)
 
 
 def is_needed(*, issued_at: float, expires_at: float, now: float) -> bool:
-    """Whether somebody who needs the token now should refresh it first."""
+    """Whether a client that wants to use the token now has to have it refreshed first."""
     return expires_at - now <= min(_NEEDED_MARGIN, _NEEDED_SHARE * max(0.0, expires_at - issued_at))
 
 
@@ -171,7 +171,7 @@ def refusal_delay(
 
 
 def slow_delay(*, pause: float, left: float) -> float:
-    """How long to wait for somebody to mend what is wrong: never beyond the end of a living token.
+    """Returns how long to wait for a person to mend what is wrong: never beyond the end of a living token.
 
     Args:
         pause: at most, and after the token's end.
@@ -180,9 +180,9 @@ def slow_delay(*, pause: float, left: float) -> float:
     return max(1.0, min(pause, left / 4)) if left > 0 else pause
 
 
-def reminder_gap(told: int) -> float:
-    """Seconds until what lasts is told or looked at again, after so many times: 60, 120, 240, ... an hour."""
-    return min(_LONGEST_REMINDER, _FIRST_REMINDER * 2.0 ** min(told - 1, 16))
+def reminder_gap(reports: int) -> float:
+    """Returns the seconds until a lasting fault is reported again, after so many reports: 60, 120, ... 3600."""
+    return min(_LONGEST_REMINDER, _FIRST_REMINDER * 2.0 ** min(reports - 1, 16))
 
 
 def is_ending(*, expires_at: float, deadline: float | None) -> bool:
@@ -190,13 +190,13 @@ def is_ending(*, expires_at: float, deadline: float | None) -> bool:
     return deadline is not None and expires_at >= deadline - _ENDING_MARGIN
 
 
-def end_warning(*, left: float, life: float) -> float | None:
-    """Which warning of a session's absolute end is in order: how many seconds before it; None: none yet.
+def end_warning(*, left: float, lifetime: float) -> float | None:
+    """Returns which warning of a session's absolute end is due, in seconds before it; None: none yet.
 
-    A session that never lives long is nothing to warn of before half of its life is over.
+    A session with a short lifetime is not warned of before half of it is over.
 
     Args:
         left: until the end.
-        life: of the session in all.
+        lifetime: of the session in all.
     """
-    return min((at for at in _END_WARNINGS if left <= at <= life / 2), default=None)
+    return min((at for at in _END_WARNINGS if left <= at <= lifetime / 2), default=None)

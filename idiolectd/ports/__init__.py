@@ -1,4 +1,4 @@
-"""What the rooms above and below agree on: the protocols of a store and of a refresher."""
+"""The protocols of a store and of a refresher: what the engine needs of the rooms that implement them."""
 
 from idiolectd.ports.refresher import (
     AccessTokenStatus,

@@ -13,7 +13,7 @@ from idiolectd.session import Kind, OAuthSession, Tokens
 
 
 class Refresher(Protocol):
-    """Somebody who can refresh a session (idiolect-oauth's callback)."""
+    """Refreshes a session (idiolect-oauth's callback)."""
 
     async def refresh(self, session: OAuthSession) -> OAuthSession:
         """Returns the session with new tokens, or raises."""
@@ -59,7 +59,7 @@ class Refused:
 
 
 def is_about_session(answer: object) -> bool:
-    """Whether an answer refuses the session itself: for whoever wanted it to end, that is the end."""
+    """Whether an answer refuses the session itself. After a revocation that shows that it has ended."""
     return isinstance(answer, Refused) and answer.verdict is not Verdict.CLIENT
 
 
@@ -84,7 +84,7 @@ class Probe:
     Attributes:
         status: whether the PDS takes it.
         server_time: the answer's own `Date`, seconds since the epoch.
-        did: whose the PDS says that it is; None: it does not say.
+        did: the account that the PDS says the token belongs to; None: it does not say.
     """
 
     status: AccessTokenStatus
@@ -94,7 +94,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class NotRevoked:
-    """Why it can't be said that the server ended a session.
+    """A revocation that is not known to have ended the session, and why.
 
     Attributes:
         message: for a person.
@@ -107,12 +107,12 @@ class NotRevoked:
 
 @dataclass(frozen=True)
 class Prepared(Generic[RequestT]):
-    """All that is needed to send, checked.
+    """All that is needed to send a refresh token, checked.
 
     Attributes:
         request: the refresher's own, opaque to others.
-        session: the session with what was learnt on the way: the issuer and client it had not
-            named yet. What is new in it gets pinned and stored.
+        session: the session with what was found out: the issuer and client that it had not named yet.
+            They are pinned and stored.
         server: the origin that the refresh token is sent to; None: not known here.
     """
 

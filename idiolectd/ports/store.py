@@ -1,7 +1,7 @@
 """What a store must offer.
 
 `OAuthTokenStore` is idiolect-oauth's. `SharedStore` is what a store must offer beyond that to be
-shared by a daemon and its clients; `Spill` is the second place for what it would not take.
+shared by a daemon and its clients; `Spill` keeps the tokens that it would not take.
 """
 
 from collections.abc import Collection, Mapping
@@ -46,8 +46,8 @@ class StoredSession:
     Attributes:
         session: None: nothing is stored.
         state: what is known of it.
-        cut_short: a commit of ours ended between state and record: the used token that is stored was
-            not put back by anybody.
+        interrupted_commit: a commit of ours was interrupted after the state and before the record. So the
+            used-up token that is stored was not put back by anybody.
     """
 
     session: OAuthSession | None
@@ -68,20 +68,20 @@ class Survey:
     broken: list[RecordError]
 
 
-# The lane of what is only to be looked at: unreadable, held by somebody else, put off, or not planned
-# yet. Nothing is sent from it, so that one issuer's trouble stays in that issuer's lane.
+# The server of an entry for which nothing is sent: the record is unreadable, not planned yet, put off, or
+# another process works on it. It stands in no issuer's queue, so no issuer's trouble delays it.
 NO_SERVER = ""
 
 
 @dataclass(frozen=True, order=True)
 class ScheduleEntry:
-    """A line of the schedule.
+    """When a session is worked on next. Times are seconds since the epoch.
 
     Attributes:
-        at: when to look at the session.
-        did: whose it is.
+        at: not before then.
+        did: the session's account.
         expires_at: when its access token ends: among overdue sessions the soonest goes first.
-        lane: whom the refresh will be sent to: the issuer, or the PDS's origin; or `NO_SERVER`.
+        server: the server that is asked first, mostly the issuer; or `NO_SERVER`.
     """
 
     at: float
@@ -122,14 +122,14 @@ FULL_BATCH = 1000
 
 
 class Watch(Protocol):
-    """A look-out for changes by anybody, foreign programs included."""
+    """Sees changes by any program, foreign ones included."""
 
     async def wait_changed(self) -> Collection[str]:
-        """Waits for changes; returns the DIDs that should be looked at, without order.
+        """Waits for changes; returns the DIDs whose records have to be compared again, without order.
 
         The first call returns at once, with everything whose stored schedule can't be relied on.
-        A full batch may have left something over, and the next call returns at once; a smaller one
-        has told all that was known. May name a DID that did not change, or that is gone.
+        After a full batch (`FULL_BATCH`) more may be known, and the next call returns at once; a smaller one
+        holds all that is known. It may name a DID whose record did not change, or is gone.
         """
         ...
 
@@ -149,9 +149,10 @@ class SharedStore(OAuthTokenStore, Protocol):
 
     @property
     def spill(self) -> "Spill | None":
-        """The second place for tokens that the store would not take; None: it has no place on disk.
+        """Where tokens go that the store would not take; None: it has no place on disk.
 
-        It belongs to the store: whoever may claim its sessions looks there, in whatever environment.
+        Its place follows from the store's, not from the environment: every program that may claim the
+        store's sessions finds the same one.
         """
         ...
 
@@ -183,7 +184,7 @@ class SharedStore(OAuthTokenStore, Protocol):
         ...
 
     def claim(self, did: str, *, patience: float) -> AbstractAsyncContextManager[None]:
-        """The right to send this session's refresh token; freed by the kernel if its holder dies.
+        """Takes the right to send this session's refresh token. The kernel frees it if its holder dies.
 
         Args:
             did: whose session.
@@ -195,14 +196,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         ...
 
     async def claim_holder(self, did: str) -> str | None:
-        """The other process that holds the claim on a session now, for people: ``process 812 (python3)``.
+        """Names the other process that holds a session's claim, for people: ``process 812 (python3)``.
 
-        None: nobody does, a task of this process does, or the system doesn't tell. Never waits for it.
+        None: nobody holds it, a task of this process does, or the system doesn't tell. Never waits.
         """
         ...
 
     async def ensure_room(self) -> None:
-        """Makes sure that there is space for what a refresh brings, and that everybody knows the spill's.
+        """Makes sure that store and spill have space for what a refresh brings.
 
         Raises:
             StoreError: there is not; the message says how much is missing where.
@@ -210,9 +211,9 @@ class SharedStore(OAuthTokenStore, Protocol):
         ...
 
     async def ensure_writable(self) -> None:
-        """Makes sure, by writing, that a record could be written or deleted now.
+        """Makes sure, by writing, that a record can be written or deleted now.
 
-        For whoever is about to do what can't be taken back.
+        Called before what can't be undone, such as ending a session at its server.
 
         Raises:
             StoreError: it could not; nothing has changed.
@@ -249,50 +250,50 @@ class SharedStore(OAuthTokenStore, Protocol):
             read: the session that was read before.
             state: the new state.
             tokens: what to change in the record; None leaves it untouched.
-            due: the new line of the schedule; None: the session has no next attempt.
+            due: the new schedule entry; None: the session has no next attempt.
         """
         ...
 
     async def unplanned(self) -> list[str]:
-        """Sessions that have a record and no line of the schedule, in the next part of the store.
+        """Finds sessions that have a record and no schedule entry, in the next part of the store.
 
-        Each call looks at another part, of bounded size, and begins anew after the last. Dead and paused
-        sessions are among them: they have no line rightly.
+        Each call searches another part, of bounded size, and the one after the last begins anew. Dead and
+        paused sessions are among them: they rightly have no entry.
         """
         ...
 
     def reopened(self) -> list[str]:
-        """Why it had to open its files anew since this was last asked: somebody replaced or removed them.
+        """Returns why it opened its files anew since the last call: somebody replaced or removed them.
 
-        For the log: one sentence for each time, with how many sessions were carried over.
+        One sentence each time, for the log, with how many sessions were carried over.
         """
         ...
 
     async def forget(self, did: str) -> bool:
-        """Removes what is known of a session whose record is gone; returns whether it is (still) gone."""
+        """Removes a session's state if its record is gone; returns whether it is."""
         ...
 
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
-        """The lines of the schedule with ``at < before``, by `at` and DID.
+        """Returns the schedule entries with ``at < before``, sorted by `at` and DID.
 
         Args:
             before: seconds since the epoch.
             limit: how many at most.
-            after: the last line of the page before: only what comes behind it.
+            after: the last entry of the previous page; only later ones are returned.
         """
         ...
 
     def schedule(self, did: str, due: ScheduleEntry | None) -> None:
-        """Tells of a line that another process made, or an earlier one: `due` names it from now on.
+        """Replaces the session's in-memory schedule entry; None removes it. Makes nothing durable.
 
-        Makes nothing durable: a store that keeps its schedule on disk has the line already.
+        A store that keeps its schedule on disk ignores it: it has the entry already.
         """
         ...
 
     def watch(self) -> AbstractAsyncContextManager[Watch]:
-        """Starts looking out for changes."""
+        """Starts to watch for changes."""
         ...
 
 
@@ -303,8 +304,8 @@ class Spilled:
     Attributes:
         previous_token_hash: of the refresh token that they replace.
         session: the session with them.
-        misfit: why they must not be published, as of `Arrived`.
-        unsaid: what the PDS has to confirm first, as of `Arrived`.
+        mismatch: as of `Arrived`.
+        unconfirmed: as of `Arrived`.
     """
 
     previous_token_hash: str
@@ -315,12 +316,12 @@ class Spilled:
 
 @dataclass(frozen=True)
 class SpillSurvey:
-    """What is in the second place.
+    """What is in the spill.
 
     Attributes:
         dids: whose tokens are kept, sorted.
-        broken: where tokens may lie and nobody can look, one sentence each.
-        place: the folder that would be used next; None: none can be written.
+        broken: the places that may hold tokens and can't be read, one sentence each.
+        place: the folder that the next tokens would go to; None: none can be written.
     """
 
     dids: list[str]
@@ -329,22 +330,22 @@ class SpillSurvey:
 
 
 class Spill(Protocol):
-    """A second place for what the store would not take. Every method raises `StoreError`."""
+    """Keeps tokens that the store would not take, in a second place. Every method raises `StoreError`."""
 
     async def put(self, spilled: Spilled) -> str:
         """Keeps tokens durably, one set a DID; returns the place, for a person."""
         ...
 
     async def find(self, did: str, previous_token_hash: str) -> Spilled | None:
-        """What is kept for a DID and replaces the token with this hash.
+        """Returns the kept tokens of a DID that replace the token with this hash.
 
         Raises:
-            SpillUnreadable: none were found, and there are places where nobody can look.
+            SpillUnreadable: none were found, and a place that may hold them can't be read.
         """
         ...
 
     async def remove(self, did: str, previous_token_hash: str | None = None) -> None:
-        """Forgets what is kept for a DID.
+        """Removes what is kept for a DID.
 
         Args:
             did: whose.
@@ -353,5 +354,5 @@ class Spill(Protocol):
         ...
 
     async def survey(self) -> SpillSurvey:
-        """Looks at everything that is kept."""
+        """Lists everything that is kept."""
         ...

@@ -1,6 +1,7 @@
-"""Refreshing one session: under the claim, with a durable note, to durable tokens.
+"""Refreshes one session: under the claim, with a durable note, to durable tokens.
 
-`RefreshEngine` is the daemon's and the command line's way in; `refresh_if_needed` a client's.
+`RefreshEngine` is what the daemon and the command line call; `engine` shows the way of a session.
+`refresh_if_needed` is what a client calls.
 """
 
 from idiolectd.refresh.engine import Admission, RefreshEngine

@@ -1,6 +1,6 @@
-"""Where accounts live, asked with a bound: a directory that does not answer costs nobody's time twice.
+"""Asks where accounts live, each time for 15 s at most; a directory that does not answer is left alone for 60 s.
 
-Keeps nothing of what was found: that belongs to a session's state.
+It keeps nothing of what was found: that belongs to a session's state.
 """
 
 import math
@@ -14,10 +14,10 @@ from idiolectd.outcome import Retry, Suspended
 from idiolectd.ports import AccountLocation, SplitRefresher
 from idiolectd.session import OAuthSession
 
-# Of one question: the document and, behind it, what the PDS says of its issuer.
+# Seconds for one question: the DID document, and then what the PDS says of its issuer.
 _DEADLINE = 15.0
 
-# A directory that was silent is not asked again for so long, whoever wants to know.
+# Seconds for which a directory that did not answer is not asked again, about any account.
 _SILENCE = 60.0
 
 # Every did:web is a directory of its own.
@@ -25,7 +25,7 @@ _MOST_DIRECTORIES = 1024
 
 
 class AccountLocator:
-    """Asks where accounts live, and remembers who did not answer."""
+    """Asks where accounts live, and remembers which directories did not answer."""
 
     def __init__(self) -> None:
         self._silent_until: OrderedDict[str, float] = OrderedDict()
@@ -33,7 +33,7 @@ class AccountLocator:
     async def ask(
         self, refresher: SplitRefresher[Any], session: OAuthSession, *, with_handle: bool = False
     ) -> AccountLocation | Suspended | None:
-        """As `SplitRefresher.locate`, within 15 s; None: nobody can tell now."""
+        """Asks as `SplitRefresher.locate`, within 15 s; None: nobody can tell now."""
         asked = directory(session.did)
         if anyio.current_time() < self._silent_until.get(asked, -math.inf):
             return None

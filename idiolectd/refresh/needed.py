@@ -87,7 +87,7 @@ async def refresh_if_needed(
 
 
 def session_or_error(did: str, outcome: RefreshOutcome) -> OAuthSession:
-    """What a client gets of an outcome.
+    """Turns an outcome into what a client gets.
 
     Raises:
         NoSessionError: the session was logged out.
@@ -143,5 +143,5 @@ class _Callback:
 
 
 def _any_life(_session: OAuthSession) -> float:
-    """A client doesn't plan a session's end; the daemon does."""
+    """No limit: a client doesn't plan for a session's end, the daemon does."""
     return float("inf")

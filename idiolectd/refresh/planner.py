@@ -1,4 +1,4 @@
-"""When a session is looked at next: the one place that turns a state into a line of the schedule."""
+"""When a session is worked on next: the one place that plans, and turns a plan into a schedule entry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, session_deadline, session_end
 from idiolectd.url import Url
 
-# Sessions whose records name no server: nothing is ever sent for them, so they stand in nobody's way.
+# For sessions whose records name no usable URL: nothing is ever sent for them, so they share one queue.
 _NO_SERVER = "(no URL)"
 
 # How often DID → PDS → issuer is compared while nothing goes wrong: accounts move rarely.
@@ -22,7 +22,7 @@ _IDENTITY_INTERVAL = 7 * 86400.0
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans by policy.
+    """Plans by the configured policy. Each method returns the state with its next attempt.
 
     Attributes:
         policy: the configured timing.
@@ -35,7 +35,7 @@ class Planner:
     luck: Callable[[], float]
 
     def fresh(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
-        """The plan for tokens that nobody has tried to refresh yet."""
+        """Plans tokens that nobody has tried to refresh yet."""
         times = TokenTimes.of(session, state, now)
         ending = self.is_ending(session, times)
         # No refresh can extend it: one last attempt, so that the server says how it ended.
@@ -49,7 +49,7 @@ class Planner:
     def retry(
         self, session: OAuthSession, state: RefreshState, now: float, retry_after: float | None = None
     ) -> RefreshState:
-        """The plan after a failure that may pass."""
+        """Plans after a failure that may pass."""
         left = TokenTimes.of(session, state, now).expires_at - now
         delay = policy.retry_delay(
             attempts=state.attempts, left=left, luck=self.luck(), retry_after=retry_after
@@ -67,7 +67,7 @@ class Planner:
         is_useless: bool,
         retry_after: float | None = None,
     ) -> RefreshState:
-        """The plan after a refusal that is no verdict yet; `is_useless`: its access token is refused too."""
+        """Plans after a refusal that is no verdict yet; `is_useless`: the PDS refuses the access token too."""
         delay = policy.refusal_delay(
             self.policy,
             age=0.0 if state.refused_since is None else now - state.refused_since,
@@ -79,23 +79,23 @@ class Planner:
         return state.planned(now + delay)
 
     def slow(self, session: OAuthSession, state: RefreshState, now: float, *, asked: bool) -> RefreshState:
-        """The plan for what a person must mend: look now and then whether somebody has.
+        """Plans what a person must mend: it is tried now and then, in case somebody has.
 
         Args:
             session: the suspended one.
             state: its state.
             now: seconds since the epoch.
-            asked: it was the server that said so; else our own checks, which cost it nothing.
+            asked: the server said so; else our own checks did, which cost no server anything.
         """
         pause = policy.SLOW_RETRY if asked else policy.LOCAL_RETRY
         left = TokenTimes.of(session, state, now).expires_at - now
         return state.planned(now + policy.slow_delay(pause=pause, left=left))
 
     def settle_or_retry(self, session: OAuthSession, state: RefreshState, now: float) -> RefreshState:
-        """The plan while an answer is missing: not before the request can't be in flight any more.
+        """Plans while an answer is missing: not before the request can't be in flight any more.
 
-        After several such answers, or when nobody could tell what became of one, no sooner than after
-        any other failure.
+        From the second unclear answer in a row on, and when nobody could tell what became of one, the pause
+        is at least as long as after any other failure.
         """
         settled_at = state.note.at + self.policy.settle if state.note is not None else now
         if settled_at > now and state.attempts <= 1:
@@ -105,15 +105,15 @@ class Planner:
 
     @staticmethod
     def never(state: RefreshState) -> RefreshState:
-        """The plan for a dead session."""
+        """Plans a dead session: nothing."""
         return state.planned(None)
 
     def deadline(self, session: OAuthSession) -> float | None:
-        """The absolute end of the session, if its start is known."""
+        """Returns the absolute end of the session, if its start is known."""
         return session_deadline(session, self.session_life(session))
 
     def due_at(self, session: OAuthSession, times: TokenTimes) -> float:
-        """When these tokens should be refreshed."""
+        """Returns when these tokens should be refreshed."""
         return policy.due_at(
             self.policy,
             issued_at=times.issued_at,
@@ -134,7 +134,7 @@ class Planner:
         deadline = self.deadline(session)
         if deadline is None:
             return None
-        return policy.end_warning(left=deadline - now, life=self.session_life(session))
+        return policy.end_warning(left=deadline - now, lifetime=self.session_life(session))
 
     def _is_over(self, session: OAuthSession, now: float) -> bool:
         end = session_end(session, self.session_life(session))
@@ -142,7 +142,7 @@ class Planner:
 
 
 def schedule_entry(session: OAuthSession, state: RefreshState, now: float) -> ScheduleEntry | None:
-    """The line of the schedule that belongs to a planned state; None: nothing is planned."""
+    """Returns the schedule entry of a planned state; None: nothing is planned."""
     if state.next_attempt_at is None or state.state is State.RELOGIN_REQUIRED or state.paused:
         return None
     return ScheduleEntry(
@@ -154,10 +154,11 @@ def schedule_entry(session: OAuthSession, state: RefreshState, now: float) -> Sc
 
 
 def server_to_ask(session: OAuthSession, state: RefreshState) -> str:
-    """The server that is asked first, so that nobody waits behind those whom it does not answer.
+    """Returns the server that an attempt asks first: the queue that the session waits in.
 
-    Mostly the issuer. But who was refused asks first where the account lives now, and who does not know
-    whether its tokens are the newest, or whose they are, asks the PDS.
+    Mostly the issuer. After a refusal the attempt first asks the account's DID directory where the account
+    lives now; while it is open whether the tokens are the newest, or whose they are, it asks the PDS. So a
+    session waits only behind others that the same server has to answer.
     """
     if is_identity_urgent(state):
         return directory(session.did)
@@ -167,7 +168,7 @@ def server_to_ask(session: OAuthSession, state: RefreshState) -> str:
 
 
 def issuer_server(session: OAuthSession) -> str:
-    """Whom the refresh token goes to, as far as is known: the issuer, else the PDS."""
+    """Returns the server that the refresh token goes to, as far as is known: the issuer, else the PDS."""
     return _server(session.issuer if session.kind == "dpop" and session.issuer else session.pds_url)
 
 
@@ -184,9 +185,9 @@ def is_identity_urgent(state: RefreshState) -> bool:
 
 
 def is_identity_due(session: OAuthSession, state: RefreshState, now: float) -> bool:
-    """Whether nobody asked for a week where the account is, or something speaks for asking now.
+    """Whether the account's whereabouts were not asked for a week, or a server's word has put them in doubt.
 
-    It may as well be asked tomorrow: no refresh waits for it.
+    No refresh waits for the answer: it may be asked tomorrow as well.
     """
     if state.identity_doubted or (state.identity_checked_at is None and session.confirmed_handle is None):
         return True

@@ -1,4 +1,4 @@
-"""The durable state of a session, what a changed record means beside it, and the session's times."""
+"""The durable refresh state of a session, the comparison of a record with it, and the session's times."""
 
 from idiolectd.state.attention import ENDING, attention, is_under_way
 from idiolectd.state.order import RecordOrder, order_of

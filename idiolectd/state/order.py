@@ -1,8 +1,8 @@
-"""Which of two records of one account is the older one. Pure, and of constant cost however many came between.
+"""Tells which of two records of one account is the older one. Pure; its cost does not grow with their distance.
 
-A list of used-up tokens tells only of the last few rotations; a copy that was put back may be of any age.
-So the times are compared that the records carry: first what the server wrote into its tokens (`iat`,
-RFC 7519, section 4.1.6), because nobody sets that clock here; then what was written beside them.
+A list of used-up tokens covers only the last few rotations, and a copy that was put back may be of any
+age. So the records' own times are compared: first those that the server wrote into its tokens (`iat`,
+RFC 7519, section 4.1.6), because nobody on this host sets that clock; then those written beside them.
 """
 
 from enum import Enum, auto

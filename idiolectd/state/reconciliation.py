@@ -1,4 +1,4 @@
-"""What a record that somebody wrote means, beside the state that is known of it. Pure."""
+"""Compares a record that any program may have written with what is known of its session. Pure."""
 
 from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
@@ -31,10 +31,10 @@ def reconcile(stored: OAuthSession, state: RefreshState, now: float) -> Reconcil
     """Compares a record with what is known of it.
 
     A foreign writer may have dropped our fields (pins are put back), rotated the tokens (theirs
-    count), put an older copy back (the last good record counts), or stored a new login. Of which age
-    a record is, times tell (`order_of`), and for the last few rotations the list of used-up tokens.
-    Where no server's time proves it, the record that lost is kept as `RefreshState.displaced` until
-    the server has shown which of the two lives.
+    count), put an older copy back (the last good record counts), or stored a new login. How old a record
+    is follows from its times (`order_of`) and, for the last few rotations, from the list of used-up
+    tokens. Where no server's time proves it, the record that lost is kept as `RefreshState.displaced`
+    until the server has shown which of the two lives.
     """
     good = last_good(state)
     same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
@@ -73,7 +73,7 @@ def reconcile_login(given: OAuthSession, state: RefreshState, now: float) -> Rec
 def _accepted(
     record: OAuthSession, state: RefreshState, good: OAuthSession | None, now: float
 ) -> ReconciledRecord:
-    """The record counts from now on, instead of the last good one."""
+    """Takes the record over: it counts from now on, instead of the last good one."""
     same_key = good is not None and good.dpop_thumbprint == record.dpop_thumbprint
     # What an account is called does not change with a login.
     pins = state.pins if same_key else Pins(confirmed_handle=state.pins.confirmed_handle)

@@ -1,8 +1,8 @@
-"""The durable refresh state of one session, and every transition it can make.
+"""The durable refresh state of one session, and every transition it can make. Pure.
 
-It lies beside the record, never inside it: other programs rewrite records whole and would drop it.
-Everything here is pure: a state and a fact go in, a state comes out. Stores write it, in one step
-with the tokens it speaks of; nobody else changes a field.
+A transition takes a fact and returns the next state; nothing outside of `idiolectd.state` sets a field.
+Stores write a state in one step with the tokens that it belongs to. It lies beside the session record and
+never inside it: other programs rewrite records whole and would drop it.
 """
 
 import json
@@ -130,17 +130,17 @@ class RefreshState:
         attempts: failures in a row.
         refusals: how often in a row a server has refused the session, or its client.
         refused_since: when the first of them was heard.
-        refused_as: our name for what the first of them said.
+        refused_as: the cause that the first of them named.
         last_success_at: when tokens were last rotated by us.
-        last_error: kept after a success too; its time tells which came last.
+        last_error: kept after a success too; compare its time with `last_success_at`.
         next_attempt_at: when to act next; None: not before the record or the configuration changes.
         note: see `Note`.
         spent: hashes of refresh tokens that must never be sent again, newest last.
         last_good: JSON of the last record known to be right. Protected like the record.
-        withheld: JSON of the session with tokens that arrived and are not published: they did not fit,
-            which is for a person to judge, or it is not known yet whether they do.
-        unconfirmed: what the answer lacked to say that the withheld tokens fit: the PDS is asked.
-            None: they don't.
+        withheld: JSON of the session with tokens that arrived and are not published. Either they don't fit,
+            and a person has to judge, or the PDS has not confirmed yet that they do (`unconfirmed`).
+        unconfirmed: what the answer lacked to say that the withheld tokens fit; the PDS is asked. None:
+            they don't fit.
         displaced: JSON of the record that lost against the stored one although no server's time proves
             which of the two is newer; kept until the server has shown which one lives.
         previous_refresh_token: a legacy session's refresh token before the present one: it works for two hours
@@ -156,8 +156,8 @@ class RefreshState:
         moved_to: the PDS that the account has moved to, while this session is still its old one's.
         ending: the session's absolute end is near; a refresh can't extend it.
         warned: how near the end was, in seconds, when it was last warned of; see `policy.end_warning`.
-        paused: somebody took the session out of our hands (`idiolectd pause`). It belongs to the
-            account: a login and another program's rotation leave it as it is.
+        paused: a person has paused the session (`idiolectd pause`). It belongs to the account: a login and
+            another program's rotation leave it as it is.
     """
 
     state: State = State.FRESH

@@ -1,4 +1,4 @@
-"""The times of a session, as well as they can be told. Pure."""
+"""The times of a session, as far as its record, its tokens and its state tell them. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,19 +8,20 @@ from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.session import OAuthSession
 from idiolectd.state.refresh_state import RefreshState
 
-# Two clocks of one host may differ by so much; what was stamped further ahead, a wrong clock stamped.
+# Seconds that a record's time may lie ahead of our clock; one further ahead comes from a wrong clock.
 _AHEAD = 60.0
 
-# The age, in its life, of a token of which only this is known. It makes the token due within a tenth
-# of its life: soon enough if it is old, and spread if there are many.
+# The share of its lifetime that a token of unknown age is taken to have lived. It makes the token due
+# within a tenth of its lifetime: soon enough if it is old, and spread if there are many.
 _UNKNOWN_AGE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTimes:
-    """When the stored access token was issued and ends, as well as can be told.
+    """When the stored access token was issued and when it ends, in seconds since the epoch.
 
-    A token from the future was stamped by a clock that was set back since: only its life can be told.
+    If the record says that it was issued in the future, its clock was set back since: then only the
+    token's lifetime can be told, and its age is guessed.
     """
 
     issued_at: float
@@ -28,7 +29,7 @@ class TokenTimes:
 
     @classmethod
     def of(cls, session: OAuthSession, state: RefreshState, now: float) -> Self:
-        """From the record, else from first sight. Without a readable end the token ends now."""
+        """Reads them from the record, else from when it was first seen. Without a readable end it ends now."""
         expires_at = parse_rfc3339(session.expires_at)
         if expires_at is None:
             return cls(issued_at=now, expires_at=now)
@@ -36,8 +37,10 @@ class TokenTimes:
         if issued_at is None or issued_at >= expires_at:
             issued_at = state.token_seen_at if state.token_seen_at is not None else now
         if issued_at > now + _AHEAD:
-            life = max(0.0, expires_at - issued_at)
-            return cls(issued_at=now - _UNKNOWN_AGE * life, expires_at=now + (1 - _UNKNOWN_AGE) * life)
+            lifetime = max(0.0, expires_at - issued_at)
+            return cls(
+                issued_at=now - _UNKNOWN_AGE * lifetime, expires_at=now + (1 - _UNKNOWN_AGE) * lifetime
+            )
         return cls(issued_at=min(issued_at, expires_at), expires_at=expires_at)
 
 

@@ -90,5 +90,5 @@ def test_when_a_session_is_ending(expires_at: float, deadline: float | None, end
 )
 def test_when_people_are_told_that_a_session_ends(left: float, life: float, warning: float | None) -> None:
     """Below 72 and below 24 hours, if that is not most of its life."""
-    told = policy.end_warning(left=left * 3600, life=life * 3600)
+    told = policy.end_warning(left=left * 3600, lifetime=life * 3600)
     assert told == (None if warning is None else warning * 3600)

@@ -339,7 +339,7 @@ PLANTS = (
         "our own refusal is the issuer's trouble",
         7,
         "some records that can't be used pause a healthy issuer",
-        (Edit("http", "is_our_refusal", 'in ("guard", "header")', "== 0"),),
+        (Edit("http", "is_our_refusal", "in (Code.GUARD, Code.HEADER)", "== 0"),),
         ("tests/xrpc/test_legacy.py::test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble",),
     ),
     Plant(
