@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick torture bench check format lock clean real-pds
+.PHONY: help demo test test-quick torture torture-short bench check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -21,16 +21,20 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 	$(BIN)/python -m tests.demo
 
-test:           ## everything, the real PDS included
-	@echo "make test: about 14 minutes on two cores. It downloads the packages of requirements-dev.lock"
+test:           ## all tests, the real PDS included; torture has targets of its own
+	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
 	@echo "(120 MB) and, once, the real PDS from npm (670 MB unpacked). Servers listen on loopback only."
 	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal -m "not torture"
 
 test-quick: $(STAMP) ## the daily part, less than a minute, no npm
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not real_pds"
+
+torture-short: $(STAMP) ## a short version of most of it, about 4 minutes
+	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
+	$(BIN)/pytest -n 3 --dist worksteal -m torture
 
 torture: $(STAMP) ## everything that tries to lose a session, long version; FULL=--full for the longest
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"

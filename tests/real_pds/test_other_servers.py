@@ -146,6 +146,7 @@ def test_an_authorization_server_of_others(rotates: bool, tmp_path: Path) -> Non
             assert daemon.stop() == 0
 
 
+@pytest.mark.torture
 def test_a_locked_database_is_no_verdict(tmp_path: Path) -> None:
     """The PDS calls a living token invalid while it can't read its database: both kinds of session outlive that."""
     with RealPds(tmp_path / "pds", accounts=2, access_life=24, legacy_access_exp="24s") as pds:

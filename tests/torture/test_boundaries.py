@@ -4,7 +4,7 @@ import pytest
 
 from tests.torture.running import run_short
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.torture, pytest.mark.timeout(300)]
 
 
 def test_a_kill_before_any_system_call_loses_nothing() -> None:

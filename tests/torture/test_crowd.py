@@ -8,7 +8,7 @@ from tests.torture.common import Promises
 from tests.torture.crowd import SHORT, run
 from tests.torture.stores import STORE_KINDS, StoreKind
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.torture, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("kind", STORE_KINDS)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.torture.running import run_short
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.torture, pytest.mark.timeout(300)]
 
 
 def test_sessions_survive_a_disk_without_room() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.torture.kills import SHORT, DueQueue, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.torture, pytest.mark.timeout(400)]
 
 
 def test_nothing_is_lost_but_what_never_became_durable(tmp_path: Path) -> None:

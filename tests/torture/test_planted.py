@@ -11,6 +11,7 @@ from tests.torture.plants import PLANTS, Edit, MisfitError, plant_into, take_out
 
 
 @pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(300)
 def test_planted_bugs_are_caught() -> None:
     """A sample of the most important ones; `make torture` plants them all."""

@@ -17,6 +17,7 @@ LOGIN = "/xrpc/com.atproto.server.createSession"
 BODY = json.dumps({"identifier": "nobody.test", "password": "wrong"})
 
 
+@pytest.mark.torture
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_an_answer_that_breaks_off_is_recovered_or_named() -> None:
