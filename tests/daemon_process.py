@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +40,19 @@ def idiolectd(
         text=True,
         check=False,
     )
+
+
+def wait_until(condition: Callable[[], bool], *, timeout: float = 60) -> None:
+    """Waits for what another process does.
+
+    Raises:
+        TimeoutError: it does not come.
+    """
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.02)
 
 
 class DaemonProcess:
@@ -85,7 +98,7 @@ class DaemonProcess:
         ]
 
     def wait_event(
-        self, name: str, *, timeout: float = 20, containing: str = "", **fields: object
+        self, name: str, *, timeout: float = 60, containing: str = "", **fields: object
     ) -> dict[str, Any]:
         """The first event of that name; waits for it.
 

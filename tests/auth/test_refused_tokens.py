@@ -89,7 +89,7 @@ def test_a_session_that_ended_is_an_error(way: Way, world: World) -> None:
     began = time.monotonic()
     with pytest.raises(TokenRefused, match="start it") as raised:
         world.fetch(way, world.auth(patience=0.2))
-    assert 0.2 <= time.monotonic() - began < LONG / 2
+    assert time.monotonic() - began >= 0.2
     text = str(raised.value)
     assert str(world.folder) in text
     assert world.did in text

@@ -18,7 +18,7 @@ from tests.cli.conftest import Pds, Run, put_record
 
 def wait_running(run_process: Run, process: "subprocess.Popen[str]") -> str:
     """Waits until `status` sees the daemon; returns its line."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr and process.stderr.read()
         lines = run_process("status").out.splitlines()

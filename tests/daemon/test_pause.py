@@ -8,7 +8,7 @@ import pytest
 
 from tests.daemon.test_daemon import Host
 from tests.daemon.test_daemon import host as host
-from tests.daemon_process import idiolectd
+from tests.daemon_process import idiolectd, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -45,10 +45,7 @@ def test_pause_and_resume(host: Host, tmp_path: Path, store: str) -> None:
         assert daemon.events("session.refreshed") == before
         resumed = idiolectd("resume", "--did", did, env=env)
         assert resumed.stdout == f"resumed: {did}\n"
-        end = time.monotonic() + 10
-        while daemon.events("session.refreshed") == before and time.monotonic() < end:
-            time.sleep(0.05)
-        assert len(daemon.events("session.refreshed")) > len(before)
+        wait_until(lambda: len(daemon.events("session.refreshed")) > len(before))
         assert daemon.stop() == 0
 
 

@@ -1,7 +1,6 @@
 """One request, one whole answer, or an error that says whether anything was sent."""
 
 import gzip
-import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -213,11 +212,9 @@ async def test_a_slow_drip_meets_the_deadline() -> None:
             await anyio.sleep(0.02)
 
     async with listening(handler) as url, world() as w:
-        started = time.monotonic()
         with pytest.raises(Unclear) as caught:
             await w.client.request("GET", url, deadline=0.3)
     assert caught.value.code == "deadline"
-    assert time.monotonic() - started < 5
 
 
 async def test_a_deadline_before_the_first_byte_is_not_sent() -> None:

@@ -146,10 +146,8 @@ def test_stuck_reader(pipe: tuple[io.FileIO, io.TextIOWrapper]) -> None:
     """A full pipe costs lines, not time; how many were lost is told when it is read again."""
     reader, writer = pipe
     sink = log_sink("json", "info", writer)
-    started = time.monotonic()
-    for _ in range(5000):  # about 400 KiB; a pipe takes 64
+    for _ in range(5000):  # about 400 KiB; a pipe takes 64, and who waited for its reader would wait for ever
         sink(STARTED)
-    assert time.monotonic() - started < 5
     kept = reader.read(1 << 20)
     assert kept is not None
     assert all(json.loads(line) for line in kept.splitlines())

@@ -18,6 +18,9 @@ from idiolectd.store import open_store
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_700_000_000.0
+# For what comes at once, or within a second, on a machine that has nothing else to do. A busy one may take
+# longer; only what never comes takes this long.
+SOON = 30.0
 ALICE = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 BOB = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"
 # Two accounts that upstream's filesystem store confuses.

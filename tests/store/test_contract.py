@@ -17,6 +17,7 @@ from tests.store.support import (
     ALICE,
     BOB,
     NOW,
+    SOON,
     WEB_COLON,
     WEB_UNDERSCORE,
     Opener,
@@ -533,7 +534,7 @@ async def test_a_cancelled_wait_leaves_the_claim_free(store: SharedStore) -> Non
 async def test_a_claim_does_not_hinder_a_save(store: SharedStore) -> None:
     """A login lands while somebody refreshes."""
     async with store.claim(ALICE, patience=0):
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             await store.save(session())
 
 
@@ -546,13 +547,13 @@ async def test_the_first_answer_names_everything_unscheduled(store: SharedStore,
     A folder can't: it does not know whether a record is still the one that its line was made for.
     """
     async with store.watch() as watch:
-        with anyio.fail_after(2):
+        with anyio.fail_after(SOON):
             assert list(await watch.wait_changed()) == []
     await store.save(session(ALICE))
     await store.save(session(BOB))
     await store.commit(session(BOB), RefreshState(), due=due(BOB, 1.0))
     async with store.watch() as watch:
-        with anyio.fail_after(2):
+        with anyio.fail_after(SOON):
             named = [ALICE, BOB] if kind == "files" else [ALICE]
             assert sorted(await watch.wait_changed()) == named
 
@@ -566,19 +567,19 @@ async def test_a_foreign_write_while_nobody_looked_out_is_named_first(
     foreign = session(pds_url="https://moved.example")
     await put_foreign(store, tmp_path, ALICE, foreign.to_json().encode())
     async with store.watch() as watch:
-        with anyio.fail_after(2):
+        with anyio.fail_after(SOON):
             assert list(await watch.wait_changed()) == [ALICE]
 
 
-async def test_saves_and_deletes_are_reported_within_a_second(store: SharedStore) -> None:
+async def test_saves_and_deletes_are_reported(store: SharedStore) -> None:
     """What this store object saves and deletes is reported as anybody's would be."""
     async with store.watch() as watch:
         await watch.wait_changed()
         await store.save(session())
-        with anyio.fail_after(1):
+        with anyio.fail_after(SOON):
             assert ALICE in await watch.wait_changed()
         await store.delete(ALICE)
-        with anyio.fail_after(1):
+        with anyio.fail_after(SOON):
             assert ALICE in await watch.wait_changed()
 
 
@@ -593,7 +594,7 @@ async def test_own_commits_are_not_reported(store: SharedStore) -> None:
         with anyio.move_on_after(0.8):
             raise AssertionError(f"reported: {await watch.wait_changed()}")
         await store.save(session(generation=3))
-        with anyio.fail_after(1):
+        with anyio.fail_after(SOON):
             assert await watch.wait_changed() == [ALICE]
 
 
@@ -608,7 +609,7 @@ async def test_a_foreign_change_just_before_an_own_commit_is_reported(
         await put_foreign(store, tmp_path, ALICE, foreign.to_json().encode())
         new, state = rotated(session(), RefreshState(), 2)
         await store.commit(session(), state, tokens=new, due=due(ALICE, 1.0))
-        with anyio.fail_after(1):
+        with anyio.fail_after(SOON):
             assert await watch.wait_changed() == [ALICE]
 
 
@@ -670,7 +671,7 @@ async def test_a_cancelled_commit_leaves_the_store_usable(store: SharedStore) ->
         new, state = rotated(read, entry.state, number + 2)
         with anyio.move_on_after(0.0001 * number):
             await store.commit(read, state, tokens=new)
-    with anyio.fail_after(5):
+    with anyio.fail_after(SOON):
         await store.save(session(BOB))
         entry = await store.read(ALICE)
     assert entry.session is not None

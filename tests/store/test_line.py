@@ -62,7 +62,7 @@ async def test_a_stopped_process_in_line_keeps_nobody_waiting(
         assert await anyio.to_thread.run_sync(child.line) == "ready"
 
 
-async def test_who_left_the_line_takes_nothing(tmp_path: Path) -> None:
+async def test_who_left_the_line_takes_nothing(tmp_path: Path, threads: Callable[[], int]) -> None:
     """Waiters that gave up leave one thread in line, which lets go as soon as it is given the lock."""
     locks, file = Locks(tmp_path / "run"), tmp_path / "run" / "locks" / "claims"
     async with Locks(tmp_path / "run").claim(ALICE, 0):
@@ -75,13 +75,13 @@ async def test_who_left_the_line_takes_nothing(tmp_path: Path) -> None:
                 pass
         assert impatient.cancelled_caught
         assert _waiters(file) == 1
-        assert _threads() == 1
-    await _until(lambda: not _threads())
+        assert threads() == 1
+    await _until(lambda: not threads())
     async with Locks(tmp_path / "run").claim(ALICE, 0):
         pass
 
 
-async def test_who_comes_back_keeps_its_place(tmp_path: Path) -> None:
+async def test_who_comes_back_keeps_its_place(tmp_path: Path, threads: Callable[[], int]) -> None:
     """A thread that stands in line for nobody serves the next of its store that wants the same."""
     locks = Locks(tmp_path / "run")
     async with AsyncExitStack() as holding, anyio.create_task_group() as tg:
@@ -97,14 +97,17 @@ async def test_who_comes_back_keeps_its_place(tmp_path: Path) -> None:
 
         tg.start_soon(claim)
         await anyio.wait_all_tasks_blocked()
-        assert _threads() == 1
+        assert threads() == 1
         await holding.aclose()
         with anyio.fail_after(30):
             await given.wait()
 
 
-def _threads() -> int:
-    return sum(thread.name == "idiolectd-lock" for thread in threading.enumerate())
+@pytest.fixture
+def threads() -> Callable[[], int]:
+    """How many threads wait in line that were not there before."""
+    before = set(threading.enumerate())
+    return lambda: sum(thread.name == "idiolectd-lock" for thread in set(threading.enumerate()) - before)
 
 
 def _is_stopped(pid: int) -> bool:

@@ -30,7 +30,8 @@ def test_without_descriptors_there_is_no_room(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     ensure_room(tmp_path)
-    assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
+    # Another test's may be closed meanwhile; nothing may have been added.
+    assert {entry.name for entry in Path("/proc/self/fd").iterdir()} <= before
 
 
 @pytest.mark.anyio
