@@ -1,7 +1,8 @@
 """The three stores; a test that asks for `opened` runs with each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,6 +20,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 def shared_kind(request: pytest.FixtureRequest) -> str:
     """Which of the stores that several processes can share."""
     return str(request.param)
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A folder that other users can reach: every run of pytest closes those above `tmp_path` to them."""
+    with TemporaryDirectory(prefix="idiolectd-tests-", dir="/tmp") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture
