@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -338,6 +339,32 @@ def test_a_look_is_short(url: str) -> None:
         reading.load(ALICE)
         took.append(time.thread_time() - began)
     assert sorted(took)[100] < 0.001
+
+
+def test_load_session_keeps_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening one costs more than twenty reads; another database at the path is opened anew."""
+    url = URLS["sqlite"].format(tmp_path)
+    save(url, session())
+    opened: list[str] = []
+    connect = sqlite3.connect
+
+    def counting(name: str, **options: Any) -> sqlite3.Connection:
+        opened.append(name)
+        made: sqlite3.Connection = connect(name, **options)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", counting)
+    for _ in range(5):
+        assert load_session(url, ALICE) == session()
+    gc.collect()
+    assert load_session(url, ALICE) == session()
+    assert len(opened) == 1
+    place = next(tmp_path.iterdir())
+    place.rename(tmp_path / "away")
+    save(url, session(generation=9))
+    opened.clear()
+    assert load_session(url, ALICE) == load_session(url, ALICE) == session(generation=9)
+    assert len(opened) == 1
 
 
 def test_the_configured_store(
