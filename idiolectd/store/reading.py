@@ -10,6 +10,7 @@ A `Reading` may be used by many threads at once.
 
 import contextlib
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -232,15 +233,17 @@ class MemoryReading:
 _readings: WeakValueDictionary[StoreUrl, FolderReading | DatabaseReading] = WeakValueDictionary()
 
 # Those that `load_session` used last: its callers keep nothing, and come back.
-_kept: dict[Reading, None] = {}
+_kept: OrderedDict[Reading, None] = OrderedDict()
 _MOST_KEPT = 8
 
 
 def _keep(reading: Reading) -> None:
+    # Each step by itself is safe among threads.
     _kept.pop(reading, None)
     _kept[reading] = None
-    while len(_kept) > _MOST_KEPT:
-        _kept.pop(next(iter(_kept)), None)
+    if len(_kept) > _MOST_KEPT:
+        with contextlib.suppress(KeyError):
+            _kept.popitem(last=False)
 
 
 def load_session(url: str | None, account: str) -> OAuthSession:
