@@ -26,7 +26,7 @@ _HANDLE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
-class Present:
+class CurrentHost:
     """Where an account is now.
 
     Attributes:
@@ -132,7 +132,7 @@ class Hosting:
             session, pds_url=account.pds_url, handle=account.handle, confirmed_handle=account.handle
         )
 
-    async def present(self, did: str, *, with_handle: bool) -> Present | Retry:
+    async def current_host(self, did: str, *, with_handle: bool) -> CurrentHost | Retry:
         """Where an account is now, by its DID document.
 
         Args:
@@ -149,17 +149,17 @@ class Hosting:
         if with_handle:
             with anyio.move_on_after(_HANDLE_SECONDS):
                 handle = await self._identity.confirmed_handle(document)
-        return Present(document.pds_url, handle, document.handle)
+        return CurrentHost(document.pds_url, handle, document.handle)
 
-    async def is_at(self, present: Present, server: str) -> bool | Retry:
+    async def is_at(self, current: CurrentHost, server: str) -> bool | Retry:
         """Whether the account is at a server: its PDS, or the entryway before that."""
         try:
             server = origin(server)
         except NotSent:
             return False
-        if present.pds_url == server:
+        if current.pds_url == server:
             return True
-        issuer = await self._discovery.issuer_of_pds(present.pds_url)
+        issuer = await self._discovery.issuer_of_pds(current.pds_url)
         return issuer if isinstance(issuer, Retry) and _may_pass(issuer) else issuer == server
 
     async def issuer_of(self, account: Account) -> str:
@@ -172,7 +172,7 @@ class Hosting:
 
     async def _require_host(self, account: Account, server: str) -> None:
         """Raises `LoginError` unless the account is at the server."""
-        is_there = found_or_error(await self.is_at(Present(account.pds_url, None, None), server))
+        is_there = found_or_error(await self.is_at(CurrentHost(account.pds_url, None, None), server))
         if not is_there:
             raise LoginError(
                 "not_its_pds",
@@ -196,6 +196,6 @@ def found_or_error(answer: FoundT | Retry) -> FoundT:
     return answer
 
 
-def _may_pass(trouble: Retry) -> bool:
+def _may_pass(why: Retry) -> bool:
     # It answered, and not with what it should; or it is a place where no request may go.
-    return trouble.code not in (Code.DISCOVERY, Code.GUARD)
+    return why.code not in (Code.DISCOVERY, Code.GUARD)

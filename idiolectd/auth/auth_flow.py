@@ -122,8 +122,8 @@ Steps = Generator[Step, Any, T]
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What the owner of the session allows.
+class AuthOptions:
+    """What the program that uses `SessionAuth` allows.
 
     Attributes:
         also: origins that get its token beside the PDS's.
@@ -141,19 +141,19 @@ class AuthFlow:
 
     Args:
         request: the client's. It is signed in place.
-        terms: what is allowed.
+        options: what is allowed.
         servers: what is known of nonces and clocks.
         clock: ours.
     """
 
-    def __init__(self, request: httpx.Request, terms: Terms, servers: Servers, clock: Clock) -> None:
+    def __init__(self, request: httpx.Request, options: AuthOptions, servers: Servers, clock: Clock) -> None:
         self._request = request
-        self._terms = terms
+        self._options = options
         self._servers = servers
         self._clock = clock
         self._refused: set[str] = set()
         self._waited = 0.0
-        self._may_renew = terms.refresh
+        self._may_renew = options.refresh
 
     def steps(self) -> Steps[None]:
         """All that has to be done, up to the answer that is the caller's.
@@ -165,7 +165,7 @@ class AuthFlow:
             RefreshError, StoreError, SessionError: as the steps raise them.
         """
         session = yield from self._load()
-        check_destination(session, str(self._request.url), self._terms.also)
+        check_destination(session, str(self._request.url), self._options.also)
         if self._may_renew and self._is_ending(session):
             session = yield from self._renewed(session)
         match _body_of(self._request):
@@ -213,7 +213,7 @@ class AuthFlow:
         self, request: httpx.Request, session: OAuthSession, *, repeat: bool
     ) -> Steps[TokenRefusal | None]:
         """Signs and sends; again if the answer brought the nonce or the time that was wrong."""
-        check_destination(session, str(request.url), self._terms.also)
+        check_destination(session, str(request.url), self._options.also)
         server = origin(str(request.url))
         retry = ProofRetry(lambda: (self._servers.nonce(server), self._servers.skew(server)))
         while True:
@@ -258,7 +258,7 @@ class AuthFlow:
         if len(self._refused) == _TOKENS:
             return None
         pause = _FIRST_PAUSE
-        until = self._terms.patience if certain else min(self._terms.patience, self._waited + _MOMENT)
+        until = self._options.patience if certain else min(self._options.patience, self._waited + _MOMENT)
         while True:
             session = yield from self._load()
             if session.access_jwt not in self._refused:

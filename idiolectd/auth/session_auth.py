@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import httpx
 
-from idiolectd.auth.advice import explained
 from idiolectd.auth.auth_flow import (
     AuthFlow,
+    AuthOptions,
     Explain,
     Load,
     Pause,
@@ -23,11 +23,11 @@ from idiolectd.auth.auth_flow import (
     ReadBody,
     Renew,
     Send,
-    Terms,
     Work,
 )
 from idiolectd.auth.bodies import alet_go, aread_beginning, let_go, read_beginning
 from idiolectd.auth.destination import parse_origins
+from idiolectd.auth.refusal_explanation import explain_refusal
 from idiolectd.auth.servers import Servers
 from idiolectd.auth.session_source import SessionSource, Store
 from idiolectd.clock import SystemClock
@@ -57,7 +57,7 @@ class SessionAuth(httpx.Auth):
     A body given as bytes, JSON or form can be repeated, and so can one of known length up to 8 MiB,
     which is read into memory. For any other the PDS is first asked whether it takes the token.
 
-    With ``follow_redirects=True`` httpx drops ``AuthorizationRequest`` on the way to another host, but not
+    With ``follow_redirects=True`` httpx drops ``Authorization`` on the way to another host, but not
     ``DPoP``: that proof is for the first URL and this token, and worth nothing without the token.
 
     Args:
@@ -99,7 +99,7 @@ class SessionAuth(httpx.Auth):
         servers: Servers | None = None,
     ) -> None:
         self._source = SessionSource(store, account)
-        self._terms = Terms(also=parse_origins(also), patience=patience, refresh=refresh)
+        self._options = AuthOptions(also=parse_origins(also), patience=patience, refresh=refresh)
         self._servers = _SERVERS if servers is None else servers
         self._clock = SystemClock()
         self._renewing = threading.Lock()
@@ -113,7 +113,7 @@ class SessionAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """See `httpx.Auth`; for `httpx.Client`."""
-        if self._terms.refresh:
+        if self._options.refresh:
             raise RefreshError(_SYNC_REFRESH)
         steps = self._exchange(request).steps()
         with closing(steps), suppress(StopIteration):
@@ -154,7 +154,7 @@ class SessionAuth(httpx.Auth):
     # -----------------------------------------------------------------------------------------
 
     def _exchange(self, request: httpx.Request) -> AuthFlow:
-        return AuthFlow(request, self._terms, self._servers, self._clock)
+        return AuthFlow(request, self._options, self._servers, self._clock)
 
     def _do(self, step: Work) -> Any:
         match step:
@@ -200,4 +200,4 @@ class SessionAuth(httpx.Auth):
         return True
 
     def _explained(self, step: Explain) -> TokenRefused:
-        return explained(step, self._source.reading, place=self._source.place, now=self._clock.now())
+        return explain_refusal(step, self._source.reading, place=self._source.place, now=self._clock.now())

@@ -1,6 +1,6 @@
 """What a PDS's refusal means for a request that carried a token.
 
-Only the token's own troubles are told apart here. All other refusals are the caller's.
+Tells apart the refusals of a token and of its proof; every other refusal is the caller's to handle.
 """
 
 from enum import Enum, auto

@@ -16,6 +16,7 @@ from idiolectd.cli.check import check_command
 from idiolectd.cli.client import client_group
 from idiolectd.cli.exits import ExitCode, judged
 from idiolectd.cli.headers import headers_command
+from idiolectd.cli.help_sections import SectionedGroup
 from idiolectd.cli.login import login_command
 from idiolectd.cli.logout import logout_command
 from idiolectd.cli.options import common
@@ -24,7 +25,6 @@ from idiolectd.cli.pause import pause_command, resume_command
 from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
-from idiolectd.cli.teaching import TeachingGroup
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -36,7 +36,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 
 
 @click.group(
-    cls=TeachingGroup,
+    cls=SectionedGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     sections={
         "Start here": (
@@ -84,7 +84,7 @@ for _command in (
 
 @group.group(
     "oauth",
-    cls=TeachingGroup,
+    cls=SectionedGroup,
     sections={
         "Examples": (
             ("idiolectd oauth login --handle alice.example --pds-url https://pds.example", "login"),

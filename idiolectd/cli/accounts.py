@@ -36,11 +36,11 @@ async def stored_did(parts: "Parts", account: str) -> str:
     except HandleError as error:
         try:
             found = await parts.identity.resolve_account(account)
-        except IdentityError as trouble:
-            code = ExitCode.FAILED if trouble.final else ExitCode.TRY_LATER
+        except IdentityError as why:
+            code = ExitCode.FAILED if why.final else ExitCode.TRY_LATER
             dids = ", ".join(error.dids)
             raise CommandFailed(
-                code, f"{account} is not confirmed to be the handle of {dids}: {trouble}; name the DID"
+                code, f"{account} is not confirmed to be the handle of {dids}: {why}; name the DID"
             ) from error
     if found.did not in claimants.dids:
         raise CommandFailed(

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
+from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.credentials import Credentials, log_in
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
-from idiolectd.cli.per_account import kept_apart
 from idiolectd.config import Config
 from idiolectd.did import is_meant_as_did
 from idiolectd.errors import IdiolectError, LoginError, RecordError
@@ -158,7 +158,7 @@ class _Batch:
             if did is not None:
                 self._report(number, BatchEntry(credentials.account, did, "skipped", "has a living session"))
                 continue
-            found = await kept_apart(
+            found = await isolate_bug(
                 credentials.account,
                 partial(self._turn, number, credentials, alive),
                 partial(_bug, credentials.account),
@@ -189,7 +189,7 @@ class _Batch:
         async with limit:
             for place, turn in enumerate(queue):
                 account = turn.credentials.account
-                line = await kept_apart(account, partial(self._one, turn, pace), partial(_bug, account))
+                line = await isolate_bug(account, partial(self._one, turn, pace), partial(_bug, account))
                 if line is not None:
                     self._report(turn.number, line)
                 else:

@@ -18,10 +18,10 @@ import click
 from idiolectd.cli.existing_store import is_missing
 from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.findings import Finding, report_findings
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status_rows import read_all_rows
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.http import tls_context
@@ -38,7 +38,7 @@ _FIXED_SQLITE = (3, 51, 3)
 
 @click.command(
     "check",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd check", "as the daemon would find it"),

@@ -10,18 +10,18 @@ import click
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.findings import Finding, report_findings
+from idiolectd.cli.help_sections import SectionedCommand, SectionedGroup
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import joined, put_document, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.teaching import TeachingCommand, TeachingGroup
 from idiolectd.clock import SystemClock
 from idiolectd.config import ClientConfig, Config
-from idiolectd.oauth import ClientMetadata, FetchedMetadata, look_at_hosted
+from idiolectd.oauth import ClientMetadata, MetadataFinding, check_hosted_metadata
 
 
 @click.group(
     "client",
-    cls=TeachingGroup,
+    cls=SectionedGroup,
     short_help="Be an OAuth client of your own: what to host, and whether it is.",
     sections={
         "To set up a client": (
@@ -40,7 +40,7 @@ def client_group() -> None:
 
 @client_group.command(
     "metadata",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     short_help="Print a client's metadata document with its public keys.",
     sections={"Examples": (("idiolectd client metadata > client-metadata.json", "then host that file"),)},
 )
@@ -64,7 +64,7 @@ def metadata_command(options: Options, client_id: str | None) -> int:
 
 @client_group.command(
     "check",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     short_help="Compare what is hosted with what is needed here.",
     sections={"Examples": (("idiolectd client check", "after every change of keys or scope"),)},
 )
@@ -78,7 +78,7 @@ def check_command(options: Options, client_id: str | None) -> int:
     """
     config = options.load_as_owner()
     metadata = _metadata(config, _chosen(config, client_id))
-    findings = [finding_of(looked) for looked in run_async(partial(_look, config, metadata))]
+    findings = [finding_of(one) for one in run_async(partial(_look, config, metadata))]
     code = report_findings(findings, json=options.json)
     if code is ExitCode.FAILED:
         say("host what this prints: idiolectd client metadata")
@@ -87,7 +87,7 @@ def check_command(options: Options, client_id: str | None) -> int:
 
 @client_group.command(
     "page",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={"Examples": (("idiolectd client page > index.html", "then host that file"),)},
 )
 @click.argument("client_id", required=False, metavar="[CLIENT_ID]")
@@ -138,16 +138,16 @@ def _metadata(config: Config, client: ClientConfig) -> ClientMetadata:
     return ClientMetadata(read_client(client), client.redirect_uri, config.oauth.scope, client.name)
 
 
-async def _look(config: Config, metadata: ClientMetadata) -> list[FetchedMetadata]:
+async def _look(config: Config, metadata: ClientMetadata) -> list[MetadataFinding]:
     from idiolectd.parts import make_http
 
     async with make_http(config, SystemClock(), command_events(config)) as http:
-        return await look_at_hosted(http, metadata)
+        return await check_hosted_metadata(http, metadata)
 
 
-def finding_of(looked: FetchedMetadata) -> Finding:
+def finding_of(found: MetadataFinding) -> Finding:
     """What a part of the hosted document means for the command."""
-    if looked.problem is None:
-        return Finding(looked.part, "ok", "fits")
-    code = ExitCode.TRY_LATER if looked.passing else ExitCode.FAILED
-    return Finding(looked.part, "failed", looked.problem, code)
+    if found.problem is None:
+        return Finding(found.part, "ok", "fits")
+    code = ExitCode.TRY_LATER if found.passing else ExitCode.FAILED
+    return Finding(found.part, "failed", found.problem, code)

@@ -1,4 +1,4 @@
-"""One login with an app password, as `login` and `login --batch` do it, and the end of one that misfits."""
+"""One login with an app password, for `login` and `login --batch`; and the revocation of a session that must not be stored."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -60,8 +60,8 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     try:
         session = await parts.hosting.admit(given, located)
     except (LoginError, IdentityError) as error:
-        raise await refused(parts, given, error) from error
-    before = await stored(parts, session.did)
+        raise await revoke_refused(parts, given, error) from error
+    before = await stored_record(parts, session.did)
     # Other programs' fields stay. The upstream CLI, whose default folder this may be, reads no record
     # without its own name for the PDS.
     kept = before.extra if before is not None else {}
@@ -72,16 +72,18 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     return session
 
 
-async def stored(parts: "Parts", did: str) -> OAuthSession | None:
-    """What a login replaces; a record that can't be read is replaced too."""
+async def stored_record(parts: "Parts", did: str) -> OAuthSession | None:
+    """The record that a login replaces; None: there is none, or one that can't be read."""
     try:
         return await parts.store.load(did)
     except RecordError:
         return None
 
 
-async def refused(parts: "Parts", session: OAuthSession, why: LoginError | IdentityError) -> LoginError:
-    """Ends what a server granted and must not be stored, as well as can be; says whether it has ended."""
+async def revoke_refused(
+    parts: "Parts", session: OAuthSession, why: LoginError | IdentityError
+) -> LoginError:
+    """Revokes a session that must not be stored, within 20 s; returns the error that says whether it has ended."""
     end = f"could not be revoked: end it in the account's settings at {session.issuer or session.pds_url}"
     with anyio.move_on_after(_REVOKING):
         if await parts.refresher_for(session).revoke(session) is None:
@@ -90,7 +92,7 @@ async def refused(parts: "Parts", session: OAuthSession, why: LoginError | Ident
     return LoginError("misfit", f"{why}; nothing was stored, and what was granted {end}", passing=passing)
 
 
-def outcome_of(session: OAuthSession, config: Config) -> dict[str, str | None]:
+def login_result(session: OAuthSession, config: Config) -> dict[str, str | None]:
     """A login for programs; `issuer`, `client_id` and `session_deadline` are None with an app password."""
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     return {

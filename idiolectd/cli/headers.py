@@ -12,10 +12,10 @@ import click
 from idiolectd.cli.accounts import chosen_did
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, TokenWithheld
 from idiolectd.session import OAuthSession
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "headers",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             (

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import click
 
 from idiolectd.cli.accounts import one_account
-from idiolectd.cli.credentials import Credentials, log_in, outcome_of
+from idiolectd.cli.credentials import Credentials, log_in, login_result
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.did import is_meant_as_did
 from idiolectd.session import OAuthSession, normal_handle
@@ -41,7 +41,7 @@ class LoginMethod(Enum):
     PASTE = auto()  # OAuth too, with the browser on another machine
 
 
-def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) -> LoginMethod:
+def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal: bool) -> LoginMethod:
     """How to log in: what was asked for, else with a password if there is one, else in the browser.
 
     Args:
@@ -59,7 +59,7 @@ def chosen_way(*, browser: bool, paste: bool, password: bool, terminal: bool) ->
 
 @click.command(
     "login",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd login alice.example", "in the browser"),
@@ -146,7 +146,9 @@ def login_command(
     if app_password and (browser or paste):
         raise CommandFailed(ExitCode.USAGE, "--app-password needs no browser; leave one of them out")
     password = app_password or _password_of(os.environ)
-    way = chosen_way(browser=browser, paste=paste, password=password is not None, terminal=sys.stdin.isatty())
+    way = choose_login_method(
+        browser=browser, paste=paste, password=password is not None, terminal=sys.stdin.isatty()
+    )
     if port is not None and way is not LoginMethod.BROWSER:
         raise CommandFailed(ExitCode.USAGE, "--port is for the browser: add --browser, without --paste")
     config = options.load_as_owner()
@@ -159,7 +161,7 @@ def login_command(
         )
         session = run_async(how)
     if options.json:
-        put_json(outcome_of(session, config))
+        put_json(login_result(session, config))
     else:
         put(f"logged in: {session.known_as or session.did} ({session.did}) at {session.pds_url}")
     return ExitCode.DONE

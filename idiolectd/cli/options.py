@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from idiolectd.cli.privileges import become, environment_of, keeper_of_store, refuse_orders_of_others
+from idiolectd.cli.privileges import become, environment_of, owner_to_become, refuse_foreign_configuration
 from idiolectd.config import Config, load_config
 from idiolectd.events import Event, EventSink, SessionProblem
 from idiolectd.log import Format, LogSink, log_sink
@@ -52,20 +52,20 @@ class Options:
             CommandFailed: root can't become the owner, or must not open what is there.
         """
         config = self.load()
-        keeper = keeper_of_store(config.store.url)
+        owner = owner_to_become(config.store.url)
         is_named = self.config is not None or "IDIOLECTD_CONFIG" in os.environ
         if config.path is not None and not is_named:
-            refuse_orders_of_others(config.path, keeper)
-        if keeper is None:
+            refuse_foreign_configuration(config.path, owner)
+        if owner is None:
             return config
         file = config.path if is_named or self.store is None else None
         self.config, self.store = file, config.store.url
         if file is None:
-            become(keeper, os.environ)
+            become(owner, os.environ)
             return self.load()
         # Read before: the file may be closed to that user.
-        config = load_config(file, environment_of(keeper, os.environ), store_url=self.store)
-        become(keeper, os.environ)
+        config = load_config(file, environment_of(owner, os.environ), store_url=self.store)
+        become(owner, os.environ)
         return config
 
 

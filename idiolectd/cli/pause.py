@@ -10,17 +10,17 @@ import click
 from idiolectd.cli.accounts import chosen_did
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import ExitCode
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
 from idiolectd.cli.running import run_async
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.policy import CLAIM_PATIENCE
 
 
 @click.command(
     "pause",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd pause alice.example", "no refresh from now on"),
@@ -45,7 +45,7 @@ def pause_command(options: Options, account: str | None, did: str | None) -> int
 
 @click.command(
     "resume",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={"Examples": (("idiolectd resume alice.example", "refreshed at once, if it is due"),)},
 )
 @click.argument("account", required=False, metavar="ACCOUNT")

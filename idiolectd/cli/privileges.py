@@ -1,4 +1,4 @@
-"""Root becomes the user whose place the store is, before it opens the store.
+"""Root becomes the store's owner before it opens the store.
 
 Files that root creates in a folder of somebody else (a side file of SQLite, a lock) would lock their
 owner, the daemon, out of its own store. And whatever lies in a place of somebody else's he can replace
@@ -48,8 +48,8 @@ _KEPT_PREFIXES = ("ATPROTO_", "IDIOLECTD_", "IDIOLECT_", "LC_", "PYTHON")
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """The user whose place a path names.
+class StoreOwner:
+    """The user to whom the named place belongs.
 
     Attributes:
         uid: the user.
@@ -60,7 +60,7 @@ class Keeper:
     gid: int
 
 
-def keeper_of_store(url: str) -> Keeper | None:
+def owner_to_become(url: str) -> StoreOwner | None:
     """Whom this process has to become before it opens a store; None: it is the right user already.
 
     A store that does not exist yet belongs to the owner of the nearest folder above it.
@@ -73,13 +73,13 @@ def keeper_of_store(url: str) -> Keeper | None:
     if os.geteuid() != 0 or store.kind == "memory":
         return None
     try:
-        keeper = keeper_of(store.path)
+        owner = owner_of(store.path)
     except OSError as error:
         raise CommandFailed(ExitCode.FAILED, f"can't look at {store.path}: {error.strerror}") from None
-    return keeper if keeper.uid != 0 else None
+    return owner if owner.uid != 0 else None
 
 
-def keeper_of(path: Path) -> Keeper:
+def owner_of(path: Path) -> StoreOwner:
     """The user whose place a path names. See the module.
 
     Raises:
@@ -103,7 +103,7 @@ def keeper_of(path: Path) -> Keeper:
             break
         found = below
         if found.st_uid != 0 and stat.S_ISLNK(found.st_mode):
-            return Keeper(found.st_uid, found.st_gid)
+            return StoreOwner(found.st_uid, found.st_gid)
         if stat.S_ISLNK(found.st_mode):
             if replaceable_by is not None:
                 break
@@ -124,10 +124,10 @@ def keeper_of(path: Path) -> Keeper:
             f"it is root's, in a folder of {name_of(replaceable_by)}, who can replace it;"
             f" if it is meant to be his: chown -h {name_of(replaceable_by)} {here}",
         )
-    return Keeper(found.st_uid, found.st_gid)
+    return StoreOwner(found.st_uid, found.st_gid)
 
 
-def refuse_orders_of_others(file: Path, keeper: Keeper | None) -> None:
+def refuse_foreign_configuration(file: Path, owner: StoreOwner | None) -> None:
     """Raises if root found a configuration that is neither root's nor the store owner's.
 
     It is found in a home folder; and `sudo` may have kept that of the person who called it.
@@ -138,17 +138,17 @@ def refuse_orders_of_others(file: Path, keeper: Keeper | None) -> None:
     if os.geteuid() != 0:
         return
     try:
-        writer = keeper_of(file).uid
+        found = owner_of(file).uid
     except OSError as error:
         raise CommandFailed(ExitCode.FAILED, f"can't look at {file}: {error.strerror}") from None
-    if writer not in (0, keeper.uid if keeper is not None else 0):
+    if found not in (0, owner.uid if owner is not None else 0):
         raise CommandFailed(
             ExitCode.USAGE,
-            f"{file} is a configuration of {name_of(writer)}'s, found by root; if it is meant: --config {file}",
+            f"{file} is a configuration of {name_of(found)}'s, found by root; if it is meant: --config {file}",
         )
 
 
-def environment_of(keeper: Keeper, environ: Mapping[str, str]) -> dict[str, str]:
+def environment_of(owner: StoreOwner, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment in which a command of root's runs as that user."""
     kept = {
         name: value
@@ -156,33 +156,33 @@ def environment_of(keeper: Keeper, environ: Mapping[str, str]) -> dict[str, str]
         if name in _KEPT or (name.startswith(_KEPT_PREFIXES) and name != "IDIOLECT_SESSION_DIR")
     }
     try:
-        account = pwd.getpwuid(keeper.uid)
+        account = pwd.getpwuid(owner.uid)
     except KeyError:  # a user without a name, as in containers
         return kept | {"HOME": "/"}
     return kept | {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
 
 
-def become(keeper: Keeper, environ: MutableMapping[str, str]) -> None:
+def become(owner: StoreOwner, environ: MutableMapping[str, str]) -> None:
     """Turns this process into that user's, for good: groups, user, environment.
 
     Raises:
         CommandFailed: the change is refused.
     """
-    changed = environment_of(keeper, environ)
+    changed = environment_of(owner, environ)
     try:
         try:
-            account = pwd.getpwuid(keeper.uid)
+            account = pwd.getpwuid(owner.uid)
         except KeyError:
-            gid = keeper.gid
+            gid = owner.gid
             os.setgroups([gid])
         else:
             gid = account.pw_gid
             os.initgroups(account.pw_name, gid)
         os.setresgid(gid, gid, gid)
-        os.setresuid(keeper.uid, keeper.uid, keeper.uid)
+        os.setresuid(owner.uid, owner.uid, owner.uid)
     except OSError as error:
         raise CommandFailed(
-            ExitCode.FAILED, f"can't become {name_of(keeper.uid)}: {error.strerror}; run this as that user"
+            ExitCode.FAILED, f"can't become {name_of(owner.uid)}: {error.strerror}; run this as that user"
         ) from None
     environ.clear()
     environ.update(changed)

@@ -8,13 +8,13 @@ import anyio
 import click
 
 from idiolectd.cli.accounts import stored_did
+from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
-from idiolectd.cli.per_account import kept_apart
 from idiolectd.cli.running import run_async
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import IdiolectError
 from idiolectd.log import redact
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What became of one session; a line of the output."""
+class RefreshResult:
+    """How one session's refresh ended; a line of the output."""
 
     did: str
     result: str
@@ -53,7 +53,7 @@ class Line:
 
 @click.command(
     "refresh",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd refresh alice.example", "if it is due"),
@@ -105,23 +105,23 @@ def refresh_command(
 
 async def refresh_one(
     parts: "Parts", did: str, *, force: bool, revive: bool = False
-) -> tuple[Line, ExitCode]:
+) -> tuple[RefreshResult, ExitCode]:
     """Refreshes one session and says what came of it; never raises what belongs to this session."""
 
-    async def work() -> tuple[Line, ExitCode]:
+    async def work() -> tuple[RefreshResult, ExitCode]:
         try:
             unusable = await _unusable_key(parts, did)
             if unusable is not None:
-                return Line(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
+                return RefreshResult(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
             attempt = await parts.engine.refresh(did, force=force, revive=revive, patience=CLAIM_PATIENCE)
         except IdiolectError as error:
             code = code_of(error)
             result = "try_later" if code is ExitCode.TRY_LATER else "failed"
-            return Line(did, result, message=redact(str(error))), code
+            return RefreshResult(did, result, message=redact(str(error))), code
         return _judged(did, attempt.outcome)
 
-    return await kept_apart(
-        did, work, lambda message: (Line(did, "failed", Cause.BUG, message), ExitCode.FAILED)
+    return await isolate_bug(
+        did, work, lambda message: (RefreshResult(did, "failed", Cause.BUG, message), ExitCode.FAILED)
     )
 
 
@@ -138,32 +138,34 @@ async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
     return found if isinstance(found, Suspended) and found.cause == Cause.CLIENT_KEY_UNUSABLE else None
 
 
-def _judged(did: str, outcome: RefreshOutcome) -> tuple[Line, ExitCode]:
+def _judged(did: str, outcome: RefreshOutcome) -> tuple[RefreshResult, ExitCode]:
     match outcome:
         case Refreshed(session):
-            return Line(did, "refreshed", expires_at=session.expires_at), ExitCode.DONE
+            return RefreshResult(did, "refreshed", expires_at=session.expires_at), ExitCode.DONE
         case Current(session):
-            return Line(did, "current", expires_at=session.expires_at), ExitCode.DONE
+            return RefreshResult(did, "current", expires_at=session.expires_at), ExitCode.DONE
         case Gone():
             todo = report.action(did, State.RELOGIN_REQUIRED, None)
-            return Line(did, "gone", "gone", "no session is stored", action=todo), ExitCode.LOGIN_REQUIRED
+            return RefreshResult(
+                did, "gone", "gone", "no session is stored", action=todo
+            ), ExitCode.LOGIN_REQUIRED
         case Retry(code, message):
-            return Line(did, "retrying", code, message), ExitCode.TRY_LATER
+            return RefreshResult(did, "retrying", code, message), ExitCode.TRY_LATER
         case Ambiguous(code, message):
-            return Line(did, "ambiguous", code, message), ExitCode.TRY_LATER
+            return RefreshResult(did, "ambiguous", code, message), ExitCode.TRY_LATER
         case Suspended(cause, code, message):
             todo = report.action(did, State.SUSPENDED, cause)
-            return Line(did, "suspended", code, message, action=todo), ExitCode.FAILED
+            return RefreshResult(did, "suspended", code, message, action=todo), ExitCode.FAILED
         case ReloginRequired(cause, code, message):
             todo = report.action(did, State.RELOGIN_REQUIRED, cause)
-            return Line(did, "relogin_required", code, message, action=todo), ExitCode.LOGIN_REQUIRED
+            return RefreshResult(did, "relogin_required", code, message, action=todo), ExitCode.LOGIN_REQUIRED
         case Unpersisted(message):
-            return Line(did, State.UNPERSISTED, Code.UNPERSISTED, message), ExitCode.FAILED
+            return RefreshResult(did, State.UNPERSISTED, Code.UNPERSISTED, message), ExitCode.FAILED
 
 
 async def _refresh(
     config: Config, named: list[str], *, force: bool, revive: bool, json: bool
-) -> list[tuple[Line, ExitCode]]:
+) -> list[tuple[RefreshResult, ExitCode]]:
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
@@ -171,7 +173,7 @@ async def _refresh(
             dids = list(dict.fromkeys([await stored_did(parts, account) for account in named]))
         else:
             dids = await parts.store.list_dids()
-        done: dict[str, tuple[Line, ExitCode]] = {}
+        done: dict[str, tuple[RefreshResult, ExitCode]] = {}
         waiting = iter(dids)
 
         async def work() -> None:
@@ -190,7 +192,7 @@ async def _refresh(
     return lines
 
 
-def _text(line: Line) -> str:
+def _text(line: RefreshResult) -> str:
     parts = [f"{line.did}: {line.result}"]
     if line.expires_at is not None:
         parts.append(f", expires at {line.expires_at or 'an unknown time'}")

@@ -5,8 +5,8 @@ import os
 import click
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common, make_sink
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.errors import LockBusy
 from idiolectd.log import capture_logging
 from idiolectd.systemd import Notifier
@@ -14,7 +14,7 @@ from idiolectd.systemd import Notifier
 
 @click.command(
     "run",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd run", "with the store as configured"),

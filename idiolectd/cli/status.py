@@ -6,15 +6,15 @@ from functools import partial
 import click
 
 from idiolectd.cli.accounts import one_account, stored_dids
+from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import ExitCode, worst
+from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
-from idiolectd.cli.per_account import kept_apart
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_rows
 from idiolectd.cli.tables import handle_text, print_status, print_table
-from idiolectd.cli.teaching import TeachingCommand
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.outcome import Cause
@@ -29,7 +29,7 @@ _MOST_LISTED = 1000
 
 @click.command(
     "status",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "States": (
             ("fresh, due", "all is well"),
@@ -81,7 +81,7 @@ def status_command(options: Options, account: str | None, did: str | None, state
 
 @click.command(
     "list",
-    cls=TeachingCommand,
+    cls=SectionedCommand,
     sections={
         "Examples": (
             ("idiolectd list", "DID, handle and PDS of each"),
@@ -171,7 +171,7 @@ async def _list(config: Config, *, json: bool) -> ExitCode:
             return ExitCode.DONE
 
         for did in await store.list_dids():
-            code = worst([code, await kept_apart(did, partial(read, did), lambda _: ExitCode.FAILED)])
+            code = worst([code, await isolate_bug(did, partial(read, did), lambda _: ExitCode.FAILED)])
     if json:
         put_json([_listed(session) for session in found])
     elif found:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.output import say
-from idiolectd.cli.per_account import kept_apart
 from idiolectd.clock import parse_rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import RecordError, StoreError
@@ -145,7 +145,7 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
         return row
 
     for did in dids:
-        row = await kept_apart(did, partial(read, did), partial(bug_row, did))
+        row = await isolate_bug(did, partial(read, did), partial(bug_row, did))
         if row is not None:
             rows.append(row)
     return sorted(rows, key=lambda row: row.rank)

@@ -161,19 +161,19 @@ class Identity:
         if self._handle_resolver_url is not None:
             return await self._by_service(handle, self._handle_resolver_url)
         # DNS first: it is the owner's of the domain, the host's files may be anybody's.
-        trouble: IdentityError | None = None
+        failed: IdentityError | None = None
         try:
             did = await self._by_dns(handle)
         except IdentityError as error:
             if error.final:
                 raise
-            did, trouble = None, error
+            did, failed = None, error
         if did is None:
             did = await self._by_well_known(handle)
         if did is not None:
             return did
-        if trouble is not None:
-            raise trouble
+        if failed is not None:
+            raise failed
         raise IdentityError(f"{handle} names no DID, in the DNS or on its host", final=True)
 
     async def _by_dns(self, handle: str) -> str | None:

@@ -4,12 +4,12 @@ from idiolectd.oauth.authorization_request import (
     CALLBACK_PATH,
     LOOPBACK_HOST,
     AuthorizationRequest,
-    Granted,
+    GrantedSession,
     LoginClient,
     loopback_client,
 )
 from idiolectd.oauth.client_auth import ClientRegistry, OAuthClient, UnusableKey
-from idiolectd.oauth.client_metadata import ClientMetadata, FetchedMetadata, look_at_hosted
+from idiolectd.oauth.client_metadata import ClientMetadata, MetadataFinding, check_hosted_metadata
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
 from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.keys import SigningKey
@@ -24,13 +24,13 @@ __all__ = [
     "ClientRegistry",
     "Discovery",
     "DpopKey",
-    "FetchedMetadata",
-    "Granted",
+    "GrantedSession",
     "LoginClient",
+    "MetadataFinding",
     "OAuthClient",
     "OAuthRefresher",
     "SigningKey",
     "UnusableKey",
-    "look_at_hosted",
+    "check_hosted_metadata",
     "loopback_client",
 ]

@@ -1,10 +1,10 @@
-"""One login: from the pushed authorization request to the session.
+"""One login: from the pushed authorization request (PAR, RFC 9126) to the session.
 
-https://atproto.com/specs/oauth: PAR (RFC 9126), PKCE (RFC 7636), DPoP (RFC 9449), the issuer in the
-authorization response (RFC 9207). Each login has a DPoP key, a verifier and a state of its own.
+https://atproto.com/specs/oauth. A login makes a DPoP key (RFC 9449), a PKCE code verifier (RFC 7636) and a state
+of its own, pushes the request, reads the authorization response and exchanges the code at the token endpoint.
 
-Does not open a browser, wait, resolve accounts or store. Rules: what comes back is believed only with
-this login's state and its issuer's name; whoever's tokens arrive, the account was chosen before.
+Does not open a browser, wait, resolve accounts or store. An authorization response counts only with this
+login's state and its issuer's name (RFC 9207); tokens count only for the account that was chosen before.
 """
 
 import hashlib
@@ -70,12 +70,12 @@ def loopback_client(scope: str, port: int | None = None) -> LoginClient:
 
 
 @dataclass(frozen=True)
-class Granted:
-    """Tokens arrived.
+class GrantedSession:
+    """What the token endpoint gave for a login's code.
 
     Attributes:
-        session: what to store.
-        misfit: why it must not be stored, and should be revoked; None: it is what was asked for.
+        session: the session that its tokens make.
+        mismatch: why it must not be stored, and should be revoked; None: it is what was asked for.
     """
 
     session: OAuthSession
@@ -173,8 +173,8 @@ class AuthorizationRequest:
         """Whether a redirect with this query belongs to this login: it knows the state."""
         return self._knows_state(_parameters(query))
 
-    def read_redirect(self, query: str) -> str:
-        """The code that the browser brought (RFC 6749, section 4.1.2).
+    def read_response(self, query: str) -> str:
+        """The code of an authorization response (RFC 6749, section 4.1.2).
 
         Raises:
             LoginError: it brought none, or not from this login's server, or not for this login.
@@ -196,11 +196,11 @@ class AuthorizationRequest:
             )
         return answer["code"]
 
-    async def exchange(self, code: str, account: Account) -> Granted:
+    async def exchange(self, code: str, account: Account) -> GrantedSession:
         """Turns the code into a session (RFC 6749, section 4.1.3). Must run to its end once begun.
 
         Args:
-            code: as `read_redirect` returned it; good for one exchange.
+            code: as `read_response` returned it; good for one exchange.
             account: whose session it is to be.
 
         Raises:
@@ -240,7 +240,7 @@ class AuthorizationRequest:
             client_key_id=client.key_id,
             session_started_at=rfc3339(sent_at),
         )
-        return Granted(session, _misfit(answer, account, self.issuer))
+        return GrantedSession(session, _mismatch(answer, account, self.issuer))
 
     def _knows_state(self, answer: Mapping[str, str]) -> bool:
         return hmac.compare_digest(answer.get("state", "").encode(), self._state.encode())
@@ -265,7 +265,7 @@ def _parameters(query: str) -> dict[str, str]:
     return found if len(found) == len(pairs) else {}
 
 
-def _misfit(answer: TokenResponse, account: Account, issuer: str) -> str | None:
+def _mismatch(answer: TokenResponse, account: Account, issuer: str) -> str | None:
     """Why the tokens are not the session that was asked for."""
     asked = account.did if account.handle == INVALID_HANDLE else f"{account.handle} ({account.did})"
     if answer.sub is not None and answer.sub != account.did and _is_did(answer.sub):

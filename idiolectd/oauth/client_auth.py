@@ -1,8 +1,8 @@
-"""Which OAuth client a session belongs to, and how that client authenticates.
+"""Which OAuth client a session belongs to, and how that client authenticates (RFC 7523).
 
-Sending a refresh token as another client, or with another of the client's keys, ends the session
-at the reference server. So what is not known is not guessed: `ClientRegistry.client_of` answers with
-`Suspended`, and an operator completes the configuration.
+The reference server ends a session whose refresh token is sent by another client, or with another of the
+client's keys. So nothing is guessed: where the client or its key is not known, `ClientRegistry.client_of`
+returns `Suspended`, and an operator completes the configuration.
 """
 
 from collections.abc import Callable, Iterable, Mapping

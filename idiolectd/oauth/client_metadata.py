@@ -62,8 +62,8 @@ class ClientMetadata:
 
 
 @dataclass(frozen=True)
-class FetchedMetadata:
-    """What came of looking at one part of the hosted document.
+class MetadataFinding:
+    """One part of the hosted document, compared with what is needed.
 
     Attributes:
         part: a field, or a key.
@@ -76,7 +76,7 @@ class FetchedMetadata:
     passing: bool = False
 
 
-async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[FetchedMetadata]:
+async def check_hosted_metadata(http: HttpClient, expected: ClientMetadata) -> list[MetadataFinding]:
     """Fetches what is hosted at the client_id and compares it.
 
     Raises:
@@ -85,15 +85,15 @@ async def look_at_hosted(http: HttpClient, expected: ClientMetadata) -> list[Fet
     client_id = expected.client.client_id
     unfit = _unfit_name(client_id)
     if unfit is not None:
-        return [FetchedMetadata("client_id", unfit)]
+        return [MetadataFinding("client_id", unfit)]
     hosted = await _fetched(http, client_id, "document")
-    if isinstance(hosted, FetchedMetadata):
+    if isinstance(hosted, MetadataFinding):
         return [hosted]
-    looked = [FetchedMetadata("document", None), *_fields(expected.document(), hosted)]
+    findings = [MetadataFinding("document", None), *_fields(expected.document(), hosted)]
     keys = await _hosted_keys(http, hosted)
-    if isinstance(keys, FetchedMetadata):
-        return [*looked, keys]
-    return [*looked, *(_key(kid, key, keys) for kid, key in expected.client.signing_keys.items())]
+    if isinstance(keys, MetadataFinding):
+        return [*findings, keys]
+    return [*findings, *(_key(kid, key, keys) for kid, key in expected.client.signing_keys.items())]
 
 
 def _published(kid: str, key: SigningKey) -> dict[str, str]:
@@ -112,17 +112,17 @@ _CONSEQUENCES: Mapping[str, str] = {
     "response_types": "no login can begin",
     "scope": "servers refuse a login that asks for more",
     "dpop_bound_access_tokens": "servers refuse the client",
-    "token_endpoint_auth_method": "the client's keys are not looked at",
+    "token_endpoint_auth_method": "the client's keys are not findings at",
     "token_endpoint_auth_signing_alg": "assertions are refused",
 }
 
 
-def _fields(expected: Mapping[str, Any], hosted: Mapping[str, Any]) -> Iterator[FetchedMetadata]:
+def _fields(expected: Mapping[str, Any], hosted: Mapping[str, Any]) -> Iterator[MetadataFinding]:
     for name, consequence in _CONSEQUENCES.items():
         if name not in expected:
             continue
         problem = _difference(expected[name], hosted.get(name, _DEFAULTS.get(name)), words=name == "scope")
-        yield FetchedMetadata(name, None if problem is None else f"{problem}: {consequence}")
+        yield MetadataFinding(name, None if problem is None else f"{problem}: {consequence}")
 
 
 def _difference(expected: object, found: object, *, words: bool) -> str | None:
@@ -170,62 +170,62 @@ def _unfit_name(client_id: str) -> str | None:
 
 async def _hosted_keys(
     http: HttpClient, hosted: Mapping[str, Any]
-) -> list[Mapping[str, Any]] | FetchedMetadata:
+) -> list[Mapping[str, Any]] | MetadataFinding:
     jwks, jwks_uri = hosted.get("jwks"), hosted.get("jwks_uri")
     if jwks is not None and jwks_uri is not None:
-        return FetchedMetadata("jwks", "is there beside jwks_uri: servers refuse a document with both")
+        return MetadataFinding("jwks", "is there beside jwks_uri: servers refuse a document with both")
     if isinstance(jwks_uri, str):
         if not http.permits(jwks_uri):
-            return FetchedMetadata("jwks_uri", "is not an https URL: servers do not fetch it")
+            return MetadataFinding("jwks_uri", "is not an https URL: servers do not fetch it")
         fetched = await _fetched(http, jwks_uri, "jwks_uri")
-        if isinstance(fetched, FetchedMetadata):
+        if isinstance(fetched, MetadataFinding):
             return fetched
         jwks = fetched
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list):
-        return FetchedMetadata(
+        return MetadataFinding(
             "jwks", "is missing, or not a JWKS: assertions are refused, and no session can refresh"
         )
     if any(isinstance(key, dict) and "d" in key for key in keys):
-        return FetchedMetadata(
+        return MetadataFinding(
             "jwks", "holds the private half of a key: anybody can act as this client; make another key"
         )
     return [key for key in keys if isinstance(key, dict)]
 
 
-def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> FetchedMetadata:
+def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> MetadataFinding:
     """Whether servers can verify what one of our keys signs."""
     part = f"key {kid}"
     if key.alg != _ALG:
-        return FetchedMetadata(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
+        return MetadataFinding(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
     same_kid = [jwk for jwk in hosted if jwk.get("kid") == kid]
     if not same_kid:
-        return FetchedMetadata(part, "is not published: sessions that were started with it can't refresh")
+        return MetadataFinding(part, "is not published: sessions that were started with it can't refresh")
     ours = [jwk for jwk in same_kid if all(jwk.get(name) == v for name, v in key.public_jwk.items())]
     if not ours:
-        return FetchedMetadata(part, "is published with another key's value: what ours signs is refused")
+        return MetadataFinding(part, "is published with another key's value: what ours signs is refused")
     if any(jwk.get("alg", _ALG) == _ALG and jwk.get("use", "sig") == "sig" for jwk in ours):
-        return FetchedMetadata(part, None)
-    return FetchedMetadata(part, f"is published for another use: alg must be {_ALG}, and use sig")
+        return MetadataFinding(part, None)
+    return MetadataFinding(part, f"is published for another use: alg must be {_ALG}, and use sig")
 
 
 # Fetching ----------------------------------------------------------------------------------------
 
 
-async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | FetchedMetadata:
+async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | MetadataFinding:
     """A JSON object, served as ATProto servers want it: status 200, no redirect, the right type."""
     response = await http.request("GET", url)
     if response.status != 200:
         where = "; servers follow no redirect" if 300 <= response.status < 400 else ""
-        return FetchedMetadata(
+        return MetadataFinding(
             part, f"{url} answers {response.status}, not 200{where}", passing=response.may_pass
         )
     media_type = _media_type(response)
     if media_type != "application/json":
         found = safe_text(media_type) or "no type"
-        return FetchedMetadata(part, f"{url} is served as {found}, not application/json: servers refuse it")
+        return MetadataFinding(part, f"{url} is served as {found}, not application/json: servers refuse it")
     document = response.json_object()
-    return FetchedMetadata(part, f"{url} holds no JSON object") if document is None else document
+    return MetadataFinding(part, f"{url} holds no JSON object") if document is None else document
 
 
 def _media_type(response: Response) -> str:

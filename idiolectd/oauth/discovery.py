@@ -25,7 +25,7 @@ from idiolectd.url import Url
 _KEPT = 3600.0
 
 # Sessions of one server come in crowds: a dead server is asked once, not once for each of them.
-_TROUBLE_KEPT = 10.0
+_FAILURE_KEPT = 10.0
 
 _MAX_KEPT = 4096
 
@@ -62,7 +62,7 @@ class AuthorizationServer:
 class Discovery:
     """Looks servers up. What can't be found out now is a `Retry`, never an exception.
 
-    Each names the server that was asked: a PDS's nonsense is not its issuer's trouble.
+    Each names the server that was asked: a PDS's wrong answer does not count against its issuer.
     """
 
     def __init__(self, http: HttpClient, clock: Clock) -> None:
@@ -104,11 +104,11 @@ class Discovery:
             return document
         # RFC 9728, section 3.3. ATProto: the first one counts.
         if document.get("resource") != pds:
-            return _trouble(pds, "its OAuth metadata speaks of another server")
+            return _unusable(pds, "its OAuth metadata speaks of another server")
         issuers = document.get("authorization_servers")
         first = issuers[0] if isinstance(issuers, list) and issuers else None
         if not isinstance(first, str) or not self._is_issuer(first):
-            return _trouble(pds, "its OAuth metadata names no usable authorization server")
+            return _unusable(pds, "its OAuth metadata names no usable authorization server")
         return first
 
     async def _fetch_server(self, issuer: str) -> AuthorizationServer | Retry:
@@ -118,10 +118,10 @@ class Discovery:
         if isinstance(document, Retry):
             return document
         if document.get("issuer") != issuer:  # RFC 8414, section 3.3
-            return _trouble(issuer, "its OAuth metadata speaks of another issuer")
+            return _unusable(issuer, "its OAuth metadata speaks of another issuer")
         token_endpoint = self._endpoint(document, "token_endpoint")
         if token_endpoint is None:
-            return _trouble(issuer, "its OAuth metadata names no usable token endpoint")
+            return _unusable(issuer, "its OAuth metadata names no usable token endpoint")
         endpoints = {name: self._login_endpoint(document, name) for name in _LOGIN_ENDPOINTS}
         unfit = [f"{name} is missing or can't be used" for name, url in endpoints.items() if url is None]
         return AuthorizationServer(
@@ -180,7 +180,7 @@ def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
     return unfit
 
 
-def _trouble(server: str, message: str) -> Retry:
+def _unusable(server: str, message: str) -> Retry:
     return Retry(Code.DISCOVERY, f"{server}: {message}", issuer_wide=True, server=server)
 
 
@@ -188,7 +188,7 @@ ValueT = TypeVar("ValueT")
 
 
 @dataclass
-class _Line(Generic[ValueT]):
+class _CacheEntry(Generic[ValueT]):
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     value: ValueT | Retry | None = None
     until: float = 0.0
@@ -199,20 +199,20 @@ class _Cache(Generic[ValueT]):
 
     def __init__(self, fetch: Callable[[str], Awaitable[ValueT | Retry]]) -> None:
         self._fetch = fetch
-        self._lines: OrderedDict[str, _Line[ValueT]] = OrderedDict()
+        self._entries: OrderedDict[str, _CacheEntry[ValueT]] = OrderedDict()
 
     async def get(self, key: str) -> ValueT | Retry:
-        line = self._lines.setdefault(key, _Line())
-        self._lines.move_to_end(key)
-        if len(self._lines) > _MAX_KEPT:
-            self._lines.popitem(last=False)
+        entry = self._entries.setdefault(key, _CacheEntry())
+        self._entries.move_to_end(key)
+        if len(self._entries) > _MAX_KEPT:
+            self._entries.popitem(last=False)
         # Whoever holds the lock asks, in its own task: if it is cancelled, the next one asks.
-        async with line.lock:
-            if line.value is None or anyio.current_time() >= line.until:
+        async with entry.lock:
+            if entry.value is None or anyio.current_time() >= entry.until:
                 value = await self._fetch(key)
-                line.value = value
-                line.until = anyio.current_time() + (_TROUBLE_KEPT if isinstance(value, Retry) else _KEPT)
-            return line.value
+                entry.value = value
+                entry.until = anyio.current_time() + (_FAILURE_KEPT if isinstance(value, Retry) else _KEPT)
+            return entry.value
 
     def forget(self, key: str) -> None:
-        self._lines.pop(key, None)
+        self._entries.pop(key, None)

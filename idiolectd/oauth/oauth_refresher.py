@@ -1,11 +1,11 @@
 """The OAuth side of a refresh: prepare, send, probe, revoke (`idiolectd.ports.SplitRefresher`).
 
-`prepare` looks for everything that would make the server end the session if it were sent: another
-key, another client, another issuer. `send` is the point of no return and is never cancelled from
-here. It repeats a request in one case only: the server refused it for its nonce.
+`prepare` finds the token endpoint and checks locally what would make the server end the session: another
+DPoP key, another client, another issuer. `send` sends the refresh token and is not cancelled from here; it
+sends once more only if the DPoP proof was refused for its nonce or its time.
 
-Does not store, schedule or retry, and never sends a token to anybody but the session's issuer
-(refresh tokens) and its PDS (access tokens).
+Refresh tokens go to the session's issuer only, access tokens to its PDS only. Nothing is stored, scheduled or
+tried again here.
 """
 
 from collections.abc import Mapping
@@ -149,18 +149,18 @@ class OAuthRefresher:
         pinned = None if session.issuer is None else self._named_issuer(session.issuer)
         if isinstance(pinned, Suspended):
             return pinned
-        present = await self._hosting.present(session.did, with_handle=with_handle)
-        if isinstance(present, Retry):
-            return present
-        found = await self._discovery.issuer_of_pds(present.pds_url)
+        current = await self._hosting.current_host(session.did, with_handle=with_handle)
+        if isinstance(current, Retry):
+            return current
+        found = await self._discovery.issuer_of_pds(current.pds_url)
         if isinstance(found, Retry):
             return found
         if pinned not in (None, found):
-            return _issuer_changed(f"{present.pds_url} names {found} as its issuer, not {pinned}")
-        known = present.naming(session)
-        if _moved(session, present.pds_url):
-            known = replace(known, pds_url=present.pds_url)
-        return AccountLocation(known, is_handle_told=present.handle is not None)
+            return _issuer_changed(f"{current.pds_url} names {found} as its issuer, not {pinned}")
+        known = current.naming(session)
+        if _moved(session, current.pds_url):
+            known = replace(known, pds_url=current.pds_url)
+        return AccountLocation(known, is_handle_told=current.handle is not None)
 
     # Send ------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""What goes to the token endpoint, and what its answer means: for a refresh, and for a login's code.
+"""The token endpoint's parameters, and what its answer means: for a refresh, and for a login's code.
 
-A refresh's answer is read for keeping first: whatever holds a token is `Arrived`, however odd the
-rest, because the server has consumed the old token by then. What does not fit is said beside it.
+An answer to a refresh that holds a token is `Arrived`, however odd the rest of it: the server has used up the
+old refresh token by then. What does not fit the session is said beside the tokens.
 """
 
 from dataclasses import dataclass, field

@@ -67,14 +67,14 @@ class LegacyRefresher:
         """
         if self._hosting is None:
             return AccountLocation(session)
-        present = await self._hosting.present(session.did, with_handle=with_handle)
-        if isinstance(present, Retry):
-            return present
-        is_there = await self._hosting.is_at(present, session.pds_url)
+        current = await self._hosting.current_host(session.did, with_handle=with_handle)
+        if isinstance(current, Retry):
+            return current
+        is_there = await self._hosting.is_at(current, session.pds_url)
         if isinstance(is_there, Retry):
             return is_there
-        moved_to = None if is_there else present.pds_url
-        return AccountLocation(present.naming(session), present.handle is not None, moved_to)
+        moved_to = None if is_there else current.pds_url
+        return AccountLocation(current.naming(session), current.handle is not None, moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
         """Local checks, and whether there is such a host. See `SplitRefresher.prepare`."""

@@ -21,11 +21,11 @@ from typing import Any
 import anyio
 import pytest
 
-from idiolectd.cli.browser.arrival import wait_arrival
+from idiolectd.cli.browser.authorization_response import wait_authorization_response
 from idiolectd.cli.browser.launch import may_open, opened
 from idiolectd.cli.browser.listener import open_listener
 from idiolectd.cli.exits import CommandFailed, ExitCode
-from idiolectd.cli.login import LoginMethod, chosen_way
+from idiolectd.cli.login import LoginMethod, choose_login_method
 from idiolectd.store import open_store
 from tests.cli.conftest import Pds, Run, put_record
 from tests.cli.fake_browser import PLAN, get
@@ -436,7 +436,7 @@ def test_nobody_comes_back() -> None:
 
     async def wait() -> None:
         async with open_listener() as listener:
-            await wait_arrival(lambda _query: False, listener, patience=0.05)
+            await wait_authorization_response(lambda _query: False, listener, patience=0.05)
 
     with pytest.raises(CommandFailed, match="run it again") as raised:
         anyio.run(wait, backend="trio")
@@ -575,7 +575,7 @@ def test_logins_side_by_side(
 )
 def test_which_way(browser: bool, paste: bool, password: bool, terminal: bool, way: LoginMethod) -> None:
     """What is asked for, else a password that is there, else the browser; without a terminal a password."""
-    assert chosen_way(browser=browser, paste=paste, password=password, terminal=terminal) is way
+    assert choose_login_method(browser=browser, paste=paste, password=password, terminal=terminal) is way
 
 
 def test_a_password_of_the_environment_does_not_stop_the_browser(

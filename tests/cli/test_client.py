@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from idiolectd.cli.client import finding_of
-from idiolectd.oauth import FetchedMetadata
+from idiolectd.oauth import MetadataFinding
 from tests.cli.conftest import Run
 from tests.real_pds.jose import new_jwk, public_jwk
 
@@ -60,9 +60,9 @@ def test_check_can_not_reach_it(run: Run, configure: Path) -> None:
 def test_what_a_check_comes_to() -> None:
     """What fits is exit 0, what must be changed 1, what may pass 75."""
     looked = [
-        FetchedMetadata("scope", None),
-        FetchedMetadata("document", "answers 503", passing=True),
-        FetchedMetadata("key k", "is not published"),
+        MetadataFinding("scope", None),
+        MetadataFinding("document", "answers 503", passing=True),
+        MetadataFinding("key k", "is not published"),
     ]
     assert [(found.verdict, found.code) for found in map(finding_of, looked)] == [
         ("ok", 0), ("failed", 75), ("failed", 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from idiolectd.cli.exits import CommandFailed
-from idiolectd.cli.privileges import Keeper, environment_of, keeper_of
+from idiolectd.cli.privileges import StoreOwner, environment_of, owner_of
 from tests.cli.conftest import Pds, Run, put_record
 from tests.users import NOBODY, OTHER
 
@@ -43,19 +43,19 @@ def test_whose_place_it_is(ground: Path) -> None:
     """The owner of what is there, or of the nearest folder above; root's links are followed, nobody else's."""
     service = make(ground / "service", NOBODY, 0o755)
     roots = make(ground / "roots", 0)
-    assert keeper_of(roots).uid == 0
-    assert keeper_of(roots / "to" / "come").uid == 0
-    assert keeper_of(service).uid == NOBODY
-    assert keeper_of(service / "to" / "come").uid == NOBODY
-    assert keeper_of(link(ground / "operators", service, 0)).uid == NOBODY
-    assert keeper_of(ground / "operators" / "store").uid == NOBODY
-    assert keeper_of(link(ground / "relative", Path("roots/../service"), 0)).uid == NOBODY
-    assert keeper_of(link(service / "out", roots, NOBODY)).uid == NOBODY
-    assert keeper_of(service / "out" / "below").uid == NOBODY
-    assert keeper_of(link(ground / "others", roots, OTHER) / "below").uid == OTHER
-    assert keeper_of(make(service / "of-another", OTHER)).uid == OTHER
+    assert owner_of(roots).uid == 0
+    assert owner_of(roots / "to" / "come").uid == 0
+    assert owner_of(service).uid == NOBODY
+    assert owner_of(service / "to" / "come").uid == NOBODY
+    assert owner_of(link(ground / "operators", service, 0)).uid == NOBODY
+    assert owner_of(ground / "operators" / "store").uid == NOBODY
+    assert owner_of(link(ground / "relative", Path("roots/../service"), 0)).uid == NOBODY
+    assert owner_of(link(service / "out", roots, NOBODY)).uid == NOBODY
+    assert owner_of(service / "out" / "below").uid == NOBODY
+    assert owner_of(link(ground / "others", roots, OTHER) / "below").uid == OTHER
+    assert owner_of(make(service / "of-another", OTHER)).uid == OTHER
     with pytest.raises(OSError, match="levels of symbolic links"):
-        keeper_of(link(ground / "loop", Path("loop"), 0))
+        owner_of(link(ground / "loop", Path("loop"), 0))
 
 
 def test_what_somebody_else_can_replace_is_not_opened(ground: Path) -> None:
@@ -63,13 +63,13 @@ def test_what_somebody_else_can_replace_is_not_opened(ground: Path) -> None:
     service = make(ground / "service", NOBODY)
     make(service / "restored", 0)
     with pytest.raises(CommandFailed, match=r"chown -h \w+ .*/service/restored"):
-        keeper_of(service / "restored")
+        owner_of(service / "restored")
     link(service / "roots", ground, 0)
     with pytest.raises(CommandFailed, match="not opened as root"):
-        keeper_of(service / "roots" / "store")
+        owner_of(service / "roots" / "store")
     with pytest.raises(CommandFailed, match="every user"):
-        keeper_of(make(make(ground / "open", 0, 0o777) / "store", 0))
-    assert keeper_of(make(make(ground / "sticky", 0, 0o1777) / "store", 0)).uid == 0
+        owner_of(make(make(ground / "open", 0, 0o777) / "store", 0))
+    assert owner_of(make(make(ground / "sticky", 0, 0o1777) / "store", 0)).uid == 0
 
 
 def test_the_environment_is_that_users() -> None:
@@ -85,7 +85,7 @@ def test_the_environment_is_that_users() -> None:
         "PATH": "/bin",
         "LC_ALL": "C",
     }
-    found = environment_of(Keeper(NOBODY, NOBODY), environ)
+    found = environment_of(StoreOwner(NOBODY, NOBODY), environ)
     assert found.pop("HOME") not in ("", "/root")
     assert found.pop("USER") == found.pop("LOGNAME") == "nobody"
     assert found == {
@@ -94,7 +94,7 @@ def test_the_environment_is_that_users() -> None:
         "PATH": "/bin",
         "LC_ALL": "C",
     }
-    assert environment_of(Keeper(OTHER, OTHER), environ)["HOME"] == "/"
+    assert environment_of(StoreOwner(OTHER, OTHER), environ)["HOME"] == "/"
 
 
 def shape(folder: Path) -> dict[str, tuple[int, int, int, int]]:

@@ -46,3 +46,17 @@ def test_every_test_that_is_named_exists() -> None:
             assert (ROOT / name).exists(), name
         elif name.endswith(".py"):
             assert (ROOT / folder / name).exists(), name
+
+
+def test_every_word_of_the_glossary_is_used() -> None:
+    """What the README explains is what the code says, as a name or in a text."""
+    glossary = README[README.index("## Words") : README.index("## For those who come")]
+    words = [
+        word for row in re.findall(r"^\| ([a-z ,]+) \|", glossary, re.MULTILINE) for word in row.split(", ")
+    ]
+    assert words.pop(0) == "word"
+    assert len(words) >= 25
+    code = "\n".join(path.read_text() for path in (ROOT / "idiolectd").rglob("*.py")).lower()
+    names = code.replace("_", "") + code
+    unused = [word for word in words if word not in names and word.replace(" ", "") not in names]
+    assert unused == []

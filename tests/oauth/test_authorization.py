@@ -16,7 +16,7 @@ from idiolectd.oauth import (
     AuthorizationRequest,
     AuthorizationServer,
     ClientRegistry,
-    Granted,
+    GrantedSession,
     LoginClient,
     OAuthClient,
     SigningKey,
@@ -71,9 +71,11 @@ def bent(query: str, **changes: str | None) -> str:
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
-async def log_in(b: Bench, client: LoginClient | None = None, account: Account | None = None) -> Granted:
+async def log_in(
+    b: Bench, client: LoginClient | None = None, account: Account | None = None
+) -> GrantedSession:
     authorization = await push(b, client)
-    code = authorization.read_redirect(browse(b, authorization))
+    code = authorization.read_response(browse(b, authorization))
     return await authorization.exchange(code, account or alice(b))
 
 
@@ -272,10 +274,10 @@ async def test_only_this_logins_state_counts() -> None:
         ):
             assert not authorization.is_ours(other)
             with pytest.raises(LoginError) as raised:
-                authorization.read_redirect(other)
+                authorization.read_response(other)
             assert raised.value.code == "state_mismatch"
         assert not authorization.is_ours(bent(query, state="é"))
-        assert authorization.read_redirect(query).startswith("cod-")
+        assert authorization.read_response(query).startswith("cod-")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ async def test_a_redirect_that_is_no_consent(changes: dict[str, str | None], cod
         query = bent(browse(b, authorization), **changes)
         assert authorization.is_ours(query)
         with pytest.raises(LoginError) as raised:
-            authorization.read_redirect(query)
+            authorization.read_response(query)
     assert raised.value.code == code
     assert words in str(raised.value)
     assert "cod-" not in str(raised.value)
@@ -313,7 +315,7 @@ async def test_a_server_in_trouble_may_be_asked_later() -> None:
         query = browse(b, authorization)
         for error, passing in (("server_error", True), ("temporarily_unavailable", True), ("x", False)):
             with pytest.raises(LoginError) as raised:
-                authorization.read_redirect(bent(query, error=error))
+                authorization.read_response(bent(query, error=error))
             assert raised.value.passing is passing
 
 
@@ -323,7 +325,7 @@ async def test_a_declined_consent() -> None:
         b.sim.set_consent("deny")
         authorization = await push(b)
         with pytest.raises(LoginError, match=r"declined.*rejected") as raised:
-            authorization.read_redirect(browse(b, authorization))
+            authorization.read_response(browse(b, authorization))
     assert raised.value.code == "access_denied"
 
 
@@ -377,7 +379,7 @@ async def test_tokens_that_do_not_fit(changes: dict[str, Any], mismatch: str | N
     """They are told apart from those that do, and named for revoking."""
     async with bench() as b:
         authorization = await push(b)
-        code = authorization.read_redirect(browse(b, authorization))
+        code = authorization.read_response(browse(b, authorization))
         b.sim.faults.add(answered(b, **changes))
         granted = await authorization.exchange(code, alice(b))
         assert (granted.mismatch is None) if mismatch is None else (mismatch in (granted.mismatch or ""))
@@ -397,7 +399,7 @@ async def test_a_code_is_good_once_and_for_this_login() -> None:
     """A made-up code, one of another login, a used one: refused, and the code is not shown."""
     async with bench() as b:
         first, second = await push(b), await push(b)
-        code = first.read_redirect(browse(b, first))
+        code = first.read_response(browse(b, first))
         for authorization, tried in ((first, "cod-" + "0" * 64), (second, code)):
             with pytest.raises(LoginError) as raised:
                 await authorization.exchange(tried, alice(b))
@@ -406,7 +408,7 @@ async def test_a_code_is_good_once_and_for_this_login() -> None:
         granted = await log_in(b)
         assert b.alive(granted.session)
         third = await push(b)
-        code = third.read_redirect(browse(b, third))
+        code = third.read_response(browse(b, third))
         granted = await third.exchange(code, alice(b))
         with pytest.raises(LoginError):
             await third.exchange(code, alice(b))
@@ -417,7 +419,7 @@ async def test_a_code_that_came_too_late() -> None:
     """The server's words say so."""
     async with bench() as b:
         authorization = await push(b)
-        code = authorization.read_redirect(browse(b, authorization))
+        code = authorization.read_response(browse(b, authorization))
         b.clock.advance(301)
         with pytest.raises(LoginError, match="expired"):
             await authorization.exchange(code, alice(b))
@@ -427,7 +429,7 @@ async def test_a_nonce_that_changed_while_the_person_was_away() -> None:
     """The proof is repeated, the code is not used up by that."""
     async with bench() as b:
         authorization = await push(b)
-        code = authorization.read_redirect(browse(b, authorization))
+        code = authorization.read_response(browse(b, authorization))
         b.clock.advance(290)
         granted = await authorization.exchange(code, alice(b))
         assert granted.mismatch is None
@@ -450,7 +452,7 @@ async def test_an_exchange_without_tokens(fault: Callable[[], Fault], error: typ
     """Each end is an error of ours, and holds neither code nor verifier."""
     async with bench() as b:
         authorization = await push(b)
-        code = authorization.read_redirect(browse(b, authorization))
+        code = authorization.read_response(browse(b, authorization))
         b.sim.faults.add(fault())
         with pytest.raises(error) as raised:
             await authorization.exchange(code, alice(b))
@@ -474,7 +476,7 @@ async def test_a_server_that_quotes_what_it_refuses() -> None:
 
     async with bench(wrap=wrap) as b:
         authorization = await push(b)
-        code = authorization.read_redirect(browse(b, authorization))
+        code = authorization.read_response(browse(b, authorization))
         with pytest.raises(LoginError) as raised:
             await authorization.exchange(code, alice(b))
     verifier = dict(parse_qsl(quoted[0].content.decode()))["code_verifier"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from idiolectd.errors import NotSent
-from idiolectd.oauth import ClientMetadata, FetchedMetadata, OAuthClient, SigningKey, look_at_hosted
+from idiolectd.oauth import ClientMetadata, MetadataFinding, OAuthClient, SigningKey, check_hosted_metadata
 from tests.http.support import world
 from tests.real_pds.jose import new_jwk
 
@@ -50,10 +50,10 @@ class Hosting(httpx.AsyncBaseTransport):
 
 async def look(
     files: Mapping[str, Answer], expected: ClientMetadata | None = None
-) -> tuple[dict[str, str], list[FetchedMetadata]]:
+) -> tuple[dict[str, str], list[MetadataFinding]]:
     """The problems that are found, by part, and everything that was looked at."""
     async with world(Hosting(files)) as found:
-        looked = await look_at_hosted(found.client, expected or metadata())
+        looked = await check_hosted_metadata(found.client, expected or metadata())
     return {one.part: one.problem for one in looked if one.problem is not None}, looked
 
 

@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from idiolectd.cli.browser.arrival import Arrival, wait_arrival
+from idiolectd.cli.browser.authorization_response import AuthorizationResponse, wait_authorization_response
 from idiolectd.cli.browser.launch import may_open, opened
 from idiolectd.cli.browser.listener import Listener, open_listener
 from idiolectd.cli.browser.pages import failure, success
-from idiolectd.cli.credentials import refused, stored
+from idiolectd.cli.credentials import revoke_refused, stored_record
 from idiolectd.cli.exits import judged
 from idiolectd.cli.output import say, show
 from idiolectd.config import Config
@@ -33,8 +33,8 @@ from idiolectd.state import session_deadline, shown
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
-# A person may have to find a password and a second factor. The server's own patience is usually less.
-_PATIENCE = 600.0
+# A person may have to find a password and a second factor. Servers usually keep the request for less.
+_LOGIN_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class BrowserLogin:
     port: int
 
 
-async def log_in_by_browser(parts: "Parts", config: Config, wish: BrowserLogin) -> OAuthSession:
+async def log_in_by_browser(parts: "Parts", config: Config, login: BrowserLogin) -> OAuthSession:
     """Logs one account in and stores its session durably.
 
     Raises:
@@ -66,27 +66,27 @@ async def log_in_by_browser(parts: "Parts", config: Config, wish: BrowserLogin) 
         StoreError: the session can't be stored; `LockBusy`: somebody else works on it.
     """
     async with AsyncExitStack() as stack:
-        listener = None if wish.paste else await stack.enter_async_context(open_listener(wish.port))
-        account = await _locate(parts, wish)
+        listener = None if login.paste else await stack.enter_async_context(open_listener(login.port))
+        account = await _locate(parts, login)
         issuer = await parts.hosting.issuer_of(account)
         server = found_or_error(await parts.discovery.server(issuer))
         say(f"{_name(account)} is {account.did}, at {account.pds_url}; logins are at {issuer}")
         authorization = await _begin(parts, config, account, server, listener)
         await _show(stack, authorization, config, listener)
-        arrival = await wait_arrival(authorization.is_ours, listener, patience=_PATIENCE)
-        return await _complete(parts, config, authorization, account, arrival)
+        response = await wait_authorization_response(authorization.is_ours, listener, patience=_LOGIN_TIMEOUT)
+        return await _complete(parts, config, authorization, account, response)
     raise AssertionError("none of these swallows an error")
 
 
 # Before the browser ---------------------------------------------------------------------------------
 
 
-async def _locate(parts: "Parts", wish: BrowserLogin) -> Account:
+async def _locate(parts: "Parts", login: BrowserLogin) -> Account:
     """Who it is, and where; checked before a person is sent there."""
-    say(f"looking up {wish.account}{f' for {wish.pds_url}' if wish.pds_url else ''}")
-    account = await parts.hosting.locate(wish.account, wish.pds_url)
+    say(f"looking up {login.account}{f' for {login.pds_url}' if login.pds_url else ''}")
+    account = await parts.hosting.locate(login.account, login.pds_url)
     if account is None:
-        raise IdentityError(f"{wish.account!a} is neither a handle nor a DID", final=True)
+        raise IdentityError(f"{login.account!a} is neither a handle nor a DID", final=True)
     return account
 
 
@@ -153,22 +153,26 @@ async def _show(
 
 
 async def _complete(
-    parts: "Parts", config: Config, authorization: AuthorizationRequest, account: Account, arrival: Arrival
+    parts: "Parts",
+    config: Config,
+    authorization: AuthorizationRequest,
+    account: Account,
+    response: AuthorizationResponse,
 ) -> OAuthSession:
     try:
-        code = authorization.read_redirect(arrival.query)
+        code = authorization.read_response(response.query)
         say("the browser is back; fetching the session")
         async with parts.store.claim(account.did, patience=CLAIM_PATIENCE):
-            before = await stored(parts, account.did)
+            before = await stored_record(parts, account.did)
             await parts.store.ensure_room()
             # From here on the only copy of the tokens may be on its way.
             session = await finish(_exchange, parts, config, authorization, account, code, before)
     except IdiolectError as error:
         _, message = judged(error)
-        await arrival.answer(failure(message, "Go back to the terminal, and run idiolectd login once more."))
+        await response.answer(failure(message, "Go back to the terminal, and run idiolectd login once more."))
         raise
     until = (shown(session_deadline(session, config.oauth.session_life_of(session))) or "")[:10] or None
-    await arrival.answer(success(session.known_as or session.did, until))
+    await response.answer(success(session.known_as or session.did, until))
     end = f": refreshed until {until}, then a new login is needed" if until else ""
     say(f"the session is stored{end}")
     return session
@@ -185,11 +189,11 @@ async def _exchange(
     """From the code to the stored session. Bounded by the exchange's and the store's own deadlines."""
     granted = await authorization.exchange(code, account)
     if granted.mismatch is not None:
-        raise await refused(parts, granted.session, LoginError("misfit", granted.mismatch))
+        raise await revoke_refused(parts, granted.session, LoginError("misfit", granted.mismatch))
     try:
         session = await parts.hosting.admit(granted.session, account)
     except (LoginError, IdentityError) as error:
-        raise await refused(parts, granted.session, error) from error
+        raise await revoke_refused(parts, granted.session, error) from error
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     session = replace(session, refresh_expires_at=shown(deadline))
     if before is not None:

@@ -157,7 +157,7 @@ PLANTS = (
         "a bug in one login ends the batch",
         7,
         "one account that nobody has thought of ends `login --batch` for all",
-        (Edit("cli", "kept_apart", "IdiolectError:", "Exception:"),),
+        (Edit("cli", "isolate_bug", "IdiolectError:", "Exception:"),),
         (_APART + "test_a_bug_in_one_login_ends_no_batch",),
         short=True,
     ),
@@ -167,7 +167,7 @@ PLANTS = (
         "one record that nobody has thought of hides all others",
         (
             Edit(
-                "cli", "read_rows", "kept_apart(did, partial(read, did), partial(bug_row, did))", "read(did)"
+                "cli", "read_rows", "isolate_bug(did, partial(read, did), partial(bug_row, did))", "read(did)"
             ),
         ),
         (_APART + "test_a_bug_in_one_row_is_that_row[trio]",),

@@ -11,7 +11,7 @@ PLANTS = (
         "login of somebody else's PDS stored",
         10,
         "any PDS replaces anybody's session",
-        (Edit("hosting", "Hosting.is_at", "present.pds_url == server", "present.pds_url"),),
+        (Edit("hosting", "Hosting.is_at", "current.pds_url == server", "current.pds_url"),),
         (_FOREIGN + "test_a_session_that_another_pds_gave_is_not_stored[trio]",),
         short=True,
     ),
@@ -43,7 +43,7 @@ PLANTS = (
         (
             Edit(
                 "cli",
-                "refused",
+                "revoke_refused",
                 "await parts.refresher_for(session).revoke(session) is",
                 "parts.refresher_for(session) is not",
             ),
@@ -139,7 +139,7 @@ PLANTS = (
         "mute name server loses the whole look",
         7,
         "where an account is stays unknown because its handle's host is silent",
-        (Edit("hosting", "Hosting.present", "_HANDLE_SECONDS", "10 * _HANDLE_SECONDS"),),
+        (Edit("hosting", "Hosting.current_host", "_HANDLE_SECONDS", "10 * _HANDLE_SECONDS"),),
         ("tests/identity/test_hosting.py::test_a_mute_name_server_loses_no_other_answer",),
     ),
     Plant(

@@ -1,4 +1,8 @@
-"""The answer of a login's browser: by the redirect to this machine or by hand, whichever comes first."""
+"""Waits for a login's authorization response (RFC 6749, section 4.1.2).
+
+The browser brings it by the redirect to this machine, or a person pastes the address that the browser ended
+at; the first one counts.
+"""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,22 +24,22 @@ _WRONG = "that is not the address that this login ends at; paste the whole addre
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """The browser's answer.
+class AuthorizationResponse:
+    """An authorization response as it came, not yet read.
 
     Attributes:
-        query: the raw query of the redirect.
-        answer: shows the browser a page, if it is here.
+        query: the raw query of the redirect_uri.
+        answer: shows a page to the browser, if that waits on this machine.
     """
 
     query: str = field(repr=False)
     answer: Callable[[Page], Awaitable[None]]
 
 
-async def wait_arrival(
+async def wait_authorization_response(
     is_ours: Callable[[str], bool], listener: Listener | None, *, patience: float
-) -> Arrival:
-    """Waits for the first answer that belongs to the login.
+) -> AuthorizationResponse:
+    """Waits for the first authorization response that belongs to the login.
 
     Args:
         is_ours: whether a raw query does.
@@ -46,7 +50,7 @@ async def wait_arrival(
     Raises:
         CommandFailed: nobody came in time, or the input ended and nobody else can come.
     """
-    arrivals: list[Arrival] = []
+    responses: list[AuthorizationResponse] = []
     with anyio.move_on_after(patience):
         if listener is None:
             return await _pasted(is_ours)
@@ -54,12 +58,12 @@ async def wait_arrival(
 
             async def listen() -> None:
                 redirect = await listener.wait_redirect(is_ours, _Once(_STRANGER))
-                arrivals.append(Arrival(redirect.query, redirect.answer))
+                responses.append(AuthorizationResponse(redirect.query, redirect.answer))
                 tg.cancel_scope.cancel()
 
             async def read() -> None:
                 try:
-                    arrivals.append(await _pasted(is_ours))
+                    responses.append(await _pasted(is_ours))
                 except InputEnded:
                     return  # the browser may still come
                 tg.cancel_scope.cancel()
@@ -67,16 +71,18 @@ async def wait_arrival(
             tg.start_soon(listen)
             if sys.stdin.isatty():
                 tg.start_soon(read)
-    if arrivals:
-        return arrivals[0]
+    if responses:
+        return responses[0]
     raise CommandFailed(
         ExitCode.TRY_LATER,
         f"the browser did not come back within {patience / 60:.0f} minutes; nothing was stored, run it again",
     )
 
 
-async def _pasted(is_ours: Callable[[str], bool]) -> Arrival:
-    return Arrival(await wait_pasted(sys.stdin.fileno(), is_ours, lambda: say(_WRONG)), _to_nobody)
+async def _pasted(is_ours: Callable[[str], bool]) -> AuthorizationResponse:
+    return AuthorizationResponse(
+        await wait_pasted(sys.stdin.fileno(), is_ours, lambda: say(_WRONG)), _to_nobody
+    )
 
 
 async def _to_nobody(_page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Help that teaches: commands whose ``--help`` ends in examples and tables of meanings."""
+"""Commands whose ``--help`` ends in sections: examples, and tables of what states or codes mean."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def _show_help(context: click.Context, _parameter: click.Parameter, wanted: bool
         context.exit()
 
 
-class TeachingCommand(_Helped):
+class SectionedCommand(_Helped):
     """A command with sections below its options, each of pairs: what to type, what it means."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class TeachingCommand(_Helped):
         write_sections(self._sections, formatter)
 
 
-class TeachingGroup(_Helped, click.Group):
+class SectionedGroup(_Helped, click.Group):
     """The same for the program as a whole. Commands are listed in the order in which one needs them."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:

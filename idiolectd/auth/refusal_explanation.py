@@ -7,7 +7,7 @@ from idiolectd.state import RefreshState, State, reconcile
 from idiolectd.store import Reading, is_daemon_running
 
 
-def explained(why: Explain, reading: Reading | None, *, place: str, now: float) -> TokenRefused:
+def explain_refusal(why: Explain, reading: Reading | None, *, place: str, now: float) -> TokenRefused:
     """The error for a client whose token is refused. Looks at the store; raises nothing itself.
 
     Args:
@@ -25,15 +25,15 @@ def explained(why: Explain, reading: Reading | None, *, place: str, now: float) 
         waited = f" within {why.waited:g} s" if why.waited else ""
         found = f"refused the access token of {session.did}, and {place} has brought no newer one{waited}"
     if action:
-        advice = f"The session is {state}; type: {action}"
+        next_step = f"The session is {state}; type: {action}"
     elif known is not None and known.refusals and known.last_error is not None:
-        advice = (
+        next_step = (
             f"Its server refuses to refresh it ({known.last_error.message}) and is asked again; how it"
             f" goes: idiolectd status {session.did}"
         )
     else:
-        advice = _about_daemon(session.did, reading)
-    return TokenRefused(session.did, f"{session.pds_url} {found}. {advice}", state=state, action=action)
+        next_step = _about_daemon(session.did, reading)
+    return TokenRefused(session.did, f"{session.pds_url} {found}. {next_step}", state=state, action=action)
 
 
 def _known(session: OAuthSession, reading: Reading | None, now: float) -> RefreshState | None:

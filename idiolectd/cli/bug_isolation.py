@@ -1,8 +1,8 @@
-"""One account's work, kept apart from the others': a bug that it meets becomes its own line of the output.
+"""Isolates a bug to the account that it was met with, in every command that works on many accounts.
 
-For every command that works on many accounts. Whoever holds a thousand sessions meets in one of them what
-nobody has thought of: an exception of a library's, or a bug of ours. The others' work goes on, the exit
-code tells, and standard error holds what is needed to mend it.
+Among a thousand sessions one holds what nobody has thought of: a library's exception, or a bug of ours. That
+account's line of the output then says so, standard error holds what is needed to mend it, the exit code
+tells, and the work on the other accounts goes on.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,13 +15,13 @@ from idiolectd.errors import IdiolectError
 T = TypeVar("T")
 
 
-async def kept_apart(account: str, work: Callable[[], Awaitable[T]], instead: Callable[[str], T]) -> T:
-    """Does one account's work.
+async def isolate_bug(account: str, work: Callable[[], Awaitable[T]], instead: Callable[[str], T]) -> T:
+    """Does one account's work; an unexpected exception becomes its result.
 
     Args:
         account: whose, for people.
-        work: what to do. Errors that are raised on purpose pass through: the command knows them. It
-            writes no output: that this fails is no account's trouble.
+        work: what to do. Errors of ours pass through: the command handles them. It
+            must not write output: a failure there concerns no account.
         instead: makes the result from a message, if the work met a bug.
     """
     try:
