@@ -37,11 +37,9 @@ from idiolectd.ports import (
     Probe,
     is_about_session,
 )
+from idiolectd.revocation import revoke_and_check
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.url import Url, xrpc_url
-
-# A server that says 200 and does not revoke gets a second chance, with the tokens it gave instead.
-_REVOCATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -208,8 +206,7 @@ class OAuthRefresher:
     async def revoke(self, session: OAuthSession) -> NotRevoked | None:
         """Ends the session at the server (RFC 7009), and checks that it ended.
 
-        The check is a refresh: servers answer 200 whether or not they revoked. If it brings tokens,
-        those are revoked in turn. See `SplitRefresher.revoke`.
+        See `SplitRefresher.revoke`.
         """
         prepared = await self.prepare(session)
         if not isinstance(prepared, Prepared):
@@ -218,26 +215,19 @@ class OAuthRefresher:
         url = request.server.revocation_endpoint
         if url is None:
             return NotRevoked(f"{request.server.issuer} has no revocation endpoint", passing=False)
-        for _ in range(_REVOCATIONS):
+
+        async def revoke_once(session: OAuthSession) -> NotRevoked | None:
             parameters = {"token": session.refresh_jwt, "token_type_hint": "refresh_token"}
-            try:
-                response = await self._revoke_at(url, request, parameters)
-            except NotSent as error:
-                return NotRevoked(str(error), passing=True)
-            except Unclear:
-                pass  # the check tells
-            else:
-                if not 200 <= response.status < 300 and not self._refuses(session, response):
-                    message = f"{request.server.issuer}: the revocation was answered {response.status}"
-                    return NotRevoked(message, passing=response.status == 429 or response.status >= 500)
-            answer = await self._refresh(session, request)
-            if is_about_session(answer):
+            response = await self._revoke_at(url, request, parameters)
+            if response.is_success or self._refuses(session, response):
                 return None
-            if not isinstance(answer, Arrived):
-                return NotRevoked(f"whether it was revoked is not known: {answer.message}", passing=True)
-            session = session.with_tokens(answer.tokens)
-        message = f"{request.server.issuer} still takes the refresh token after revoking it"
-        return NotRevoked(message, passing=False)
+            message = f"{request.server.issuer}: the revocation was answered {response.status}"
+            return NotRevoked(message, passing=response.may_pass)
+
+        async def refresh(session: OAuthSession) -> Answer:
+            return await self._refresh(session, request)
+
+        return await revoke_and_check(session, revoke_once, refresh)
 
     def _refuses(self, session: OAuthSession, response: Response) -> bool:
         """Whether a server calls the token of a revocation none of its own: the check tells, then."""

@@ -32,15 +32,13 @@ from idiolectd.ports import (
     Refused,
     is_about_session,
 )
+from idiolectd.revocation import revoke_and_check
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.url import xrpc_url
 from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
 _REFRESH = "com.atproto.server.refreshSession"
 _DELETE = "com.atproto.server.deleteSession"
-
-# A server that deletes and still refreshes gets a second chance, with the tokens it gave instead.
-_DELETIONS = 2
 
 
 class LegacyRefresher:
@@ -121,25 +119,20 @@ class LegacyRefresher:
         prepared = await self.prepare(session)
         if not isinstance(prepared, Prepared):
             return NotRevoked(prepared.message, passing=isinstance(prepared, Retry))
-        for _ in range(_DELETIONS):
-            try:
-                response = await self._post(session, _DELETE)
-            except NotSent as error:
-                return NotRevoked(str(error), passing=True)
-            except Unclear:
-                pass  # the check tells
-            else:
-                if not 200 <= response.status < 300:
-                    refused = self._judged(session, response)
-                    if not is_about_session(refused):  # else it may be over already: the check tells
-                        return NotRevoked(refused.message, passing=not isinstance(refused, Refused))
-            answer = await self.send(session, prepared)
-            if is_about_session(answer):
+
+        async def delete(session: OAuthSession) -> NotRevoked | None:
+            response = await self._post(session, _DELETE)
+            refused = None if response.is_success else self._judged(session, response)
+            if refused is None or is_about_session(
+                refused
+            ):  # refused, it may be over already: the check tells
                 return None
-            if not isinstance(answer, Arrived):
-                return NotRevoked(f"whether it was deleted is not known: {answer.message}", passing=True)
-            session = session.with_tokens(answer.tokens)
-        return NotRevoked("the PDS still takes the refresh token after deleting the session", passing=False)
+            return NotRevoked(refused.message, passing=not isinstance(refused, Refused))
+
+        async def refresh(session: OAuthSession) -> Answer:
+            return await self.send(session, prepared)
+
+        return await revoke_and_check(session, delete, refresh)
 
     async def _post(self, session: OAuthSession, method: str) -> Response:
         # No body: these servers refuse even an empty object.

@@ -87,7 +87,7 @@ PLANTS = (
         "a revocation believed",
         4,
         "a logout that the server did not take passes for done",
-        (Edit("oauth", "OAuthRefresher.revoke", "is_about_session(answer)", "answer is not None"),),
+        (Edit("revocation", "revoke_and_check", "is_about_session(answer)", "answer is not None"),),
         ("tests/oauth/test_probe_revoke.py::test_a_server_that_never_revokes_is_said_so[trio]",),
     ),
     Plant(
