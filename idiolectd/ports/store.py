@@ -4,9 +4,9 @@
 shared by a daemon and its clients; `Spill` keeps the tokens that it would not take.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
@@ -114,6 +114,34 @@ class Overview:
     needy: Mapping[str, int]
     due: int
     dids: list[str]
+
+
+@dataclass(frozen=True)
+class NewRecord:
+    """A session of which nothing is known but its record.
+
+    Attributes:
+        session: the record.
+        text: as it is stored.
+    """
+
+    session: OAuthSession
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FirstPlan:
+    """The first state of a session.
+
+    Attributes:
+        found: the record that it was made from.
+        state: the state.
+        due: the session's schedule entry.
+    """
+
+    found: NewRecord
+    state: RefreshState
+    due: ScheduleEntry | None
 
 
 # How many DIDs one answer of a `Watch` names at most: enough to keep the daemon busy, and little
@@ -251,6 +279,22 @@ class SharedStore(OAuthTokenStore, Protocol):
             state: the new state.
             tokens: what to change in the record; None leaves it untouched.
             due: the new schedule entry; None: the session has no next attempt.
+        """
+        ...
+
+    def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+        """Reads a crowd of sessions that have a record and no state, soonest expiry first, page by page.
+
+        The order is as good as can be told without parsing every record. A store may yield nothing, also
+        because there are few: a `Watch` names each of them all the same.
+        """
+        ...
+
+    async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        """Makes first states durable, all in one commit, without claims; returns whose were written.
+
+        A state is written only if the record still is what was read, byte for byte, and the session still has
+        no state. Without a state there is no note that could be lost, and nothing that was sent.
         """
         ...
 

@@ -7,13 +7,14 @@
 from idiolectd.refresh.engine import Admission, RefreshEngine
 from idiolectd.refresh.needed import refresh_if_needed
 from idiolectd.refresh.planner import Planner
-from idiolectd.refresh.recorder import AttemptResult
+from idiolectd.refresh.recorder import AttemptResult, Reconciled
 from idiolectd.refresh.saving import SaveDeadline
 
 __all__ = [
     "Admission",
     "AttemptResult",
     "Planner",
+    "Reconciled",
     "RefreshEngine",
     "SaveDeadline",
     "refresh_if_needed",

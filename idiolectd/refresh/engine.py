@@ -18,7 +18,7 @@ The way of one session, in the order of the doing:
 It knows no HTTP and no files: servers are `SplitRefresher`, the store is `SharedStore`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,7 @@ from idiolectd.ports import (
     Answer,
     Arrived,
     Committed,
+    NewRecord,
     Prepared,
     ScheduleEntry,
     SharedStore,
@@ -384,6 +385,20 @@ class RefreshEngine:
             if claimed is None:
                 return Reconciled(None, None)
             return self._recorder.reconciled(claimed, is_new=True)
+
+    async def adopt(self, found: Sequence[NewRecord]) -> dict[str, Reconciled]:
+        """Plans many sessions of which nothing is known yet, as `reconcile` plans one. Sends nothing.
+
+        Takes no claims, because it only writes where there is no state; see `SharedStore.commit_first`. A
+        session with spilled tokens must not be among them: `reconcile` looks for those.
+
+        Returns:
+            What each session was found to be that is planned now. The others changed meanwhile.
+
+        Raises:
+            StoreError: the store can't take the plans; nobody is planned.
+        """
+        return await self._recorder.adopt(found)
 
     async def restore_entry(self, did: str) -> ScheduleEntry | None:
         """Plans a session whose schedule entry was lost; returns the entry, None if none was missing.

@@ -1,9 +1,11 @@
 """What is known of a session, compared with its record, made durable, planned and reported. Sends nothing.
 
 The order is always the same: the durable state first (with the schedule entry, and with tokens if there
-are new ones), then the event. All of it happens under the claim, because it writes the refresh state.
+are new ones), then the event. All of it happens under the claim, because it writes the refresh state; only
+`adopt` takes none, because it writes where there is no state yet.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -11,11 +13,14 @@ import anyio
 from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.events import EventSink
+from idiolectd.finish import in_thread
 from idiolectd.outcome import Cause, Code, Current, Gone, RefreshOutcome, Retry
 from idiolectd.ports import (
     NO_SERVER,
     AccessTokenStatus,
     Committed,
+    FirstPlan,
+    NewRecord,
     ScheduleEntry,
     SharedStore,
     Spilled,
@@ -146,6 +151,31 @@ class Recorder:
             self._report_change(reconciled.change, claimed)
         self.warn_of_end(claimed, reconciled.state)
         return claimed
+
+    async def adopt(self, found: Sequence[NewRecord]) -> dict[str, Reconciled]:
+        """Plans sessions of which nothing is known, and makes their first states durable in one commit.
+
+        Leaves out those whose record or state changed meanwhile: a watch names them.
+        """
+        planned = await in_thread(self._first_states, found)
+        plans = [
+            FirstPlan(record, claimed.state, self.schedule_entry(claimed))
+            for record, claimed in zip(found, planned, strict=True)
+        ]
+        written = set(await self._store.commit_first(plans))
+        adopted = [claimed for claimed in planned if claimed.session.did in written]
+        for claimed in adopted:
+            self._report_change(RecordChange.LOGIN, claimed)
+            self.warn_of_end(claimed, RefreshState())
+        return {claimed.session.did: self.reconciled(claimed, is_new=True) for claimed in adopted}
+
+    def _first_states(self, found: Sequence[NewRecord]) -> list[ClaimedSession]:
+        now = self.clock.now()
+        first = [reconcile(record.session, RefreshState(), now) for record in found]
+        return [
+            ClaimedSession(each.session, self.planner.fresh(each.session, each.state, now), now)
+            for each in first
+        ]
 
     async def find_spilled(self, reconciled: ReconciledRecord) -> Spilled | None:
         """Finds the tokens that came for the stored one and could not be saved then.

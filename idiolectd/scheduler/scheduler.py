@@ -12,6 +12,7 @@ shields it). Due times are wall-clock and a sleep is capped, so that a suspended
 
 import math
 from collections.abc import Callable, Collection
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import anyio
@@ -23,7 +24,7 @@ from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import FULL_BATCH, NO_SERVER, ScheduleEntry, SharedStore
-from idiolectd.refresh import RefreshEngine
+from idiolectd.refresh import Reconciled, RefreshEngine
 from idiolectd.scheduler.attempt_feedback import AttemptFeedback, SessionMemory
 from idiolectd.scheduler.clock_set_back import ClockSetBack
 from idiolectd.scheduler.due_queue import DueQueue
@@ -232,12 +233,27 @@ class Scheduler:
                 async with self._store.watch() as watch:
                     while True:
                         changed = await watch.wait_changed()
+                        if len(changed) == FULL_BATCH:
+                            await self._adopt_new()
                         await self._reconcile_all(changed)
                         if len(changed) < FULL_BATCH:
                             self._caught_up.set()
             except StoreError as error:
                 self._faults.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
+
+    async def _adopt_new(self) -> None:
+        """Schedules a crowd of new sessions in big commits, soonest expiry first, beside the work on what is due.
+
+        So the first start on very many sessions need not look at each under its claim before those that
+        end first have their turn.
+        """
+        spilled = set(await self._engine().spilled())
+        async with aclosing(self._store.new_sessions()) as pages:
+            async for page in pages:
+                new = [record for record in page if record.session.did not in spilled]
+                for did, seen in (await self._engine().adopt(new)).items():
+                    self._take_over(did, seen)
 
     async def _reconcile_all(self, dids: Collection[str]) -> None:
         """Looks at changed records, a few at a time: no more than that stand between a refresh and the store."""
@@ -282,16 +298,20 @@ class Scheduler:
             await self._crashed(did, error)
         else:
             self._faults.record_is_readable(did)
-            entry = seen.due
-            if entry is None or entry.at > self._clock.now():
-                self._obstacles.pop(did, None)
-            if entry is None or seen.token is not None:  # else perhaps somebody is replacing the record
-                self._memory.keep_only(did, seen.token if entry is not None else None)
-            if entry is not None and self._memory.of(did).forced:
-                entry = replace(entry, at=self._clock.now())
-            self._due_queue.put(did, entry)
-            if seen.identity_due and entry is not None:
-                self._locate_soon(did)
+            self._take_over(did, seen)
+
+    def _take_over(self, did: str, seen: Reconciled) -> None:
+        """Schedules a session as it was found."""
+        entry = seen.due
+        if entry is None or entry.at > self._clock.now():
+            self._obstacles.pop(did, None)
+        if entry is None or seen.token is not None:  # else perhaps somebody is replacing the record
+            self._memory.keep_only(did, seen.token if entry is not None else None)
+        if entry is not None and self._memory.of(did).forced:
+            entry = replace(entry, at=self._clock.now())
+        self._due_queue.put(did, entry)
+        if seen.identity_due and entry is not None:
+            self._locate_soon(did)
 
     # One session's work ----------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ The same promises as the others' as far as one process goes. It keeps the text o
 objects, so that whatever can't be stored elsewhere can't be stored here either.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -14,7 +14,17 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
-from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, Spill, StoredSession, Survey
+from idiolectd.ports import (
+    FULL_BATCH,
+    Committed,
+    FirstPlan,
+    NewRecord,
+    Overview,
+    ScheduleEntry,
+    Spill,
+    StoredSession,
+    Survey,
+)
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.change_set import ChangeSet
@@ -152,6 +162,17 @@ class InMemoryOAuthTokenStore:
         if stored is not None and not is_as_read(stored, read, state):
             self._report(did)
         return Committed.DONE
+
+    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+        """See `SharedStore.new_sessions`; a watch names them."""
+        nothing: tuple[list[NewRecord], ...] = ()
+        for page in nothing:
+            yield page
+
+    async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        """See `SharedStore.commit_first`; nothing comes from `new_sessions`."""
+        await anyio.lowlevel.checkpoint()
+        raise NotImplementedError(f"{self.url}: {len(plans)} first states")
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""

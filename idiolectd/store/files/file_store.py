@@ -5,7 +5,7 @@ worker thread, under the write lock, to its end. What is due is known in memory 
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,16 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
-from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, StoredSession, Survey
+from idiolectd.ports import (
+    FULL_BATCH,
+    Committed,
+    FirstPlan,
+    NewRecord,
+    Overview,
+    ScheduleEntry,
+    StoredSession,
+    Survey,
+)
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
 from idiolectd.store.access import RecordAccess
@@ -202,6 +211,17 @@ class FilesystemOAuthTokenStore:
         return await self._write(
             f"can't commit {did}", self._commit, did, read, state, tokens, due, first=first
         )
+
+    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+        """See `SharedStore.new_sessions`; a watch names them."""
+        nothing: tuple[list[NewRecord], ...] = ()
+        for page in nothing:
+            yield page
+
+    async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        """See `SharedStore.commit_first`; nothing comes from `new_sessions`."""
+        await anyio.lowlevel.checkpoint()
+        raise NotImplementedError(f"{self.url}: {len(plans)} first states")
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""

@@ -150,7 +150,7 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
             put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE_STALE
-            values = state_values(merged.session, merged.state, _columns(merged.entry))
+            values = state_values(merged.session, merged.state, schedule_columns(merged.entry))
             return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
         case Forget():
             # An unreadable record is one, too.
@@ -219,13 +219,14 @@ def state_values(
 def _put_state(
     session: OAuthSession, state: RefreshState, due: ScheduleEntry | None, stored: Stored, *, stale: bool
 ) -> Statement:
-    values = state_values(session, state, _columns(due))
+    values = state_values(session, state, schedule_columns(due))
     if stored.state is not None and stored.scheduled == _scheduled(due):
         return schema.PUT_STATE_ALONE_STALE if stale else schema.PUT_STATE_ALONE, values[:3]
     return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, values
 
 
-def _columns(due: ScheduleEntry | None) -> tuple[Value, Value, Value]:
+def schedule_columns(due: ScheduleEntry | None) -> tuple[Value, Value, Value]:
+    """The columns of an entry in the schedule, as `state_values` takes them."""
     return (None, None, None) if due is None else (due.at, due.expires_at, due.server)
 
 

@@ -162,6 +162,25 @@ PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
 _PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, attention = ?3, seq = {seq} WHERE did = ?1"
 PUT_STATE_ALONE = _PUT_STATE_ALONE.format(seq=_SEQ)
 PUT_STATE_ALONE_STALE = _PUT_STATE_ALONE.format(seq="NULL")
+# See `idiolectd.store.sqlite.adoption`. The expiry is looked for as idiolect-oauth writes it, which costs a
+# tenth of parsing; other spellings are parsed.
+COUNT_BOTH = "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM idiolectd_state)"
+NEW_BY_EXPIRY = (
+    "SELECT s.rowid FROM sessions AS s WHERE NOT EXISTS (SELECT 1 FROM idiolectd_state AS i WHERE i.did = s.did) "
+    'ORDER BY CASE WHEN instr(s.body_json, \'"expiresAt":"\') > 0 '
+    'THEN substr(s.body_json, instr(s.body_json, \'"expiresAt":"\') + 13, 24) '
+    "WHEN json_valid(s.body_json) THEN coalesce(json_extract(s.body_json, '$.expiresAt'), '') ELSE '' END"
+)
+NEW_PAGE = (
+    "SELECT s.did, s.body_json FROM sessions AS s WHERE s.rowid IN ({marks}) "
+    "AND NOT EXISTS (SELECT 1 FROM idiolectd_state AS i WHERE i.did = s.did) "
+    "AND typeof(s.body_json) = 'text' AND length(s.did) <= 2048"
+)
+PUT_FIRST_STATE = (
+    "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
+    "SELECT ?1, ?2, ?3, (SELECT seq FROM idiolectd_changes WHERE did = ?1), ?4, ?5, ?6, ?7 "
+    "WHERE EXISTS (SELECT 1 FROM sessions WHERE did = ?1 AND body_json = ?8) ON CONFLICT (did) DO NOTHING"
+)
 # For a save that left the tokens alone: the given entry counts only where there was none.
 PUT_STATE_KEEPING_SCHEDULE = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "

@@ -7,7 +7,7 @@ write lock; they need asyncio (aiosqlite), so under trio they cross over to a th
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,16 @@ from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
-from idiolectd.ports import FULL_BATCH, Committed, Overview, ScheduleEntry, StoredSession, Survey
+from idiolectd.ports import (
+    FULL_BATCH,
+    Committed,
+    FirstPlan,
+    NewRecord,
+    Overview,
+    ScheduleEntry,
+    StoredSession,
+    Survey,
+)
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
@@ -29,9 +38,9 @@ from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
 from idiolectd.store.merge import decode_record, decode_state
 from idiolectd.store.spill_places import StoreSpill
-from idiolectd.store.sqlite import carry_over
+from idiolectd.store.sqlite import adoption, carry_over
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
-from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, connect, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
 from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import (
@@ -56,6 +65,9 @@ _WAL_WRITER = 120
 
 # What a read-only connection says of a journal, or a WAL, that first has to be recovered.
 _HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
+
+# How many new sessions are planned and written at a time: refreshes commit in between.
+_NEW_PAGE = 500
 
 _IS_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -266,6 +278,34 @@ class SqliteOAuthTokenStore:
                 f"{did} is not in the database that has taken the place of {self._path} since it was read"
             )
         return done
+
+    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+        """See `SharedStore.new_sessions`."""
+        what = "the new sessions"
+        # A connection of its own: finding the order takes seconds at a million, and rows are read meanwhile.
+        opening = partial(connect, self._path, "ro", timeout=BUSY_TIMEOUT)
+        connection = await self._read(what, opening)
+        try:
+            if await self._read(what, adoption.count_new, connection) < FULL_BATCH:
+                return
+            order = await self._read(what, adoption.order_new, connection)
+            for start in range(0, len(order), _NEW_PAGE):
+                self._file.check()
+                rowids = order[start : start + _NEW_PAGE]
+                yield await self._read(what, adoption.read_new, connection, self._path, rowids)
+        finally:
+            await in_thread(connection.close)
+
+    async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        """See `SharedStore.commit_first`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        with translated(f"can't write into {self.url}"):
+            return await finish(self._commit_first, plans)
+
+    async def _commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        async with self._locks.writing():
+            return await self._run(self._writer.put_first, plans)
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""

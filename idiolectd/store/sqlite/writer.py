@@ -23,11 +23,11 @@ import aiosqlite
 
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Committed
+from idiolectd.ports import Committed, FirstPlan
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
-from idiolectd.store.sqlite import carry_over, schema
+from idiolectd.store.sqlite import adoption, carry_over, schema
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, connect, uri_of
 from idiolectd.store.sqlite.operations import Operation, PlannedWrite, place_of, plan
 from idiolectd.store.sqlite.reader import stored_in
@@ -94,6 +94,10 @@ class StoreWriter:
         Without any it still sees to it that the tables are there.
         """
         return await self._do(self._transact, operations)
+
+    async def put_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        """Writes many first states in one durable transaction; returns whose were written."""
+        return await self._do(self._put_first, plans)
 
     async def try_to_write(self) -> None:
         """Writes something durably, and takes it back as durably: what can fail at a deletion fails here."""
@@ -214,6 +218,14 @@ class StoreWriter:
         if planned.is_own_news:
             ((own_news[did],),) = connection.execute(schema.SEQUENCE, (did,)).fetchall()
         return planned.answer
+
+    def _put_first(self, connection: sqlite3.Connection, plans: Sequence[FirstPlan]) -> list[str]:
+        connection.execute("BEGIN IMMEDIATE")
+        self._ensure_schema(connection)
+        written = adoption.put_first(connection, plans)
+        connection.execute("COMMIT")
+        self._file.check()
+        return written
 
     def _write_and_take_back(self, connection: sqlite3.Connection) -> None:
         for sql in (schema.TRY_TO_WRITE, schema.TRIED_TO_WRITE):

@@ -10,7 +10,44 @@ _MEMORY = "tests/scheduler/test_memory.py::"
 _APART = "tests/scheduler/test_apart.py::"
 _CROWDS = "tests/scheduler/test_crowds.py::"
 
+_FIRST = "tests/scheduler/test_first_start.py::"
+
 PLANTS = (
+    Plant(
+        "a crowd of new sessions is looked at one by one",
+        7,
+        "after the first start on very many sessions tokens end while others are claimed",
+        (Edit("scheduler", "Scheduler._watch", "await self._adopt_new()", "pass"),),
+        (_FIRST + "test_a_crowd_is_scheduled_without_a_claim_each",),
+    ),
+    Plant(
+        "new sessions in the order of their rows",
+        7,
+        "after the first start on very many sessions those that end first wait",
+        (Edit("store/sqlite", "", "ORDER BY CASE WHEN instr", "ORDER BY s.rowid, CASE WHEN instr"),),
+        (_FIRST + "test_the_soonest_expiry_comes_first",),
+    ),
+    Plant(
+        "a first state for whatever record is stored now",
+        4,
+        "a login that lands meanwhile is taken for the record that was read",
+        (Edit("store/sqlite", "", "did = ?1 AND body_json = ?8)", "did = ?1 AND ?8 = ?8)"),),
+        (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
+    ),
+    Plant(
+        "a first state over one that is there",
+        3,
+        "a note that was written meanwhile is lost",
+        (
+            Edit(
+                "store/sqlite",
+                "",
+                "ON CONFLICT (did) DO NOTHING",
+                "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json",
+            ),
+        ),
+        (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
+    ),
     Plant(
         "backoff computed and thrown away",
         7,
