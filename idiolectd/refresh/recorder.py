@@ -158,24 +158,25 @@ class Recorder:
         Leaves out those whose record or state changed meanwhile: a watch names them.
         """
         planned = await in_thread(self._first_states, found)
-        plans = [
-            FirstPlan(record, claimed.state, self.schedule_entry(claimed))
-            for record, claimed in zip(found, planned, strict=True)
-        ]
-        written = set(await self._store.commit_first(plans))
-        adopted = [claimed for claimed in planned if claimed.session.did in written]
-        for claimed in adopted:
-            self._report_change(RecordChange.LOGIN, claimed)
-            self.warn_of_end(claimed, RefreshState())
-        return {claimed.session.did: self.reconciled(claimed, is_new=True) for claimed in adopted}
+        written = set(await self._store.commit_first([plan for plan, _ in planned]))
+        adopted: dict[str, Reconciled] = {}
+        for plan, claimed in planned:
+            if claimed.session.did in written:
+                self._report_change(RecordChange.LOGIN, claimed)
+                self.warn_of_end(claimed, RefreshState())
+                identity_due = is_identity_due(claimed.session, claimed.state, claimed.started)
+                token = claimed.session.refresh_token_hash
+                adopted[claimed.session.did] = Reconciled(plan.due, token, identity_due)
+        return adopted
 
-    def _first_states(self, found: Sequence[NewRecord]) -> list[ClaimedSession]:
+    def _first_states(self, found: Sequence[NewRecord]) -> list[tuple[FirstPlan, ClaimedSession]]:
         now = self.clock.now()
-        first = [reconcile(record.session, RefreshState(), now) for record in found]
-        return [
-            ClaimedSession(each.session, self.planner.fresh(each.session, each.state, now), now)
-            for each in first
-        ]
+        planned = []
+        for record in found:
+            first = reconcile(record.session, RefreshState(), now)
+            claimed = ClaimedSession(first.session, self.planner.fresh(first.session, first.state, now), now)
+            planned.append((FirstPlan(record, claimed.state, self.schedule_entry(claimed)), claimed))
+        return planned
 
     async def find_spilled(self, reconciled: ReconciledRecord) -> Spilled | None:
         """Finds the tokens that came for the stored one and could not be saved then.
