@@ -28,7 +28,7 @@ def environment(store_url: str, **more: str) -> dict[str, str]:
 
 
 def idiolectd(
-    *arguments: str, env: Mapping[str, str], timeout: float = 60, stdin: str | None = None
+    *arguments: str, env: Mapping[str, str], timeout: float = 120, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs one command to its end."""
     return subprocess.run(

@@ -22,7 +22,7 @@ from tests.processes.test_one_sender import _child, _line
 from tests.simulator import new_client_key
 from tests.simulator.state import token_hash
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

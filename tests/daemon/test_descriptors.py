@@ -9,7 +9,7 @@ from tests.daemon.test_daemon import Host, host
 
 __all__ = ["host"]
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 def test_no_descriptor_left(host: Host) -> None:

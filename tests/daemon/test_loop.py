@@ -16,7 +16,7 @@ from tests.daemon.test_daemon import Host
 from tests.daemon_process import DaemonProcess, environment
 from tests.processes.test_one_sender import _child, _line
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 class Watched(DaemonProcess):

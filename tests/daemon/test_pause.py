@@ -10,7 +10,7 @@ from tests.daemon.test_daemon import Host
 from tests.daemon.test_daemon import host as host
 from tests.daemon_process import idiolectd, wait_until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("store", ["file", "sqlite"])

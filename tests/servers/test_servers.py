@@ -8,7 +8,7 @@ from idiolectd.session import Kind
 from tests.servers.cases import CASES, Case
 from tests.servers.trial import HEADER, try_out
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LINES = [pytest.param(case, kind, id=f"{kind}: {case.name}") for case in CASES for kind in case.kinds]
 
