@@ -1,8 +1,7 @@
 """Many logins: what is read, how it is paced, what becomes of each account."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio
@@ -13,14 +12,11 @@ from trio.testing import MockClock
 from idiolectd.cli.batch import LOGINS, PERIOD, BatchEntry, Pace, login_all, read_batch
 from idiolectd.cli.credentials import Credentials
 from idiolectd.cli.exits import CommandFailed
-from idiolectd.config import Config, IdentityConfig, StoreConfig
-from idiolectd.oauth import ClientRegistry
-from idiolectd.parts import Parts, Resources, build_parts, make_http
-from idiolectd.store import InMemoryOAuthTokenStore
+from idiolectd.parts import Parts
 from tests.cli.conftest import Pds, Run
 from tests.clock import START, VirtualClock
+from tests.parts import configured, parts_over
 from tests.simulator import Fault, Simulator, SimulatorTransport
-from tests.support import Recorder
 
 URL = "https://pds.test"
 
@@ -101,19 +97,9 @@ def test_pace() -> None:
     assert times[-1] - times[0] < 2 * PERIOD + 1
 
 
-@asynccontextmanager
-async def parts_of(sim: Simulator, clock: VirtualClock) -> AsyncIterator[Parts]:
+def parts_of(sim: Simulator, clock: VirtualClock) -> AbstractAsyncContextManager[Parts]:
     """The parts of a command, with a simulated network and a store in memory."""
-    config = Config(
-        store=StoreConfig(url="memory:"),
-        identity=IdentityConfig(plc_directory_url=URL, handle_resolver_url=URL),
-    )
-    events = Recorder()
-    async with (
-        InMemoryOAuthTokenStore.open(clock=clock) as store,
-        make_http(config, clock, events, transport=SimulatorTransport(sim)) as http,
-    ):
-        yield build_parts(config, ClientRegistry(), Resources(store, http, clock, events))
+    return parts_over(SimulatorTransport(sim), configured(URL, resolver=URL), clock=clock)
 
 
 def logged_in(sim: Simulator, wanted: list[Credentials], clock: VirtualClock) -> list[BatchEntry]:

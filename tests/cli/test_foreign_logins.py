@@ -9,25 +9,19 @@ import pytest
 from idiolectd.cli.batch import login_all
 from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
 from idiolectd.cli.credentials import Credentials, log_in
-from idiolectd.config import Config, IdentityConfig, StoreConfig
 from idiolectd.errors import LoginError
-from idiolectd.oauth import ClientRegistry
-from idiolectd.parts import Parts, Resources, build_parts
+from idiolectd.parts import Parts
 from idiolectd.session import OAuthSession
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
-from tests.http.support import world
-from tests.oauth.support import Recording, no_txt
+from tests.oauth.support import Recording
+from tests.parts import configured, parts_over
 from tests.simulator import Account, Simulator, SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
 HOME, ENTRYWAY, EVIL = "https://pds.test", "https://entryway.test", "https://evil.test"
 LOGIN, DELETE = "/xrpc/com.atproto.server.createSession", "/xrpc/com.atproto.server.deleteSession"
-CONFIG = Config(
-    store=StoreConfig(url="memory:"),
-    identity=IdentityConfig(plc_directory_url=HOME, handle_resolver_url=HOME),
-)
+CONFIG = configured(HOME, resolver=HOME)
 
 
 @dataclass
@@ -61,11 +55,7 @@ async def house() -> AsyncIterator[House]:
     alice = home.add_account("alice.test")
     evil.add_account("mallory.example", did=alice.did)
     transport = Recording(SimulatorTransport({HOME: home, ENTRYWAY: home, EVIL: evil}))
-    store = InMemoryOAuthTokenStore(clock=clock)
-    async with world(transport, clock=clock) as w:
-        parts = build_parts(
-            CONFIG, ClientRegistry(), Resources(store, w.client, clock, w.events.append, txt=no_txt)
-        )
+    async with parts_over(transport, CONFIG, clock=clock) as parts:
         found = House(home, evil, alice, None, parts, transport)  # type: ignore[arg-type]
         found.good = await found.log_in(alice.did, None)
         yield found

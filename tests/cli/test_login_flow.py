@@ -11,26 +11,20 @@ import httpx
 import pytest
 
 from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
-from idiolectd.config import Config, IdentityConfig, OAuthConfig, StoreConfig
 from idiolectd.errors import LoginError, StoreError
-from idiolectd.oauth import ClientRegistry
-from idiolectd.parts import Parts, Resources, build_parts
+from idiolectd.parts import Parts
 from idiolectd.session import OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
-from tests.http.support import world
-from tests.oauth.support import ISSUER, PDS, Recording, no_txt
+from tests.oauth.support import Recording
+from tests.parts import ISSUER, PDS, configured, parts_over
 from tests.simulator import Account, Request, Simulator, SimulatorTransport
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "/oauth/token"
 REVOKE = "/oauth/revoke"
-CONFIG = Config(
-    store=StoreConfig(url="memory:"),
-    identity=IdentityConfig(plc_directory_url=PDS, handle_resolver_url=PDS),
-    oauth=OAuthConfig(session_life=7 * 86_400.0),
-)
+CONFIG = configured(PDS, resolver=PDS, session_life=7 * 86_400.0)
 WISH = BrowserLogin("alice.test", None, paste=False, port=0)
 
 
@@ -125,10 +119,7 @@ async def house(
     sim = Simulator(PDS, issuer=ISSUER, now=clock.now)
     transport = Recording(wrap(SimulatorTransport(sim)))
     store = store or InMemoryOAuthTokenStore(clock=clock)
-    async with world(transport, clock=clock) as w:
-        parts = build_parts(
-            CONFIG, ClientRegistry(), Resources(store, w.client, clock, w.events.append, txt=no_txt)
-        )
+    async with parts_over(transport, CONFIG, clock=clock, store=store) as parts:
         yield House(sim, parts, transport, sim.add_account("alice.test"), [])
 
 

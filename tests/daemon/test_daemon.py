@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from tests.daemon_process import DaemonProcess, environment, idiolectd, wait_until
-from tests.processes.test_one_sender import _child, _line
 from tests.simulator import new_client_key
 from tests.simulator.state import token_hash
+from tests.torture.common import child, line_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -74,8 +74,8 @@ class Host:
 def host(tmp_path: Path) -> Iterator[Host]:
     folder = tmp_path / "store"
     folder.mkdir(0o700)
-    with _child("tests.simulator", "--accounts", "0", "--access-life", "3600") as simulator:
-        url = json.loads(_line(simulator))["url"]
+    with child("tests.simulator", "--accounts", "0", "--access-life", "3600") as simulator:
+        url = json.loads(line_of(simulator))["url"]
         yield Host(url, folder, environment(f"file://{folder}"), tmp_path / "daemon.log")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.daemon.test_daemon import Host
 from tests.daemon_process import DaemonProcess, environment
-from tests.processes.test_one_sender import _child, _line
+from tests.torture.common import child, line_of
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
@@ -51,8 +51,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def host(tmp_path: Path, store_url: str) -> Iterator[Host]:
     """A simulator, and a daemon's environment with a configuration that can be read again."""
     (tmp_path / "config.toml").write_text("[refresh]\nconcurrency = 4\n")
-    with _child("tests.simulator", "--accounts", "0", "--access-life", "3600") as simulator:
-        url = json.loads(_line(simulator))["url"]
+    with child("tests.simulator", "--accounts", "0", "--access-life", "3600") as simulator:
+        url = json.loads(line_of(simulator))["url"]
         env = environment(store_url, IDIOLECTD_CONFIG=str(tmp_path / "config.toml"))
         yield Host(url, tmp_path / "store", env, tmp_path / "daemon.log")
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import pytest
@@ -10,17 +11,13 @@ import trio
 from trio.testing import MockClock
 
 from idiolectd.errors import IdentityError
-from idiolectd.hosting import Hosting
-from idiolectd.identity import Identity
 from idiolectd.identity.txt import TxtLookup
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Retry
-from idiolectd.ports import AccountLocation
+from idiolectd.ports import AccountLocation, SplitRefresher
 from idiolectd.session import OAuthSession
-from idiolectd.xrpc import LegacyRefresher
 from tests.clock import VirtualClock
-from tests.http.support import world
 from tests.oauth.support import Recording
+from tests.parts import configured, parts_over
 from tests.simulator import Account, Fault, Simulator, SimulatorTransport
 
 HOME, ENTRYWAY, OLD = "https://pds.test", "https://entryway.test", "https://old.test"
@@ -46,8 +43,8 @@ class House:
     sim: Simulator
     alice: Account
     txt: Txt
-    legacy: LegacyRefresher
-    oauth: OAuthRefresher
+    legacy: SplitRefresher[Any]
+    oauth: SplitRefresher[Any]
     transport: Recording
 
     def session(self, pds_url: str) -> OAuthSession:
@@ -62,12 +59,9 @@ async def house() -> AsyncIterator[House]:
     sim = Simulator(HOME, issuer=ENTRYWAY, now=clock.now)
     alice = sim.add_account("alice.test")
     transport = Recording(SimulatorTransport({HOME: sim, ENTRYWAY: sim}))
-    async with world(transport, clock=clock) as w:
-        txt = Txt(alice.did)
-        identity = Identity(w.client, HOME, txt=txt)
-        discovery = Discovery(w.client, clock)
-        legacy = LegacyRefresher(w.client, clock, Hosting(identity, discovery))
-        oauth = OAuthRefresher(w.client, clock, ClientRegistry(), discovery, identity)
+    txt = Txt(alice.did)
+    async with parts_over(transport, configured(HOME), clock=clock, txt=txt) as parts:
+        legacy, oauth = parts.refreshers["bearer"], parts.refreshers["dpop"]
         yield House(sim, alice, txt, legacy, oauth, transport)
 
 

@@ -11,16 +11,12 @@ from typing import Any
 import httpx
 
 from idiolectd.http import HttpClient
-from idiolectd.identity import Identity
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.ports import Answer, Prepared
 from idiolectd.session import OAuthSession
 from tests.clock import VirtualClock
-from tests.http.support import world
+from tests.parts import ISSUER, PDS, configured, parts_over
 from tests.simulator import Account, Simulator, SimulatorTransport
-
-PDS = "https://pds.test"
-ISSUER = "https://entryway.test"
 
 
 class Recording(httpx.AsyncBaseTransport):
@@ -36,11 +32,6 @@ class Recording(httpx.AsyncBaseTransport):
 
     def to(self, path: str) -> list[httpx.Request]:
         return [request for request in self.requests if request.url.path == path]
-
-
-async def no_txt(name: str) -> list[str]:
-    """A DNS without TXT records."""
-    return []
 
 
 @dataclass
@@ -84,9 +75,8 @@ async def bench(
     clock = VirtualClock()
     sim = Simulator(PDS, issuer=ISSUER, now=clock.now, **options)
     transport = Recording(wrap(SimulatorTransport(sim)))
-    async with world(transport, clock=clock) as w:
-        discovery = Discovery(w.client, clock)
-        identity = Identity(w.client, PDS, txt=no_txt)
-        refresher = OAuthRefresher(w.client, clock, clients or ClientRegistry(), discovery, identity)
+    async with parts_over(transport, configured(), clock=clock, clients=clients) as parts:
+        refresher = parts.refreshers["dpop"]
+        assert isinstance(refresher, OAuthRefresher)
         account = sim.add_account("alice.test")
-        yield Bench(sim, clock, w.client, refresher, transport, account, discovery)
+        yield Bench(sim, clock, parts.http, refresher, transport, account, parts.discovery)

@@ -14,7 +14,8 @@ from idiolectd.ports import AccountLocation, Prepared
 from idiolectd.refresh.planner import issuer_server
 from idiolectd.refresh.report import action
 from idiolectd.state import State
-from tests.oauth.support import ISSUER, PDS, bench
+from tests.oauth.support import bench
+from tests.parts import ISSUER, PDS
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, html, new_client_key
 
 pytestmark = pytest.mark.anyio

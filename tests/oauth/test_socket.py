@@ -1,23 +1,26 @@
 """The whole way over real sockets: our own transport, the guard, and answers that really break."""
 
 import json
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 import pytest
 
-from idiolectd.http import HttpClient
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import Ambiguous, Retry
+from idiolectd.parts import Parts
 from idiolectd.ports import AccessTokenStatus, AccountLocation, Arrived, Prepared, SplitRefresher
 from idiolectd.session import OAuthSession
-from idiolectd.xrpc import LegacyRefresher
 from tests.clock import VirtualClock
-from tests.http.support import LOOPBACK
+from tests.parts import configured, parts_over
 from tests.simulator import Fault, Simulator, serve
 
 pytestmark = pytest.mark.anyio
+
+
+def own_transport(clock: VirtualClock, url: str) -> AbstractAsyncContextManager[Parts]:
+    """The parts of a program beside the simulator at `url`."""
+    return parts_over(None, configured(url), clock=clock)
 
 
 async def test_refresh_probe_and_revoke_over_sockets() -> None:
@@ -26,11 +29,9 @@ async def test_refresh_probe_and_revoke_over_sockets() -> None:
     sim = Simulator(now=clock.now)
     async with (
         anyio.create_task_group() as tasks,
-        HttpClient(policy=LOOPBACK, clock=clock, events=lambda _: None) as http,
+        own_transport(clock, await tasks.start(serve, sim)) as parts,
     ):
-        url = await tasks.start(serve, sim)
-        discovery = Discovery(http, clock)
-        refresher = OAuthRefresher(http, clock, ClientRegistry(), discovery, Identity(http, url))
+        refresher = parts.refreshers["dpop"]
         record = sim.seed_oauth(sim.add_account("alice.test"))
         session = OAuthSession.from_json(json.dumps(record))
 
@@ -63,11 +64,9 @@ async def test_an_answer_counts_from_the_end_of_its_refresh_token() -> None:
     found: list[object] = []
     async with (
         anyio.create_task_group() as tasks,
-        HttpClient(policy=LOOPBACK, clock=clock, events=lambda _: None) as http,
+        own_transport(clock, await tasks.start(serve, sim)) as parts,
     ):
-        url = await tasks.start(serve, sim)
-        oauth = OAuthRefresher(http, clock, ClientRegistry(), Discovery(http, clock), Identity(http, url))
-        legacy = LegacyRefresher(http, clock)
+        oauth, legacy = parts.refreshers["dpop"], parts.refreshers["bearer"]
         kinds: list[tuple[SplitRefresher[Any], dict[str, Any]]] = [
             (oauth, {"access_token": "new-a", "token_type": "DPoP", "refresh_token": "new-r", "sub": "?"}),
             (legacy, {"accessJwt": "new-a", "refreshJwt": "new-r", "did": "?"}),

@@ -12,8 +12,8 @@ from enum import Enum
 import httpx
 
 from idiolectd.session import Kind
+from tests.parts import ISSUER, PDS
 from tests.servers import misbehaviour as m
-from tests.servers.house import ISSUER, PDS
 from tests.servers.misbehaviour import Act, Where, at_issuer_metadata, at_pds_metadata, at_refresh
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -17,31 +17,16 @@ from typing import Any
 import anyio
 import httpx
 
-from idiolectd.http import HttpClient, NetworkPolicy
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
-from idiolectd.policy import Policy
-from idiolectd.ports import SharedStore, SplitRefresher, StoredSession
-from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.ports import SharedStore, StoredSession
+from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import InMemoryOAuthTokenStore
-from idiolectd.xrpc import LegacyRefresher
 from tests.clock import VirtualClock
+from tests.parts import ISSUER, NEVER, PDS, configured, parts_over
 from tests.servers.traffic import Watched
 from tests.simulator import Account, DpopClient, Simulator, SimulatorTransport
 from tests.support import Recorder
-
-PDS = "https://pds.test"
-ISSUER = "https://entryway.test"
-
-# Session lives and idle times are beyond every test's horizon: whatever ends is an accident.
-NEVER = 400 * 86_400.0
-
-
-async def no_txt(name: str) -> list[str]:
-    """A DNS without TXT records."""
-    return []
 
 
 @dataclass
@@ -74,33 +59,15 @@ class House:
         self, *, store: SharedStore | None = None, transport: httpx.AsyncBaseTransport | None = None
     ) -> AsyncIterator[RefreshEngine]:
         """A new process's engine: it knows what the store knows, and nothing else."""
-        http = HttpClient(
-            policy=NetworkPolicy(),
+        async with parts_over(
+            transport if transport is not None else self.traffic,
+            configured(settle=self.settle),
             clock=self.clock,
             events=self.events,
-            transport=transport if transport is not None else self.traffic,
-        )
-        async with http:
-            oauth = OAuthRefresher(
-                http,
-                self.clock,
-                ClientRegistry(),
-                Discovery(http, self.clock),
-                Identity(http, PDS, txt=no_txt),
-            )
-            refreshers: dict[Kind, SplitRefresher[Any]] = {
-                "dpop": oauth,
-                "bearer": LegacyRefresher(http, self.clock),
-            }
-            yield RefreshEngine(
-                store if store is not None else self.store,
-                refreshers,
-                planner=Planner(
-                    Policy(settle=self.settle), session_life=lambda _session: NEVER, luck=self.luck
-                ),
-                clock=self.clock,
-                events=self.events,
-            )
+            store=store if store is not None else self.store,
+            luck=self.luck,
+        ) as parts:
+            yield parts.engine
 
     def scheduler_over(self, engine: RefreshEngine, *, store: SharedStore | None = None) -> Scheduler:
         """A scheduler that is not running yet."""

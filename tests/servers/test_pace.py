@@ -8,7 +8,8 @@ from anyio import sleep
 
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
-from tests.servers.house import ISSUER, House, house
+from tests.parts import ISSUER
+from tests.servers.house import House, house
 from tests.servers.misbehaviour import Misbehaving, at_refresh, page
 
 pytestmark = pytest.mark.anyio

@@ -60,6 +60,12 @@ def child(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[sub
         process.stdout.close()
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line that a process prints; empty: it has ended."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 @dataclass(frozen=True)
 class ServerSession:
     """What the server holds of a session; see `tests.simulator.SessionInfo`."""

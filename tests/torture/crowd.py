@@ -27,6 +27,7 @@ from tests.torture.common import (
     Server,
     call_works,
     child,
+    line_of,
     options,
     print_table,
     refresh_works,
@@ -56,6 +57,8 @@ class Size:
     generations: int
 
 
+# One session, for which all meet a hundred times.
+MEETING = Size(processes=16, sessions=1, generations=100)
 SHORT = Size(processes=8, sessions=40, generations=3)
 FULL = Size(processes=32, sessions=200, generations=4)
 
@@ -125,8 +128,7 @@ def _kill_all(crowd: list[subprocess.Popen[str]]) -> None:
 
 
 def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
+    line = line_of(process)
     if not line:
         raise TimeoutError(f"one of the crowd ended early, or hung for {_LIMIT} s")
     return line

@@ -13,10 +13,15 @@ from collections import Counter
 import anyio
 import anyio.to_thread
 
+from idiolectd.clock import SystemClock
 from idiolectd.errors import LockBusy, StoreError
+from idiolectd.events import Event
+from idiolectd.oauth import ClientRegistry
+from idiolectd.parts import Resources, build_parts, make_http
 from idiolectd.refresh import RefreshEngine
+from idiolectd.store import open_store
 from tests.clock import VirtualClock
-from tests.processes.worker import working
+from tests.parts import NOBODY, configured
 
 # Longer than a whole generation takes: nobody may come away without an answer.
 _PATIENCE = 240.0
@@ -25,10 +30,17 @@ _PATIENCE = 240.0
 _AT_ONCE = 8
 
 
+def _silent(_event: Event) -> None:
+    """The outcomes are all that counts."""
+
+
 async def main(store_url: str, seed: int) -> None:
     """Works until standard input closes."""
-    clock, chance = VirtualClock(), random.Random(seed)
-    async with working(store_url, clock) as (store, engine):
+    clock, config, chance = VirtualClock(), configured(NOBODY), random.Random(seed)
+    # Proofs are made by the real time: the servers' clocks do not jump.
+    async with open_store(store_url) as store, make_http(config, SystemClock(), _silent) as http:
+        resources = Resources(store, http, clock, _silent)
+        engine = build_parts(config, ClientRegistry(), resources).engine
         print("ready", flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             clock.advance_to(float(line))

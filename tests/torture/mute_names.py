@@ -24,13 +24,11 @@ import anyio
 
 from idiolectd.clock import SystemClock, rfc3339
 from idiolectd.events import Event, SessionRefreshed
-from idiolectd.http import HttpClient, NetworkPolicy, OriginPools
+from idiolectd.http import NetworkPolicy, OriginPools
 from idiolectd.http.name_lookup import NameLookups
-from idiolectd.policy import Policy
-from idiolectd.refresh import Planner, RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.store import open_store
-from idiolectd.xrpc import LegacyRefresher
+from tests.parts import NOBODY, configured, parts_over
 from tests.torture.common import Promises, Record, Server, options, print_table, server
 from tests.torture.stores import StorePlace
 
@@ -108,22 +106,21 @@ class Watch:
 
 async def live(place: StorePlace, dns: MuteDns, watch: Watch, seconds: float) -> None:
     """A daemon's work on a store, for some time."""
-    clock, policy = SystemClock(), NetworkPolicy(allow_loopback_http=True)
+    clock, names = SystemClock(), NameLookups(dns)
+    transport = OriginPools(NetworkPolicy(allow_loopback_http=True), names=names)
     async with (
         open_store(place.url) as store,
-        HttpClient(
-            policy=policy, clock=clock, events=watch, transport=OriginPools(policy, names=NameLookups(dns))
-        ) as http,
+        parts_over(
+            transport, configured(NOBODY), clock=clock, events=watch, store=store, luck=random.random
+        ) as parts,
     ):
-        engine = RefreshEngine(
-            store,
-            {"bearer": LegacyRefresher(http, clock)},
-            planner=Planner(Policy(), session_life=lambda _: 1e12, luck=random.random),
-            clock=clock,
-            events=watch,
-        )
         scheduler = Scheduler(
-            store, lambda: engine, clock=clock, emit=watch, limits=IssuerLimits(), jitter=random.random
+            store,
+            lambda: parts.engine,
+            clock=clock,
+            emit=watch,
+            limits=IssuerLimits(),
+            jitter=random.random,
         )
         with anyio.move_on_after(seconds):
             await scheduler.run()

@@ -27,16 +27,12 @@ import anyio
 
 from idiolectd.clock import SystemClock
 from idiolectd.events import Event
-from idiolectd.http import HttpClient, NetworkPolicy
-from idiolectd.identity import Identity
-from idiolectd.oauth import ClientRegistry, Discovery, OAuthRefresher
 from idiolectd.outcome import RefreshOutcome, ReloginRequired
-from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore
-from idiolectd.refresh import Planner, RefreshEngine
+from idiolectd.refresh import RefreshEngine
 from idiolectd.session import OAuthSession
 from idiolectd.store import open_store
-from idiolectd.xrpc import LegacyRefresher
+from tests.parts import NOBODY, configured, parts_over
 from tests.simulator import Simulator, serve, token_hash
 from tests.simulator.frames import FRAMES
 from tests.torture.common import SESSION_KINDS, Promises, SessionKind, options, print_table
@@ -183,20 +179,13 @@ async def bench() -> AsyncIterator[Bench]:
         open_wire() as wire,
         anyio.create_task_group() as tg,
         open_store("memory:") as store,
-        HttpClient(policy=NetworkPolicy(allow_loopback_http=True), clock=clock, events=_silent) as http,
+        parts_over(
+            None, configured(NOBODY, settle=_SETTLE, confirm=0.0), clock=clock, store=store, luck=lambda: 0.0
+        ) as parts,
     ):
         simulator = Simulator(wire.url, issuer=wire.url, now=clock.now)
         wire.upstream = _port(await tg.start(serve, simulator))
-        identity = Identity(http, plc_directory_url="http://127.0.0.1:9", handle_resolver_url=None)
-        oauth = OAuthRefresher(http, clock, ClientRegistry(), Discovery(http, clock), identity)
-        engine = RefreshEngine(
-            store,
-            {"dpop": oauth, "bearer": LegacyRefresher(http, clock)},
-            planner=Planner(Policy(settle=_SETTLE, confirm=0), session_life=lambda _: 1e12, luck=lambda: 0.0),
-            clock=clock,
-            events=_silent,
-        )
-        yield Bench(simulator, wire, store, engine)
+        yield Bench(simulator, wire, store, parts.engine)
         tg.cancel_scope.cancel()
 
 

@@ -18,14 +18,13 @@ from idiolectd.ports import AccessTokenStatus, Answer, Arrived, Prepared, Probe,
 from idiolectd.session import OAuthSession
 from idiolectd.xrpc import LegacyRefresher, create_session
 from tests.clock import VirtualClock
-from tests.http.support import world
 from tests.oauth.support import Recording
+from tests.parts import PDS, configured, parts_over
 from tests.simulator import Account, Fault, Request, Simulator, SimulatorTransport, Words, html
 from tests.simulator.words import DEAD
 
 pytestmark = pytest.mark.anyio
 
-PDS = "https://pds.test"
 REFRESH = "/xrpc/com.atproto.server.refreshSession"
 GET_SESSION = "/xrpc/com.atproto.server.getSession"
 DELETE = "/xrpc/com.atproto.server.deleteSession"
@@ -55,9 +54,11 @@ async def bench(**options: Any) -> AsyncIterator[Bench]:
     clock = VirtualClock()
     sim = Simulator(PDS, now=clock.now, **options)
     transport = Recording(SimulatorTransport(sim))
-    async with world(transport, clock=clock) as w:
+    async with parts_over(transport, configured(), clock=clock) as parts:
+        refresher = parts.refreshers["bearer"]
+        assert isinstance(refresher, LegacyRefresher)
         account = sim.add_account("alice.test", "SECRET-password")
-        yield Bench(sim, clock, w.client, LegacyRefresher(w.client, clock), transport, account)
+        yield Bench(sim, clock, parts.http, refresher, transport, account)
 
 
 async def test_a_refresh_brings_tokens_that_work() -> None:

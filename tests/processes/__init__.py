@@ -1,1 +1,0 @@
-"""Many real processes on one store."""
