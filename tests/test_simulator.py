@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.clock import VirtualClock
+from tests.jose import b64u
 from tests.simulator import (
     DpopClient,
     Fault,
@@ -32,7 +33,6 @@ from tests.simulator import (
     token_hash,
 )
 from tests.simulator.client import TOKEN
-from tests.simulator.jose import b64u
 from tests.simulator.state import DAY
 
 URL = "https://pds.test"

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from tests.clock import VirtualClock
+from tests.jose import b64u, new_key, private_jwk
 from tests.simulator import DpopClient, Request, Response, Simulator, new_client_key
 from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
-from tests.simulator.jose import b64u, new_key, private_jwk
 from tests.simulator.state import LOOPBACK_CLIENT_ID, SCOPE
 
 URL = "https://pds.test"

@@ -22,7 +22,7 @@ from tests.auth.support import (
     parts,
     record_body,
 )
-from tests.simulator.jose import decode
+from tests.jose import decode
 from tests.simulator.wire import Request, Response, json_response
 
 

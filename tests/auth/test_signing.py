@@ -20,7 +20,7 @@ from tests.auth.support import (
     record_body,
     refused_tokens,
 )
-from tests.simulator.jose import decode
+from tests.jose import decode
 from tests.simulator.wire import Request, Response, json_response
 
 

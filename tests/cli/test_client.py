@@ -8,7 +8,8 @@ import pytest
 from idiolectd.cli.client import finding_of
 from idiolectd.oauth import MetadataFinding
 from tests.cli.conftest import Run
-from tests.real_pds.jose import new_jwk, public_jwk
+from tests.jose import new_jwk
+from tests.real_pds.proofs import public_half
 
 CLIENT_ID = "https://client.test/client-metadata.json"
 REDIRECT = "https://client.test/back"
@@ -34,7 +35,7 @@ def test_metadata(run: Run, configure: Path) -> None:
     assert (done.code, done.err.count("\n")) == (0, 1)
     assert done.json["client_id"] == CLIENT_ID
     assert done.json["jwks"]["keys"] == [
-        {**public_jwk(JWK), "kid": "2026", "use": "sig", "alg": "ES256"},
+        {**public_half(JWK), "kid": "2026", "use": "sig", "alg": "ES256"},
     ]
     assert json.loads(JWK)["d"] not in done.out + done.err
     assert run("client", "metadata", CLIENT_ID).out == done.out

@@ -24,12 +24,12 @@ from idiolectd.oauth import (
 )
 from idiolectd.ports import Arrived
 from idiolectd.url import Url
+from tests.jose import decode
 from tests.oauth.support import Bench, bench
 from tests.parts import ISSUER, PDS
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, Request, html, new_client_key, server_error
 from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
 from tests.simulator.discovery import authorization_server
-from tests.simulator.jose import decode
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from idiolectd.errors import NotSent
 from idiolectd.oauth import ClientMetadata, MetadataFinding, OAuthClient, SigningKey, check_hosted_metadata
 from tests.http.support import world
-from tests.real_pds.jose import new_jwk
+from tests.jose import new_jwk
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ import pytest
 
 from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.ports import AccessTokenStatus, Arrived
+from tests.jose import decode
 from tests.oauth.support import bench
 from tests.parts import ISSUER
 from tests.simulator import Fault, Words, html, new_client_key
-from tests.simulator.jose import decode
 from tests.simulator.words import CLIENT, DEAD
 
 pytestmark = pytest.mark.anyio

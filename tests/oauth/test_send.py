@@ -15,10 +15,10 @@ from idiolectd.oauth.dpop import nonce_key
 from idiolectd.outcome import Ambiguous, Retry
 from idiolectd.ports import Answer, Arrived, Prepared, Refused
 from idiolectd.session import OAuthSession
+from tests.jose import decode
 from tests.oauth.support import bench
 from tests.parts import ISSUER, PDS
 from tests.simulator import Fault, html, new_client_key, server_error
-from tests.simulator.jose import decode
 
 pytestmark = pytest.mark.anyio
 

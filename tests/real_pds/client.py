@@ -17,7 +17,8 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
-from tests.real_pds.jose import ConfidentialClient, dpop_proof, jwt_claims
+from tests.jose import decode
+from tests.real_pds.proofs import ConfidentialClient, dpop_proof
 
 Record = dict[str, str]
 """A session record: the JSON object that is stored, all of its values strings."""
@@ -190,7 +191,7 @@ def stamp(moment: datetime) -> str:
 
 
 def jwt_expiry(token: str) -> datetime:
-    return datetime.fromtimestamp(jwt_claims(token)["exp"], UTC)
+    return datetime.fromtimestamp(decode(token)[1]["exp"], UTC)
 
 
 def _refresh_form(

@@ -16,8 +16,9 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 
+from tests.jose import b64u, decode, new_jwk
 from tests.real_pds.client import Record, discover, jwt_expiry, loopback, post_form, stamp
-from tests.real_pds.jose import ConfidentialClient, b64u, jwt_claims, new_jwk
+from tests.real_pds.proofs import ConfidentialClient
 
 SCOPE = "atproto transition:generic"
 LOOPBACK_REDIRECT = "http://127.0.0.1/callback"
@@ -126,7 +127,7 @@ def legacy_login(pds_url: str, handle: str, password: str) -> Record:
         "refreshJwt": tokens["refreshJwt"],
         "dpopPrivateKeyJwk": "",
         "tokenType": "Bearer",
-        "scope": jwt_claims(tokens["accessJwt"])["scope"],
+        "scope": decode(tokens["accessJwt"])[1]["scope"],
         "handle": tokens["handle"],
         "issuedAt": now,
         "expiresAt": stamp(jwt_expiry(tokens["accessJwt"])),

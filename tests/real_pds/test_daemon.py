@@ -13,9 +13,9 @@ from idiolectd import OAuthSession, open_store
 from tests.daemon_process import DaemonProcess, environment, idiolectd
 from tests.real_pds.client import Record, create_record, refresh_raw
 from tests.real_pds.harness import RealPds
-from tests.real_pds.jose import ConfidentialClient
 from tests.real_pds.login import oauth_login
 from tests.real_pds.marks import needs_pds
+from tests.real_pds.proofs import ConfidentialClient
 
 pytestmark = needs_pds(seconds=300)
 

@@ -20,9 +20,9 @@ from tests.real_pds.client import (
     revoke,
 )
 from tests.real_pds.harness import Account, PdsFailedError, RealPds
-from tests.real_pds.jose import ConfidentialClient
 from tests.real_pds.login import create_app_password, legacy_login, oauth_login
 from tests.real_pds.marks import needs_pds
+from tests.real_pds.proofs import ConfidentialClient
 
 pytestmark = needs_pds(seconds=400)
 

@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.daemon_process import environment, idiolectd
+from tests.jose import new_jwk
 from tests.real_pds.browser import Browser, recording_browser, why_no_browser
 from tests.real_pds.client import Record, create_record
 from tests.real_pds.harness import Account, RealPds
-from tests.real_pds.jose import new_jwk
 from tests.real_pds.marks import needs_pds
 
 pytestmark = needs_pds(seconds=300, besides=why_no_browser())

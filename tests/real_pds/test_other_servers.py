@@ -15,11 +15,12 @@ import pytest
 
 from idiolectd import OAuthSession, open_store
 from tests.daemon_process import DaemonProcess, environment
+from tests.jose import b64u, new_jwk
 from tests.real_pds.client import Record, get_session, revoke, stamp
 from tests.real_pds.harness import OLDER_RELEASE, OidcProvider, RealPds
-from tests.real_pds.jose import b64u, new_jwk, public_jwk
 from tests.real_pds.login import create_app_password, legacy_login, loopback_client_id, oauth_login
 from tests.real_pds.marks import needs_pds
+from tests.real_pds.proofs import public_half
 
 pytestmark = needs_pds(seconds=300)
 
@@ -107,7 +108,7 @@ def test_an_older_pds(older: RealPds, tmp_path: Path) -> None:
 def oidc_record(server: OidcProvider, did: str) -> Record:
     """A session at the other authorization server, as a login there would have stored it."""
     key, client_id = new_jwk(), loopback_client_id()
-    members = json.dumps(public_jwk(key), sort_keys=True, separators=(",", ":"))  # RFC 7638
+    members = json.dumps(public_half(key), sort_keys=True, separators=(",", ":"))  # RFC 7638
     made = server.make_session(did, client_id, b64u(hashlib.sha256(members.encode()).digest()))
     now = datetime.now(UTC)
     return {

@@ -11,7 +11,7 @@ import hashlib
 import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from tests.simulator.jose import b64u
+from tests.jose import b64u
 from tests.simulator.oauth import authenticate_client, check_proof, parse_form, rotate, token_answer
 from tests.simulator.state import Account, Client, OAuthSession, PushedRequest, State
 from tests.simulator.wire import Request, Response, json_response, oauth_error

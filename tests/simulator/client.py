@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.jose import alg_of, load_private_jwk, public_jwk, sha256_b64u, sign
 from tests.simulator.core import Simulator
-from tests.simulator.jose import alg_of, load_private_jwk, public_jwk, sha256_b64u, sign_ec
 from tests.simulator.proofs import ASSERTION_TYPE
 from tests.simulator.wire import Request, Response
 
@@ -52,9 +52,7 @@ class DpopClient:
             "ath": sha256_b64u(token) if token is not None else None,
         }
         payload |= claims
-        return sign_ec(
-            self.key, header, {name: value for name, value in payload.items() if value is not None}
-        )
+        return sign(self.key, header, {name: value for name, value in payload.items() if value is not None})
 
     def assertion(self, **claims: Any) -> str:
         """A client assertion by ``client_key``; ``header`` as in `proof`."""
@@ -71,7 +69,7 @@ class DpopClient:
             "exp": now + 55,
         }
         payload |= claims
-        return sign_ec(key, header, {name: value for name, value in payload.items() if value is not None})
+        return sign(key, header, {name: value for name, value in payload.items() if value is not None})
 
     def form(self, path: str, fields: dict[str, str | None], proof: str | None = None) -> Request:
         """A form to the authorization server; ``proof=""`` sends none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from tests.simulator.jose import sign_hmac
+from tests.jose import sign_hmac
 from tests.simulator.state import Account, LegacySession, LegacyToken, State
 from tests.simulator.wire import Refused, Request, Response, json_response, xrpc_error
 

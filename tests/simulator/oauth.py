@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.simulator.jose import sign_hmac
+from tests.jose import sign_hmac
 from tests.simulator.proofs import (
     AssertionError_,
     NonceNeeded,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.simulator.jose import JoseError, decode, sha256_b64u, thumbprint, verify_ec
+from tests.jose import JoseError, decode, sha256_b64u, thumbprint, verify
 from tests.simulator.wire import Request
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -112,13 +112,13 @@ def verify_proof(request: Request, rules: ProofRules, access_token: str | None =
 
 
 def _opened_proof(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    header, claims, signed, signature = decode(proof)
+    header, claims = decode(proof)
     jwk = header.get("jwk")
     if header.get("typ") != "dpop+jwt":
         raise JoseError('unexpected "typ" JWT header value')
     if not isinstance(jwk, dict):
         raise JoseError('"jwk" (JSON Web Key) Header Parameter must be a JSON object')
-    verify_ec(jwk, str(header.get("alg")), signed, signature)
+    verify(proof, jwk)
     return claims, jwk
 
 
@@ -191,14 +191,14 @@ _KEY_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 
 
 def _opened_assertion(assertion: str, keys: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    header, claims, signed, signature = decode(assertion)
+    header, claims = decode(assertion)
     kid = header.get("kid")
     if not isinstance(kid, str):
         raise JoseError('"kid" required in client_assertion')
     if kid not in keys:
         raise JoseError("no applicable key found in the JSON Web Key Set")
     key = {name: value for name, value in keys[kid].items() if name in _KEY_MEMBERS}
-    verify_ec(key, str(header.get("alg")), signed, signature)
+    verify(assertion, key)
     return kid, claims
 
 

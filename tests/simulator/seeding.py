@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
 
-from tests.simulator.jose import CURVES, decode, new_key, private_jwk, public_jwk, thumbprint
+from tests.jose import CURVES, decode, new_key, private_jwk, public_jwk, thumbprint
 from tests.simulator.legacy import answer, new_session
 from tests.simulator.oauth import rotate, valid_loopback_client
 from tests.simulator.state import LOOPBACK_CLIENT_ID, SCOPE, Account, Client, OAuthSession, State
@@ -53,11 +53,11 @@ def new_client_key(kid: str, alg: str = "ES256") -> dict[str, str]:
     return {**private_jwk(new_key(alg)), "kid": kid, "alg": alg, "use": "sig"}
 
 
-def dpop_key(state: State, alg: str) -> ec.EllipticCurvePrivateKey:
+def dpop_key(state: State, alg: str) -> ECKey:
     """A private key that is the same for the same seed."""
     # 31 bytes are below the order of either curve, and a zero is not worth a thought.
     assert alg in CURVES
-    return new_key(alg, int.from_bytes(state.random.randbytes(31), "big"))
+    return new_key(alg, state.random.randbytes(31))
 
 
 def seed_oauth(
@@ -65,7 +65,7 @@ def seed_oauth(
     account: Account,
     *,
     client_id: str | None = None,
-    dpop_key_: ec.EllipticCurvePrivateKey | None = None,
+    dpop_key_: ECKey | None = None,
     alg: str = "ES256",
     client_key_id: str | None = None,
     scope: str = SCOPE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import ECKey
 
 from tests.simulator import seeding
 from tests.simulator.state import SCOPE, Account, Client, LegacySession, OAuthSession, State
@@ -42,7 +42,7 @@ class Steering:
         account: Account,
         *,
         client_id: str | None = None,
-        dpop_key: ec.EllipticCurvePrivateKey | None = None,
+        dpop_key: ECKey | None = None,
         alg: str = "ES256",
         client_key_id: str | None = None,
         scope: str = SCOPE,
