@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 
 from idiolectd.clock import Clock
-from idiolectd.config import Config, IdentityConfig, NetworkConfig, OAuthConfig, RefreshConfig, StoreConfig
+from idiolectd.config import Config, IdentityConfig, NetworkConfig, OAuthConfig, StoreConfig
+from idiolectd.config.settings import RefreshConfig
 from idiolectd.events import Event, EventSink
 from idiolectd.identity import TxtLookup
 from idiolectd.oauth import ClientRegistry
