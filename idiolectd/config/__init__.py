@@ -5,7 +5,6 @@ secrets do not exist; a key names the place of a secret.
 """
 
 from idiolectd.config.clients import ClientConfig, ClientKeyConfig
-from idiolectd.config.example import example
 from idiolectd.config.load import Reloaded, changed_keys, load_config, reload_config
 from idiolectd.config.settings import (
     KEYS,
@@ -27,7 +26,6 @@ __all__ = [
     "Reloaded",
     "StoreConfig",
     "changed_keys",
-    "example",
     "load_config",
     "reload_config",
 ]

@@ -4,16 +4,15 @@ import re
 import tomllib
 from pathlib import Path
 
-from idiolectd.config import KEYS, example, load_config
+from idiolectd.config import KEYS, load_config
 from idiolectd.config.load import candidates
-
-EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+from tests.config.example import EXAMPLE, example
 
 SETTING = re.compile(r"^#([a-z_]+ = .*)$", re.MULTILINE)
 
 
 def test_file_is_the_generated_text() -> None:
-    """config.example.toml is what the table of keys says; write it anew with `example()`."""
+    """config.example.toml is what the table of keys says; `python -m tests.config.example` writes it."""
     assert EXAMPLE.read_text() == example()
 
 

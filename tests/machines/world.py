@@ -18,10 +18,10 @@ from idiolectd.errors import StoreError
 from idiolectd.ports import Committed, SharedStore, StoredSession
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import State
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
 from tests.machines.model import REMEMBERED
 from tests.machines.mortal import Died, Life, MortalStore, MortalTransport
+from tests.memory_store import MemoryStore
 from tests.servers.house import House, house
 from tests.servers.traffic import broken_rules
 from tests.servers.trial import secrets_of
@@ -34,7 +34,7 @@ RECOVERY = 1800.0
 _NOTICED = 60.0
 
 
-class UnreliableStore(InMemoryOAuthTokenStore):
+class UnreliableStore(MemoryStore):
     """A store that fails as often as it is told to."""
 
     bad_reads = 0

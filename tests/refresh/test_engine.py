@@ -38,8 +38,8 @@ from idiolectd.refresh import RefreshEngine
 from idiolectd.refresh.recorder import STAYS_AWAY
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, State
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import START, VirtualClock
+from tests.memory_store import MemoryStore
 from tests.support import OTHER_KEY, FakeServer, Recorder, did, planner, without_ours
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ class Died(BaseException):
     """The process ended here."""
 
 
-class WatchedStore(InMemoryOAuthTokenStore):
+class WatchedStore(MemoryStore):
     """A store whose commits can be watched, refused, and preceded by somebody else's write.
 
     Attributes:
@@ -770,7 +770,7 @@ async def test_a_used_token_that_is_put_back_before_the_plan_is_made(house: Hous
 async def test_the_end_of_a_session_is_announced() -> None:
     """Near its absolute end a session is `ending`, tried once more at expiry, and said so."""
     clock, events = VirtualClock(), Recorder()
-    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
+    store, server = MemoryStore(clock=clock), FakeServer(clock.now)
     engine = RefreshEngine(
         store, {"dpop": server}, planner=planner(session_life=3600), clock=clock, events=events
     )
@@ -786,7 +786,7 @@ async def test_the_end_is_announced_three_times() -> None:
     """Below 72 hours, below 24 hours, and when no refresh can move it: once each, however often it is refreshed."""
     day, hour = 86_400.0, 3600.0
     clock, events = VirtualClock(), Recorder()
-    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now)
+    store, server = MemoryStore(clock=clock), FakeServer(clock.now)
     engine = RefreshEngine(
         store, {"dpop": server}, planner=planner(session_life=14 * day), clock=clock, events=events
     )
@@ -810,7 +810,7 @@ async def test_the_end_is_announced_three_times() -> None:
 async def test_a_legacy_session_has_no_absolute_end() -> None:
     """An app-password session of any age is refreshed in its window: each refresh brings a whole new life."""
     clock, events = VirtualClock(), Recorder()
-    store, server = InMemoryOAuthTokenStore(clock=clock), FakeServer(clock.now, kind="bearer")
+    store, server = MemoryStore(clock=clock), FakeServer(clock.now, kind="bearer")
     engine = RefreshEngine(
         store, {"bearer": server}, planner=planner(session_life=86_400), clock=clock, events=events
     )

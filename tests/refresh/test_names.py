@@ -7,8 +7,8 @@ import pytest
 from idiolectd.outcome import Refreshed
 from idiolectd.ports import AccessTokenStatus, Answer, Arrived, Probe
 from idiolectd.refresh import RefreshEngine
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
+from tests.memory_store import MemoryStore
 from tests.support import OTHER_KEY, FakeServer, Recorder, did, planner, without_ours
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Calling(FakeServer):
 async def test_a_servers_word_changes_no_name() -> None:
     """It is remembered as that, and asks for a look at the account's document; the tokens are kept."""
     clock = VirtualClock()
-    store, server = InMemoryOAuthTokenStore(clock=clock), Calling(clock.now, kind="bearer")
+    store, server = MemoryStore(clock=clock), Calling(clock.now, kind="bearer")
     engine = RefreshEngine(store, {"bearer": server}, planner=planner(), clock=clock, events=Recorder())
     await store.save(replace(server.login(DID), handle="a.test", confirmed_handle="a.test"))
     for called, claimed, doubted in (
@@ -51,7 +51,7 @@ async def test_a_servers_word_changes_no_name() -> None:
 async def test_a_first_name_is_taken_but_not_confirmed() -> None:
     """A record without any handle gets what the server says, for people."""
     clock = VirtualClock()
-    store, server = InMemoryOAuthTokenStore(clock=clock), Calling(clock.now)
+    store, server = MemoryStore(clock=clock), Calling(clock.now)
     engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
     await store.save(server.login(DID))
     server.handle = "a.test"
@@ -65,7 +65,7 @@ async def test_a_first_name_is_taken_but_not_confirmed() -> None:
 async def test_what_was_confirmed_outlives_foreign_programs() -> None:
     """A save that drops the field, and a login of a program that does not know it."""
     clock = VirtualClock()
-    store, server = InMemoryOAuthTokenStore(clock=clock), Calling(clock.now)
+    store, server = MemoryStore(clock=clock), Calling(clock.now)
     engine = RefreshEngine(store, {"dpop": server}, planner=planner(), clock=clock, events=Recorder())
     server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)  # each login is the newest record
     await store.save(server.login(DID))

@@ -19,8 +19,8 @@ from idiolectd.ports import Answer, ScheduleEntry, SplitRefresher, StoredSession
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
+from tests.memory_store import MemoryStore
 from tests.support import FakeServer, Recorder, did, planner
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 DAY = 86400.0
 
 
-class Store(InMemoryOAuthTokenStore):
+class Store(MemoryStore):
     """A store that can be unreadable for a while: its records, or its index."""
 
     is_down = False

@@ -21,8 +21,8 @@ from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.store import InMemoryOAuthTokenStore
 from tests.clock import VirtualClock
+from tests.memory_store import MemoryStore
 from tests.parts import ISSUER, NEVER, PDS, configured, parts_over
 from tests.servers.traffic import Watched
 from tests.simulator import Account, DpopClient, Simulator, SimulatorTransport
@@ -46,7 +46,7 @@ class House:
 
     sim: Simulator
     clock: VirtualClock
-    store: InMemoryOAuthTokenStore
+    store: MemoryStore
     traffic: Watched
     events: Recorder = field(default_factory=Recorder)
     limits: IssuerLimits = field(default_factory=IssuerLimits)
@@ -131,7 +131,7 @@ async def house(
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
     *,
     clock: VirtualClock | None = None,
-    store: Callable[[VirtualClock], InMemoryOAuthTokenStore] | None = None,
+    store: Callable[[VirtualClock], MemoryStore] | None = None,
     seed: int = 7,
     **options: Any,
 ) -> AsyncIterator[House]:
@@ -157,5 +157,5 @@ async def house(
     )
     sim = Simulator(PDS, issuer=ISSUER, now=clock.true, seed=seed, **(life | options))
     traffic = Watched(wrap(SimulatorTransport(sim)), clock.true)
-    made = store(clock) if store is not None else InMemoryOAuthTokenStore(clock=clock)
+    made = store(clock) if store is not None else MemoryStore(clock=clock)
     yield House(sim, clock, made, traffic)

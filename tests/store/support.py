@@ -15,6 +15,7 @@ from idiolectd.ports import SharedStore
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState, reconcile
 from idiolectd.store import open_store
+from tests.memory_store import MemoryStore
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_700_000_000.0
@@ -71,8 +72,9 @@ def rotated(read: OAuthSession, state: RefreshState, generation: int) -> tuple[T
 
 def opener(kind: str, folder: Path) -> Opener:
     """Opens the same store again and again (a memory store: a new one)."""
+    if kind == "memory":
+        return MemoryStore.open
     urls = {
-        "memory": "memory:",
         "files": f"file://{folder}/files",
         "sqlite": f"sqlite://{folder}/db/sessions.sqlite",
     }
@@ -84,9 +86,8 @@ async def put_foreign(store: SharedStore, folder: Path, did: str, text: bytes) -
     import sqlite3
 
     from idiolectd.did import upstream_file_name
-    from idiolectd.store import InMemoryOAuthTokenStore
 
-    if isinstance(store, InMemoryOAuthTokenStore):
+    if isinstance(store, MemoryStore):
         store.put_record(did, text)
     elif store.url.startswith("file:"):
         (folder / "files" / upstream_file_name(did)).write_bytes(text)
@@ -106,9 +107,8 @@ async def remove_foreign(store: SharedStore, folder: Path, did: str) -> None:
     import sqlite3
 
     from idiolectd.did import upstream_file_name
-    from idiolectd.store import InMemoryOAuthTokenStore
 
-    if isinstance(store, InMemoryOAuthTokenStore):
+    if isinstance(store, MemoryStore):
         store.remove_record(did)
     elif store.url.startswith("file:"):
         (folder / "files" / upstream_file_name(did)).unlink()

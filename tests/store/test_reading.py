@@ -30,7 +30,6 @@ from idiolectd.ports import Committed
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from idiolectd.store import (
-    InMemoryOAuthTokenStore,
     MemoryReading,
     Reading,
     find_did,
@@ -40,6 +39,7 @@ from idiolectd.store import (
     open_store,
     try_exclusive,
 )
+from tests.memory_store import MemoryStore
 from tests.store.support import ALICE, BOB, WEB_COLON, WEB_UNDERSCORE, put_foreign, rotated, session
 
 URLS = {"files": "file://{}/files", "sqlite": "sqlite://{}/db/sessions.sqlite"}
@@ -151,7 +151,7 @@ def test_accounts_by_handle(url: str, tmp_path: Path) -> None:
 
 def test_a_store_in_memory() -> None:
     """An open one has a reading side; its URL alone means nothing."""
-    store = InMemoryOAuthTokenStore()
+    store = MemoryStore()
     reading: Reading = MemoryReading(store)
     assert (reading.load(ALICE), reading.runtime_dir, reading.dids()) == (None, None, [])
     anyio.run(store.save, session())

@@ -1,12 +1,15 @@
 """The example configuration, written from the table of keys.
 
-``config.example.toml`` is this text; a test compares the two. Every key is there, commented out, as
-its default or as something typical.
+``config.example.toml`` is this text; a test compares the two, and `python -m tests.config.example` writes it
+anew. Every key is there, commented out, as its default or as something typical.
 """
 
 import textwrap
+from pathlib import Path
 
 from idiolectd.config.settings import KEYS, SECTIONS
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 _HEAD = """\
 The configuration of idiolectd. Every key may be left out; those with a default show it.
@@ -32,3 +35,7 @@ def example() -> str:
                     f"#{key.name} = {key.example}",
                 ]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(example())
