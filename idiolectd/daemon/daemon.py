@@ -6,6 +6,7 @@ parts ends it in the same order with exit code 1, so that the service manager st
 """
 
 import contextlib
+import math
 import random
 import resource
 import signal
@@ -37,6 +38,10 @@ STOP_PATIENCE = 60.0
 # Seconds between two renewals of the status line and of the presence note, and between two requests for more
 # time while a start is slow.
 _STATUS_INTERVAL = 10.0
+
+# The status line's count of sessions is renewed when so many times as long has passed as counting took: at a
+# million it reads a whole index, and may take a thousandth of a core.
+_COUNT_SHARE = 1000
 
 # How many open files are asked for at most, if the hard limit allows that many.
 _MOST_FILES = 65536
@@ -247,6 +252,7 @@ class _Daemon:
     async def _report(
         self, parts: Parts, scheduler: Scheduler, instance: SingleInstance, presence: Presence
     ) -> None:
+        sessions, count_at = 0, -math.inf
         while True:
             await anyio.sleep(_STATUS_INTERVAL)
             holding = parts.resources.save_deadline.holding
@@ -254,7 +260,10 @@ class _Daemon:
             presence = replace(presence, paused=scheduler.statistics().tripped, unpersisted=sorted(holding))
             await in_thread(instance.note, presence)
             try:
-                self._notifier.status(_status(await parts.store.count(), scheduler, len(holding)))
+                if (now := anyio.current_time()) >= count_at:
+                    sessions = await parts.store.count()
+                    count_at = now + _COUNT_SHARE * (anyio.current_time() - now)
+                self._notifier.status(_status(sessions, scheduler, len(holding)))
             except StoreError as error:
                 self._notifier.status(f"the store can't be read: {error}")
 
