@@ -24,9 +24,10 @@ from idiolectd.url import DEFAULT_PORTS
 
 # A server may close an idle connection at any moment. If it does so just when a refresh token is
 # put on it, nobody knows whether the token was read: an unclear answer, and perhaps a lost session.
-# Servers wait for seconds at least before they close, so a connection that idled for less than one
-# is safe. That is enough for the repetition that a DPoP nonce asks for, which is the usual case.
+# Servers close right behind their answer, which shows within milliseconds, or wait for seconds before they
+# do. So a connection is used again that has rested for longer than the one and for less than the other.
 KEEPALIVE_SECONDS = 1.0
+REST_SECONDS = 0.02
 
 _MAX_POOLS = 256
 _MAX_CONNECTIONS_PER_ORIGIN = 16
@@ -40,7 +41,7 @@ class _Pool:
 
     Attributes:
         origin: where they lead.
-        idle: connections that wait for a request; the last is the newest.
+        idle: connections that wait for a request; the first has rested longest.
         requests: how many are under way or wait for a connection.
         free: how many connections may be used beside those that are.
     """
@@ -158,12 +159,16 @@ class OriginPools(httpx.AsyncBaseTransport):
         return pool
 
     async def _connection(self, pool: _Pool, timeouts: Timeouts) -> Connection:
-        """The newest idle connection of a pool that can be trusted with a request, else a new one."""
-        while pool.idle:
-            connection = pool.idle.pop()
+        """The connection of a pool that has rested longest, if it can be trusted with a request; else a new one."""
+        while pool.idle and anyio.current_time() - pool.idle[0].rested_at >= REST_SECONDS:
+            connection = pool.idle.pop(0)
             del self._idle[connection]
             if self._is_good(connection) and not connection.is_disturbed:
                 return connection
+            await connection.aclose()
+        if len(pool.idle) >= _MAX_CONNECTIONS_PER_ORIGIN:  # a crowd, faster than connections come to rest
+            connection = pool.idle.pop(0)
+            del self._idle[connection]
             await connection.aclose()
         return await self._dialler.connect(*pool.origin, self._context, timeouts)
 

@@ -142,6 +142,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=list(FRAMES))
+@pytest.mark.usefixtures("without_rest")
 async def test_every_legal_frame_is_read(frame: Frame) -> None:
     """And the connection is used again if, and only if, the server keeps it."""
     connections = 0

@@ -78,6 +78,7 @@ def test_renewed_authorities_are_believed(authorities: Path, clock: FakeTime) ->
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("without_rest")
 async def test_a_busy_origin_takes_the_new_context(authorities: Path, clock: FakeTime) -> None:
     """Also a server that is never left alone gets it: no connection that was made before is used again."""
     connections: list[SocketStream] = []

@@ -17,16 +17,35 @@ def client(transport: OriginPools) -> HttpClient:
     return HttpClient(policy=LOOPBACK, clock=VirtualClock(), events=lambda _: None, transport=transport)
 
 
-async def test_a_connection_is_used_again_at_once_and_not_later() -> None:
+async def test_a_connection_is_used_again_soon_and_not_later() -> None:
     """The repetition for a nonce finds the connection; a token an hour later must not."""
     connections: list[SocketStream] = []
     async with listening(keep_alive(connections)) as url, client(OriginPools(LOOPBACK)) as http:
         await http.request("GET", url)
+        await anyio.sleep(0.05)
         await http.request("GET", url)
         assert len(connections) == 1
         await anyio.sleep(1.2)
         await http.request("GET", url)
     assert len(connections) == 2
+
+
+async def test_a_server_that_closes_behind_its_answer_takes_no_request_along() -> None:
+    """Its end arrives a moment after the answer: until then the connection is not trusted with a token."""
+    asked = 0
+
+    async def answer_and_close(stream: SocketStream) -> None:
+        nonlocal asked
+        async with stream:
+            await stream.receive()
+            asked += 1
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await anyio.sleep(0.005)
+
+    async with listening(answer_and_close) as url, client(OriginPools(LOOPBACK)) as http:
+        for _ in range(5):
+            await http.request("POST", url, form={"grant_type": "refresh_token"})
+    assert asked == 5
 
 
 async def test_connections_that_rest_are_closed() -> None:
@@ -75,6 +94,7 @@ async def test_the_longest_unused_connection_goes_first_and_never_one_in_use() -
     assert statuses == [200]
 
 
+@pytest.mark.usefixtures("without_rest")
 async def test_requests_beyond_the_connections_of_an_origin_wait() -> None:
     """A crowd on one server is served in turn, and nothing is busy after it."""
     transport = OriginPools(LOOPBACK)

@@ -203,6 +203,7 @@ async def test_all_origins_share_one_tls_context(certificate: Path) -> None:
         ("https", "user@", [b"Proxy-Authorization: Basic " + b64encode(b"user:")]),
     ],
 )
+@pytest.mark.usefixtures("without_rest")
 async def test_a_proxy_opens_a_tunnel(
     certificate: Path, scheme: str, userinfo: str, authorization: list[bytes]
 ) -> None:

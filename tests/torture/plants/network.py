@@ -9,6 +9,22 @@ _ENGINE = "tests/refresh/test_engine.py::"
 
 PLANTS = (
     Plant(
+        "a connection used again at once",
+        6,
+        "a token follows the answer on a connection that its server is closing, and nobody knows whether it was read",
+        (
+            Edit(
+                "http/origin_pools",
+                "OriginPools._connection",
+                "pool.idle and anyio.current_time() - pool.idle[0].rested_at >= REST_SECONDS",
+                "pool.idle",
+            ),
+        ),
+        (
+            "tests/http/test_origin_pools.py::test_a_server_that_closes_behind_its_answer_takes_no_request_along[trio]",
+        ),
+    ),
+    Plant(
         "pins not compared",
         10,
         "a changed record sends the token to another issuer",
@@ -126,7 +142,7 @@ PLANTS = (
         6,
         "a server that closes just then makes an unclear answer",
         (Edit("http", "", "KEEPALIVE_SECONDS = 1", "KEEPALIVE_SECONDS = 60"),),
-        ("tests/http/test_origin_pools.py::test_a_connection_is_used_again_at_once_and_not_later[trio]",),
+        ("tests/http/test_origin_pools.py::test_a_connection_is_used_again_soon_and_not_later[trio]",),
     ),
     Plant(
         "redirects followed",
