@@ -1,7 +1,7 @@
-"""The configuration: TOML and variables in, frozen and checked dataclasses out.
+"""The configuration: reads TOML and environment variables into checked, frozen dataclasses.
 
-Nothing is read at import and nothing is global: whoever needs a value is given it. Keys that hold
-secrets do not exist; a key names the place of a secret.
+Nothing is read at import and nothing is global: callers pass the configuration on. No key contains a secret,
+except a proxy's password in its URL; a key names the place of a secret.
 """
 
 from idiolectd.config.clients import ClientConfig, ClientKeyConfig

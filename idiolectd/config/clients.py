@@ -1,7 +1,7 @@
-"""Confidential OAuth clients: which keys they have and where the keys lie.
+"""Confidential OAuth clients: which private keys they have, and where the keys are stored.
 
-Only the reading of a key's text happens here; what is in it, the room `oauth` knows. Secrets stay
-out of the configuration file: it names a file, a systemd credential or a variable.
+A key is read from a file, a systemd credential or an environment variable, never from the configuration file.
+This module reads the key's text; `idiolectd.oauth` parses it.
 """
 
 import os
@@ -23,12 +23,12 @@ _PLACES: tuple[Place, ...] = ("file", "credential", "env")
 
 @dataclass(frozen=True)
 class ClientKeyConfig:
-    """Where one private key lies.
+    """Where one private key is stored.
 
     Attributes:
         kid: its key ID in the client's published JWKS.
-        place: what kind of place `name` is in.
-        name: a path, a credential's name, or an environment variable's.
+        place: the kind of place that `name` names.
+        name: a path, or the name of a credential or an environment variable.
     """
 
     kid: str
@@ -36,10 +36,10 @@ class ClientKeyConfig:
     name: str
 
     def read(self, environ: Mapping[str, str]) -> str:
-        """The key's text, PEM or JWK.
+        """Reads the key's text, PEM or JWK.
 
         Raises:
-            ConfigError: it is not there, unreadable, empty, or open to every user of the host.
+            ConfigError: the key is missing, unreadable, empty, or open to every user of the host.
         """
         what = f"oauth.clients: key {self.kid}"
         match self.place:
@@ -67,8 +67,8 @@ class ClientConfig:
     Attributes:
         client_id: the URL of its metadata document.
         keys: its private keys; the first signs for new sessions.
-        redirect_uri: where the browser goes after a consent; None: nobody logs in with this client.
-        name: what the consent page calls it; None: it shows the client_id only.
+        redirect_uri: the redirect URI of its logins; None: the client is not used to log in.
+        name: the client's name on the consent page; None: the page shows the client_id only.
     """
 
     client_id: str
@@ -123,7 +123,7 @@ def _absolute(value: object) -> str:
 
 def _credential(value: object) -> str:
     name = value_kinds.string(value)
-    if "/" in name or name in (".", ".."):  # it is joined to the credentials' folder
+    if "/" in name or name in (".", ".."):  # joined to $CREDENTIALS_DIRECTORY
         raise ValueError
     return name
 

@@ -1,9 +1,9 @@
-"""From files and variables to a `Config`.
+"""Loads a `Config` from a file, environment variables and the command line.
 
-The first of ``--config``, ``$IDIOLECTD_CONFIG``, ``~/.config/idiolectd/config.toml`` and
-``/etc/idiolectd/config.toml`` that exists is read, and no other. A variable beats the file, the
-command line's ``--store`` beats both. All problems are reported at once; nothing is ignored: a key
-that is misspelt would silently be the default.
+Reads one file: ``--config``, or else ``$IDIOLECTD_CONFIG``, or else the first that exists of
+``~/.config/idiolectd/config.toml`` and ``/etc/idiolectd/config.toml``. A variable overrides the file, and
+``--store`` overrides both. All problems are reported at once. An unknown key is an error, because a misspelt
+key would silently leave the default.
 """
 
 import difflib
@@ -29,12 +29,12 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
     """Reads and checks the configuration.
 
     Args:
-        path: the file that the command line names; None: search.
-        environ: the environment.
-        store_url: the store that the command line names; None: as configured.
+        path: the file of ``--config``; None: search for one.
+        environ: the environment variables.
+        store_url: the URL of ``--store``; None: as configured.
 
     Raises:
-        ConfigError: anything is wrong; one line for each problem.
+        ConfigError: the configuration is wrong; the message has one line for each problem.
     """
     found = _find(path, environ)
     problems: list[str] = []
@@ -59,7 +59,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
-    """The keys whose values differ, as ``section.key``."""
+    """Returns the keys whose values differ, as ``section.key``."""
     return [
         name
         for name, key in KEYS.items()
@@ -69,12 +69,12 @@ def changed_keys(old: Config, new: Config) -> list[str]:
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What a running daemon makes of a new configuration.
+    """The result of a reload.
 
     Attributes:
-        config: what holds from now on.
-        changed: the keys that took effect.
-        ignored: the keys that wait for a restart.
+        config: the configuration from now on.
+        changed: the changed keys that take effect now.
+        ignored: the changed keys that take effect after a restart.
     """
 
     config: Config
@@ -83,11 +83,11 @@ class Reloaded:
 
 
 def reload_config(running: Config, new: Config) -> Reloaded:
-    """Takes over what can change while the daemon runs, and keeps the rest as it was.
+    """Applies the changes that need no restart, and keeps the other keys as they were.
 
     Raises:
-        ConfigError: the file that holds now is gone: that everything is to be the default is not said
-            by deleting it, and it may be in the middle of being replaced.
+        ConfigError: the running configuration's file is gone. It may be about to be replaced, so this does
+            not mean that every key takes its default.
     """
     if running.path is not None and new.path is None:
         raise ConfigError(f"{running.path} is gone; put it back, or restart to go on without it")
@@ -103,7 +103,7 @@ def reload_config(running: Config, new: Config) -> Reloaded:
 
 
 def candidates(environ: Mapping[str, str]) -> list[Path]:
-    """Where a configuration is looked for if nobody names one."""
+    """Returns the files to search if neither ``--config`` nor ``$IDIOLECTD_CONFIG`` names one."""
     return [_config_home(environ) / "idiolectd" / "config.toml", SYSTEM_FILE]
 
 
@@ -116,7 +116,7 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             candidate.stat()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError as error:  # there may be one: going on without it could be a disaster
+        except OSError as error:  # a file may be there: its keys must not be ignored
             raise ConfigError(f"{candidate}: {error.strerror}; make it readable or name a file") from None
         return candidate
     return None
@@ -165,13 +165,13 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Setti
             settings[key.path] = (f"${name}", _from_text(key, text))
         elif name in loose:
             problems.append(f"${name}: unknown; did you mean ${loose[name]}?")
-        elif "__" in name:  # other names with our prefix may be somebody else's
+        elif "__" in name:  # other names with this prefix may belong to other programs
             problems.append(f"${name}: unknown{_hint(name, variables, '$')}")
     return settings
 
 
 def _from_text(key: Key, text: str) -> object:
-    """The value in a variable: TOML where that makes sense of it, else the text itself."""
+    """Reads a variable's value as TOML, or as plain text if the key is text or the value is not TOML."""
     if key.kind.text:
         return text
     try:
@@ -182,7 +182,7 @@ def _from_text(key: Key, text: str) -> object:
 
 
 def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]:
-    """What is wrong only between keys."""
+    """Returns the problems of keys that contradict each other."""
     problems: list[str] = []
     if not values.get("network.allow_loopback_http"):
         for name in ("identity.plc_directory_url", "identity.handle_resolver_url"):
@@ -220,9 +220,9 @@ def _assemble(path: Path | None, values: Mapping[str, Any]) -> Config:
 
 
 def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
-    """The store's URL with the home folder and the default filled in."""
+    """Returns the store's URL, or the default one, with the home folder filled in."""
     if url is None:
-        # The same folder that idiolect's own CLI uses, so that both see the same sessions.
+        # The default folder of idiolect's own CLI, so that both see the same sessions.
         folder = environ.get("IDIOLECT_SESSION_DIR")
         default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
         return str(StoreUrl("file", default.absolute()))
@@ -248,7 +248,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def _hint(name: str, known: Iterable[str], sigil: str = "") -> str:
-    """``; did you mean …?`` if something known is near, by the whole name or by its last part."""
+    """Returns ``; did you mean …?`` for a known name that is similar, as a whole or in its last part."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     if not near:
         last = {path.rpartition(".")[2]: path for path in known}

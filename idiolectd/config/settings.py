@@ -1,8 +1,8 @@
-"""Every key of the configuration, declared once.
+"""Declares every key of the configuration, once.
 
-A section is a frozen dataclass; a key is one of its fields, and the field carries the kind of value,
-the default, the sentence that explains it, and whether a running daemon takes over a change. The
-loader, the environment's variable names, the error messages and the example all come from here.
+A section is a frozen dataclass, and a key is one of its fields. The field's metadata are the kind of value,
+the explanation, an example, and whether SIGHUP applies a change. The loader, the names of the environment
+variables, the error messages and config.example.toml are all made from these declarations.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,15 +21,15 @@ _DAY = 86400.0
 
 @dataclass(frozen=True)
 class Key:
-    """What is to be said about one key.
+    """One key of the configuration.
 
     Attributes:
-        section: the TOML table.
-        name: the key in it.
-        kind: which values it takes.
-        doc: one or a few sentences for the example.
-        example: TOML text of the default, or of something typical if there is no default.
-        reload: whether SIGHUP applies a change; otherwise it waits for a restart.
+        section: its TOML table.
+        name: its name in the table.
+        kind: the kind of its values.
+        doc: its explanation in config.example.toml.
+        example: TOML text of the default, or of a typical value if there is no default.
+        reload: whether SIGHUP applies a change; otherwise a restart does.
     """
 
     section: str
@@ -68,7 +68,7 @@ def _key(
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """Where the sessions are."""
+    """Where the sessions are stored."""
 
     url: str = _key(
         url_values.store_url(),
@@ -81,7 +81,7 @@ class StoreConfig:
     group: str | None = _key(
         value_kinds.optional(value_kinds.text("the name of a group")),
         None,
-        "A group whose members may read the store. They see refresh tokens and DPoP keys too."
+        "A group whose members may read the store, refresh tokens and DPoP keys included."
         ' "" = only the owner may.',
         example='"idiolectd"',
         reload=False,
@@ -89,10 +89,10 @@ class StoreConfig:
     spill_dir: str | None = _key(
         value_kinds.absolute_path(),
         None,
-        "A second folder for tokens that the store would not take (a full disk), better on another file"
-        " system. Without it: /run/idiolectd/spill if that is the store's owner's, or"
-        " ~/.local/state/idiolectd/spill, whichever is on another file system. The store remembers where:"
-        " every program that refreshes looks there.",
+        "A second folder, for new tokens that can't be saved in the store (a full disk); best on another file"
+        " system. Without it: /run/idiolectd/spill if it belongs to the store's owner, or"
+        " ~/.local/state/idiolectd/spill, whichever is on another file system. The store records the folder,"
+        " so that every program that refreshes looks there.",
         example='"/run/idiolectd/spill"',
         reload=False,
     )
@@ -105,35 +105,35 @@ class RefreshConfig:
     window: tuple[float, float] = _key(
         value_kinds.window(),
         WINDOW,
-        "The shares of an access token's life between which it is refreshed, once. What is left after"
-        " that is how long an outage of the server may last without anybody noticing.",
+        "An access token is refreshed once, at a time drawn between these two shares of its life. A server's"
+        " outage that is shorter than the rest of its life goes unnoticed.",
         example="[0.70, 0.85]",
     )
     settle: float = _key(
         value_kinds.duration(0, 3600),
         30.0,
-        "How long a refresh whose answer was lost may still be in flight, before anything is tried"
-        " again. Below half a second a lost answer is mistaken for an unsent request.",
+        "How long to wait after a lost response before the session is tried again: the request may still be"
+        " in flight. Below half a second a lost response is mistaken for an unsent request.",
         example='"30s"',
     )
     confirm: float = _key(
         value_kinds.duration(0, 86_400),
         120.0,
-        "For how long a server must refuse a session, at least three times, before it is given up. A"
-        " server also refuses while its database is locked or it restarts: below a minute that ends"
-        " sessions. 0 believes the first refusal, as only tests should.",
+        "A session is given up when its server has refused it at least three times over this time. A"
+        " server also refuses while it restarts or its database is locked: below a minute that loses"
+        " sessions. 0 gives a session up at the first refusal; for tests only.",
         example='"2m"',
     )
     concurrency: int = _key(
         value_kinds.integer(1, 1000),
         8,
-        "How many refreshes may be under way at one server at the same time.",
+        "The most refreshes that may be in flight at one server at the same time.",
         example="8",
     )
     rate: float = _key(
         value_kinds.rate(10_000),
         50.0,
-        "How many refreshes a second one server gets at most.",
+        "The most refreshes per second that are sent to one server.",
         example="50",
     )
 
@@ -145,8 +145,8 @@ class OAuthConfig:
     client_id: str | None = _key(
         value_kinds.optional(url_values.client_id()),
         None,
-        "The client of sessions that don't name theirs. Sending with a wrong client ends a session, so"
-        ' it is used only if nothing contradicts it. "" = the client named by the session or its token.',
+        "The client_id of sessions that don't name their client. A refresh with a wrong client ends a"
+        ' session, so it is used only if nothing contradicts it. "" = the client named by the session or its token.',
         example='"https://app.example/client-metadata.json"',
     )
     login_client_id: str | None = _key(
@@ -159,25 +159,25 @@ class OAuthConfig:
     scope: str = _key(
         value_kinds.made("scopes with atproto among them, separated by spaces", _scope, text=True),
         "atproto transition:generic",
-        "What a login asks for.",
+        "The scope that a login requests.",
         example='"atproto transition:generic"',
     )
     session_life: float = _key(
         value_kinds.duration(60, 36_500 * _DAY),
         14 * _DAY,
-        "How long a server lets a session of a public client live in all, however often it is refreshed.",
+        "How long after the login a server ends a public client's session, however often it is refreshed.",
         example='"14d"',
     )
     session_life_confidential: float = _key(
         value_kinds.duration(60, 36_500 * _DAY),
         730 * _DAY,
-        "The same for a confidential client, one with keys.",
+        "The same for the session of a confidential client, one with keys.",
         example='"730d"',
     )
     session_life_by_issuer: Mapping[str, float] = _key(
         value_kinds.table_of(url_values.service_url(), value_kinds.duration(60, 36_500 * _DAY)),
         {},
-        "The same for one issuer, whatever the kind of client.",
+        "The same for all sessions of one issuer, by its URL.",
         example='{ "https://issuer.example" = "30d" }',
     )
     clients: tuple[ClientConfig, ...] = _key(
@@ -185,7 +185,7 @@ class OAuthConfig:
         (),
         "Confidential clients, one table each: the client_id and its private keys (P-256; PEM or JWK)."
         " A key is read from a file, from a systemd credential of that name, or from an environment"
-        " variable. A session needs the key it was started with for all of its life; new ones get the"
+        " variable. A session needs the key it was started with for all of its life; new ones use the"
         " first. `idiolectd client metadata` prints what to host at the client_id, and `idiolectd client"
         " page` what to host at the redirect_uri.",
         example='[{ client_id = "https://app.example/client-metadata.json",'
@@ -194,7 +194,7 @@ class OAuthConfig:
     )
 
     def session_life_of(self, session: OAuthSession) -> float:
-        """How long this session may live in all, in seconds; counted from its login."""
+        """Returns this session's lifetime in seconds, counted from its login."""
         issuer = (session.issuer or "").rstrip("/")
         confidential = session.client_auth_method == "private_key_jwt"
         usual = self.session_life_confidential if confidential else self.session_life
@@ -203,7 +203,7 @@ class OAuthConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityConfig:
-    """Who answers where an account lives."""
+    """Where handles and DIDs are resolved."""
 
     plc_directory_url: str = _key(
         url_values.service_url(),
@@ -214,8 +214,8 @@ class IdentityConfig:
     handle_resolver_url: str | None = _key(
         value_kinds.optional(url_values.service_url()),
         None,
-        "A server that resolves handles (com.atproto.identity.resolveHandle); it learns which handles"
-        ' are asked for. "" = by DNS and the handle\'s own web server, as the specification says.',
+        "A server that resolves handles (com.atproto.identity.resolveHandle); it learns the handles."
+        ' "" = by DNS and the handle\'s own web server, as the specification says.',
         example='""',
     )
 
@@ -227,29 +227,29 @@ class NetworkConfig:
     allow_loopback_http: bool = _key(
         value_kinds.boolean(),
         False,
-        "Plain HTTP to this very host, for a PDS on loopback.",
+        "Allows plain HTTP to loopback addresses, for a PDS on the same host.",
         example="false",
         reload=False,
     )
     allow_addresses: tuple[Network, ...] = _key(
         value_kinds.networks(),
         (),
-        "Networks that are not public and may be connected to all the same, for a PDS on the LAN.",
+        "Private networks to which connections are allowed, for a PDS on the LAN.",
         example="[]",
         reload=False,
     )
     ca_file: str | None = _key(
         value_kinds.optional(value_kinds.absolute_path()),
         None,
-        "Certificates (PEM) of authorities that are believed beside the system's, for a PDS with a private"
-        " one. The system's are OpenSSL's, and those that $SSL_CERT_FILE and $SSL_CERT_DIR name.",
+        "A PEM file of certificate authorities to trust in addition to the system's, for a PDS with a private"
+        " one. The system's are OpenSSL's, or those of $SSL_CERT_FILE and $SSL_CERT_DIR.",
         example='"/etc/idiolectd/lan-ca.pem"',
         reload=False,
     )
     proxy: str | None = _key(
         value_kinds.optional(url_values.proxy_url()),
         None,
-        "An HTTP proxy for everything. It resolves the names, so addresses can't be checked here."
+        "An HTTP proxy for all connections. It resolves the names, so idiolectd can't check addresses."
         ' "" = none; proxy variables of the environment are never used.',
         example='"http://proxy.example:3128"',
         reload=False,
@@ -259,7 +259,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    """What is written to standard error."""
+    """The log on standard error."""
 
     format: Literal["json", "console"] | None = _key(
         value_kinds.optional(value_kinds.choice("json", "console")),
@@ -281,7 +281,7 @@ class Config:
     """The whole configuration, checked.
 
     Attributes:
-        path: the file it came from; None: there is none.
+        path: the file it was loaded from; None: without a file.
     """
 
     path: Path | None = None

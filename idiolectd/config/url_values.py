@@ -1,6 +1,6 @@
 """The kinds of configuration values that are URLs.
 
-Syntax only. Whether a host may be connected to, the room `http` decides when it dials.
+Checks the syntax only; `idiolectd.http` checks a host's address when it connects.
 """
 
 import re
@@ -12,7 +12,7 @@ from idiolectd.url import Url
 
 
 def service_url() -> ValueKind:
-    """A server's base URL; plain HTTP on loopback only. Returned without a final slash."""
+    """A server's base URL; plain HTTP on loopback only. Removes a final slash."""
 
     def accept(value: object) -> str:
         text, url = _web_url(value)
@@ -39,7 +39,7 @@ def client_id() -> ValueKind:
 
 
 def redirect_uri() -> ValueKind:
-    """Where a confidential client gets its answer: servers take no loopback address from one with keys."""
+    """A confidential client's redirect URI: https, as servers refuse it a loopback address."""
 
     def accept(value: object) -> str:
         text, url = _web_url(value)
@@ -51,7 +51,7 @@ def redirect_uri() -> ValueKind:
 
 
 def proxy_url() -> ValueKind:
-    """An HTTP proxy, with user and password if it wants them."""
+    """An HTTP proxy's URL, with user and password if it requires them."""
 
     def accept(value: object) -> str:
         text = string(value)
@@ -63,14 +63,14 @@ def proxy_url() -> ValueKind:
 
 
 def store_url() -> ValueKind:
-    """A store. Relative paths are refused: a daemon's working folder is nobody's business."""
+    """A store's URL or path. Refuses relative paths: they would depend on the daemon's working folder."""
 
     def accept(value: object) -> str:
         url = string(value)
         if is_plain_path(url) and not url.startswith(("/", "~/")):
             raise ValueError
         try:
-            parse_store_url(url, is_folder=lambda _: False)  # only whether it is one: asks no disk
+            parse_store_url(url, is_folder=lambda _: False)  # checks the syntax without reading the disk
         except (ConfigError, RuntimeError) as error:  # RuntimeError: ~ without a home folder
             raise ValueError(str(error)) from None
         return url
@@ -80,12 +80,12 @@ def store_url() -> ValueKind:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether a URL that passed its kind needs ``network.allow_loopback_http``."""
+    """Returns whether a URL that passed its check needs ``network.allow_loopback_http``."""
     return Url.parse(url).scheme == "http"
 
 
 def _web_url(value: object) -> tuple[str, Url]:
-    """The text, because names (a client_id) count as they are written, and what it says."""
+    """Returns the text and the parsed URL; the text too, because a client_id is compared as it is written."""
     text = string(value)
     url = _parsed(text)
     if url.is_cleartext or url.userinfo is not None or url.has_fragment or re.search(r"\s", text):

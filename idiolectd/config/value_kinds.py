@@ -1,7 +1,7 @@
-"""What a configuration value may be: one checker per kind, each with the words for "expected …".
+"""The kinds of configuration values: one checker per kind, each with the text for "expected …".
 
-A checker takes what TOML delivered and returns the typed value, or raises `InvalidValue`. It knows
-neither the key nor the file: the loader adds those. Nothing here touches the disk or the network.
+A checker takes a TOML value and returns the typed value, or raises `InvalidValue`; the loader adds the key
+and the file to the message. Nothing here reads the disk or the network.
 """
 
 import ipaddress
@@ -18,10 +18,10 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
 
 
 class InvalidValue(Exception):
-    """A value is not what its kind allows.
+    """A value is not allowed by its kind.
 
     Attributes:
-        problems: where inside the value (empty: the value itself), and what is wrong there.
+        problems: pairs of the place inside the value (empty: the value itself) and what is wrong there.
     """
 
     def __init__(self, *problems: tuple[str, str]) -> None:
@@ -34,9 +34,9 @@ class ValueKind:
     """A kind of value.
 
     Attributes:
-        allowed: completes "expected …".
+        allowed: the text after "expected".
         check: returns the typed value or raises `InvalidValue`.
-        text: in an environment variable, the text is the value; otherwise it is read as TOML.
+        text: an environment variable's text is the value; otherwise it is read as TOML.
     """
 
     allowed: str
@@ -45,7 +45,7 @@ class ValueKind:
 
 
 def made(allowed: str, accept: Callable[[object], Any], *, text: bool = False) -> ValueKind:
-    """A kind whose `accept` raises ValueError or TypeError for what it does not want."""
+    """Makes a kind from `accept`, which raises ValueError or TypeError for a value that is not allowed."""
 
     def check(value: object) -> Any:
         try:
@@ -57,7 +57,7 @@ def made(allowed: str, accept: Callable[[object], Any], *, text: bool = False) -
 
 
 def shown(value: object) -> str:
-    """A value as an error message may show it: short, on one line, without a password in a URL."""
+    """Formats a value for an error message: short, on one line, without a key or a password in a URL."""
     if isinstance(value, str) and "-----BEGIN" in value:
         return "the text of a key"
     text = ascii(value) if isinstance(value, str) else repr(value)
@@ -66,10 +66,10 @@ def shown(value: object) -> str:
 
 
 def string(value: object) -> str:
-    """The value if it is text that says something; for other kinds to build on.
+    """Returns a value that is text and not blank; other kinds build on it.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is anything else.
     """
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError
@@ -88,7 +88,7 @@ def text(allowed: str) -> ValueKind:
 
 
 def absolute_path() -> ValueKind:
-    """A place on disk; ``~/`` is the user's home folder."""
+    """An absolute path; ``~/`` stands for the user's home folder."""
 
     def accept(value: object) -> str:
         path = string(value)
@@ -100,7 +100,7 @@ def absolute_path() -> ValueKind:
 
 
 def optional(kind: ValueKind) -> ValueKind:
-    """The kind, or nothing: written as the empty string, because TOML has no null."""
+    """The kind, or None: written as the empty string, because TOML has no null."""
 
     def check(value: object) -> Any:
         return None if value == "" else kind.check(value)
@@ -142,7 +142,7 @@ def integer(lowest: int, highest: int) -> ValueKind:
 
 
 def rate(highest: float) -> ValueKind:
-    """Events per second."""
+    """A number of events per second, above 0."""
 
     def accept(value: object) -> float:
         number = _number(value)
@@ -154,7 +154,7 @@ def rate(highest: float) -> ValueKind:
 
 
 def duration(lowest: float, highest: float) -> ValueKind:
-    """Seconds: a number, or text with a unit."""
+    """A duration: seconds as a number, or text with a unit."""
 
     def accept(value: object) -> float:
         if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
@@ -170,7 +170,7 @@ def duration(lowest: float, highest: float) -> ValueKind:
 
 
 def window() -> ValueKind:
-    """Two shares of a lifetime."""
+    """Two shares of a lifetime, between 0 and 1."""
 
     def accept(value: object) -> tuple[float, float]:
         if not isinstance(value, list):
@@ -220,8 +220,8 @@ def table_list(
 ) -> ValueKind:
     """A list of tables with fixed keys, each turned into an object by `make`.
 
-    `make` gets the checked values of the keys that are there, and raises `InvalidValue` if they do not
-    make sense together.
+    `make` gets the checked values of the keys that are present, and raises `InvalidValue` if they contradict
+    each other or one is missing.
     """
 
     def one(item: object, where: str) -> Any:
