@@ -1,7 +1,7 @@
-"""The command line. Every command ends here: one place turns errors into words and exit codes.
+"""The command line: runs one command, and turns its error into a message and an exit code.
 
-Results go to standard output, everything else to standard error. No command shows a secret, and no
-error ends in a bare traceback: those hold values.
+Results go to standard output, everything else to standard error. No command shows a secret. Tracebacks are
+redacted before they are printed, because they contain values.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ for _command in (
 )
 @common
 def oauth_group() -> None:
-    """The same commands with the same options: what follows ``idiolect`` in that CLI's documents works here."""
+    """Offers login, list and logout with the options of ``idiolect oauth`` of the upstream CLI."""
 
 
 for _command in (login_command, list_command, logout_command):
@@ -107,18 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code.
 
     Args:
-        arguments: what follows the program's name; None: as the program was called.
+        arguments: the arguments after the program's name; None: those of `sys.argv`.
     """
     open_missing_streams()
     _keep_memory_private()
     try:
         result = group.main(arguments, prog_name="idiolectd", standalone_mode=False)
-    except BrokenPipeError:  # `idiolectd list | head`: whoever read has had enough
+    except BrokenPipeError:  # `idiolectd list | head`: the reader has closed the pipe
         silence_stdout()
         return ExitCode.FAILED
-    except SystemExit as end:  # click does so when it finds the pipe broken first
+    except SystemExit as end:  # click raises it if it finds the broken pipe first
         return end.code if isinstance(end.code, int) else ExitCode.FAILED
-    except BaseException as error:  # noqa: BLE001 - the last place that can say it without values
+    except BaseException as error:  # noqa: BLE001 - the last place that can redact it
         code, message = judged(error)
         say(message)
         return code
@@ -126,9 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _keep_memory_private() -> None:
-    """No core file, which would hold every token; and no debugger, nor /proc, of another program's of this user.
+    """Prevents core files, which would contain tokens, and reading its memory by the user's programs.
 
-    It also makes most of ``/proc/PID`` root's: who looks there for what this process holds needs to be root.
+    ``PR_SET_DUMPABLE = 0`` refuses ``ptrace`` and gives most of ``/proc/PID`` to root.
     """
     with contextlib.suppress(OSError, AttributeError):  # not Linux, or no C library to be found
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Whom a command is about: ACCOUNT is a DID, or a handle that a stored session carries."""
+"""Finds the DID of a command's ACCOUNT argument: a DID, or the handle of a stored session."""
 
 import contextlib
 from functools import partial
@@ -13,20 +13,21 @@ from idiolectd.store import Claimants
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
-# Whoever holds the claim brings what is written here himself, or the next look-up does.
+# Seconds to wait for the claim. Without it the handle is not saved: the claim's holder or the next look-up
+# confirms it again.
 _CONFIRMING = 5.0
 
 
 async def stored_did(parts: "Parts", account: str) -> str:
-    """The DID that is meant. A DID is taken as it is, whether anything is stored for it or not.
+    """Returns the DID of an account. A DID is returned as it is, whether a session is stored for it or not.
 
-    A confirmed handle is looked up in the store only: it names the session that somebody logged in
-    with. One that is not is confirmed now, and that is written down.
+    A handle that is confirmed in one stored session is looked up in the store only. An unconfirmed one is
+    resolved on the network now, and saved as confirmed.
 
     Raises:
-        DidError: it starts like a DID and is none.
+        DidError: the account starts like a DID and is not a valid one.
         NoSessionError: no stored session has this handle.
-        CommandFailed: it means none of those that carry it, or that can't be told.
+        CommandFailed: the handle resolves to none of the sessions that have it, or can't be resolved.
     """
     if is_meant_as_did(account):
         return parse_did(account)
@@ -48,16 +49,16 @@ async def stored_did(parts: "Parts", account: str) -> str:
             f"{account} is the handle of {found.did}, for which no session is stored, and not of"
             f" {', '.join(claimants.dids)}, whose session only says so",
         )
-    with contextlib.suppress(StoreError):  # what was found is true all the same
+    with contextlib.suppress(StoreError):  # the resolved DID is right even if it can't be saved
         await parts.engine.name_session(found.did, found.handle, patience=_CONFIRMING)
     return found.did
 
 
 async def stored_dids(store: SharedStore, account: str) -> list[str]:
-    """The DIDs that may be meant, without asking anybody: for looking, not for acting.
+    """Returns the DIDs that an account may be, without network: for commands that only read.
 
     Raises:
-        DidError: it starts like a DID and is none.
+        DidError: the account starts like a DID and is not a valid one.
         NoSessionError: no stored session has this handle.
     """
     if is_meant_as_did(account):
@@ -69,15 +70,15 @@ async def stored_dids(store: SharedStore, account: str) -> list[str]:
 
 
 async def chosen_did(parts: "Parts", account: str | None, did: str | None) -> str:
-    """The account of a command that takes exactly one, by argument or by ``--did``."""
+    """Returns the DID for a command that takes exactly one account, as an argument or by ``--did``."""
     return await stored_did(parts, one_account(account, did))
 
 
 def one_account(account: str | None, alias: str | None) -> str:
-    """The one account that was named.
+    """Returns the account that the argument or the option names.
 
     Raises:
-        CommandFailed: none, or two different ones.
+        CommandFailed: neither names one, or they name two different ones.
     """
     named = {name for name in (account, alias) if name}
     if len(named) != 1:
@@ -87,7 +88,7 @@ def one_account(account: str | None, alias: str | None) -> str:
 
 
 async def _claimants(store: SharedStore, handle: str) -> Claimants:
-    """Those whose sessions carry a handle: by the store's index, and if that knows none for sure, of all."""
+    """Finds the sessions with a handle: in the store's index; in all records, if none is confirmed there."""
     claimants = Claimants(handle)
     for dids in (partial(store.called, claimants.wanted), store.list_dids):
         claimants = Claimants(handle)

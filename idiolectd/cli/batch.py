@@ -1,7 +1,7 @@
-"""Many logins: ``idiolectd login --batch``. Resumable, and within the servers' limits.
+"""``idiolectd login --batch``: logs many accounts in, within the servers' limits; can be run again.
 
-One bad line stops everything before the first login; one bad account stops nothing. Passwords are
-never shown: a bad line is named by its number.
+A line that can't be parsed stops the batch before the first login; a login that fails does not stop the
+others. Passwords are never shown: an error names a line by its number.
 """
 
 import json
@@ -36,15 +36,15 @@ from idiolectd.state import State
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
-# createSession's limit in the reference PDS: 30 in 5 minutes. Running into it costs a wait of
-# minutes and locks the person out as well who logs in by hand.
+# createSession's limit in the reference PDS: 30 in 5 minutes. Exceeding it costs a wait of minutes, and
+# refuses logins by hand during that time too.
 LOGINS, PERIOD = 30, 300.0
 
-# A server may ask for a day (its daily limit): that is for the next run of the batch, not for a wait.
+# Seconds. A server whose daily limit is reached asks to wait for a day: the next run of the batch does that.
 _LONGEST_WAIT = 900.0
 _TRIES = 3
 
-# Different PDSs are asked side by side.
+# Logins at different PDSs run at the same time.
 _PDSS_AT_ONCE = 8
 
 _FIELDS = {"account", "password", "pds_url"}
@@ -54,7 +54,7 @@ Result = Literal["logged_in", "skipped", "failed", "try_later"]
 
 @dataclass(frozen=True)
 class BatchEntry:
-    """What became of one account; a line of the output."""
+    """The result of one account's login; a line of the output."""
 
     account: str
     did: str | None
@@ -63,10 +63,10 @@ class BatchEntry:
 
 
 def read_batch(path: Path) -> list[Credentials]:
-    """The accounts of a file; ``-`` is standard input. Empty lines and ``#`` comments are left out.
+    """Reads the accounts of a file; ``-`` is standard input. Empty lines and ``#`` comments are skipped.
 
     Raises:
-        CommandFailed: the file can't be read, or lines are wrong; all of them are named.
+        CommandFailed: the file can't be read, or lines can't be parsed; the message names all of them.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
@@ -90,7 +90,7 @@ def read_batch(path: Path) -> list[Credentials]:
 
 
 async def login_many(config: Config, wanted: Sequence[Credentials], *, json: bool) -> ExitCode:
-    """Logs all in that have no living session, and reports each on standard output."""
+    """Logs in every account without a living session, and writes each result to standard output."""
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config)) as parts:
@@ -103,7 +103,7 @@ async def login_many(config: Config, wanted: Sequence[Credentials], *, json: boo
 
 
 async def login_all(parts: "Parts", wanted: Sequence[Credentials], *, show: bool) -> list[BatchEntry]:
-    """Logs all in that have no living session; `show`: each is put out when its turn is over."""
+    """Logs in every account without a living session; `show`: writes each result as soon as it is known."""
     return await _Batch(parts, show=show).run(wanted)
 
 
@@ -116,13 +116,13 @@ _CODES: dict[Result, ExitCode] = {
 
 
 class Pace:
-    """Lets `LOGINS` through in any `PERIOD` seconds."""
+    """Allows at most `LOGINS` logins in any `PERIOD` seconds."""
 
     def __init__(self) -> None:
         self._started: deque[float] = deque(maxlen=LOGINS)
 
     async def wait_turn(self) -> None:
-        """Waits until one more is allowed, and counts it."""
+        """Waits until one more login is allowed, and counts it."""
         if len(self._started) == LOGINS:
             await anyio.sleep_until(self._started[0] + PERIOD)
         self._started.append(anyio.current_time())
@@ -166,7 +166,7 @@ class _Batch:
             if isinstance(found, BatchEntry):
                 self._report(number, found)
             else:
-                by_pds[found.server].append(found)  # what the limits count by
+                by_pds[found.server].append(found)  # limits are counted per server
         limit = anyio.CapacityLimiter(_PDSS_AT_ONCE)
         async with anyio.create_task_group() as tg:
             for queue in by_pds.values():
@@ -174,7 +174,7 @@ class _Batch:
         return [self._lines[number] for number in sorted(self._lines)]
 
     async def _turn(self, number: int, credentials: Credentials, alive: dict[str, str]) -> _Turn | BatchEntry:
-        """What has to be done for an account, or that nothing can or need be."""
+        """Locates an account; returns its login to make, or its result if it needs or allows no login."""
         try:
             located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
             server = origin(credentials.pds_url or (located.pds_url if located else ""))
@@ -199,7 +199,7 @@ class _Batch:
                     return
 
     async def _one(self, turn: _Turn, pace: Pace) -> BatchEntry | None:
-        """Logs one account in; None: its server asks to be left alone for longer than we wait."""
+        """Logs one account in; None: its server asks for a longer wait than the batch allows."""
         account = turn.credentials.account
         for _ in range(_TRIES):
             await pace.wait_turn()
@@ -228,7 +228,7 @@ _ASKED_TO_WAIT = "the server's limit for logins is reached; run the same command
 
 
 async def _living(store: SharedStore) -> dict[str, str]:
-    """DIDs and handles of the sessions that nobody has to log in again, each to its DID."""
+    """Maps the DID and the confirmed handle of each session that needs no new login to its DID."""
     alive: dict[str, str] = {}
     for did in await store.list_dids():
         try:
@@ -257,7 +257,7 @@ def _bug(account: str, message: str) -> BatchEntry:
 
 
 def _parsed(line: str) -> Credentials:
-    """One line of a batch. The error's text never holds the line: it holds a password."""
+    """Parses one line of a batch. The error never quotes the line, which contains a password."""
     if not line.lstrip().startswith("{"):
         match line.split():
             case [account, password]:

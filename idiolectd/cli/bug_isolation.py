@@ -1,8 +1,7 @@
-"""Isolates a bug to the account that it was met with, in every command that works on many accounts.
+"""Isolates an unexpected exception to one account, in every command that works on many accounts.
 
-Among a thousand sessions one holds what nobody has thought of: a library's exception, or a bug of ours. That
-account's line of the output then says so, standard error holds what is needed to mend it, the exit code
-tells, and the work on the other accounts goes on.
+The exception may come from a library or from a bug of idiolectd. The account's line of the output reports
+the bug, standard error gets the redacted traceback, the exit code is 1, and the other accounts go on.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,18 +18,18 @@ async def isolate_bug(account: str, work: Callable[[], Awaitable[T]], instead: C
     """Does one account's work; an unexpected exception becomes its result.
 
     Args:
-        account: whose, for people.
-        work: what to do. Errors of ours pass through: the command handles them. It
-            must not write output: a failure there concerns no account.
-        instead: makes the result from a message, if the work met a bug.
+        account: its name in messages.
+        work: does the work. An `IdiolectError` passes through, for the command to handle. It must not write
+            output: an error in writing belongs to no account.
+        instead: makes the result from a message, if `work` raised anything else.
     """
     try:
         return await work()
     except IdiolectError:
         raise
-    except Exception as error:  # noqa: BLE001 - one account's bug must stay one account's
+    except Exception as error:  # noqa: BLE001 - the other accounts must go on
         _, message = judged(error)
         say(f"{account}: {message}")
         return instead(
-            f"a bug in idiolectd ({type(error).__name__}): please report what standard error holds"
+            f"a bug in idiolectd ({type(error).__name__}): please report the traceback on standard error"
         )

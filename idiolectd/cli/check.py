@@ -1,6 +1,6 @@
-"""``idiolectd check``: whether idiolectd can work here, before it has to.
+"""``idiolectd check``: checks the configuration, the store and its sessions before the daemon needs them.
 
-Asks nobody on the network and changes nothing. Each check says what it found and, if that is bad,
+Sends nothing on the network and changes nothing. Each check reports what it found and, if that is bad,
 what to do.
 """
 
@@ -32,7 +32,7 @@ from idiolectd.state import State
 from idiolectd.store import open_configured_store
 from idiolectd.store_url import StoreUrl, parse_store_url
 
-# https://www.sqlite.org/wal.html: two connections that write or checkpoint at the same moment.
+# https://www.sqlite.org/wal.html: corruption when two connections write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)
 
 
@@ -41,8 +41,8 @@ _FIXED_SQLITE = (3, 51, 3)
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd check", "as the daemon would find it"),
-            ("idiolectd check --config new.toml && systemctl reload idiolectd", "before a change"),
+            ("idiolectd check", "with the daemon's configuration"),
+            ("idiolectd check --config new.toml && systemctl reload idiolectd", "before the daemon reads it"),
         ),
     },
 )
@@ -106,7 +106,7 @@ def _permissions(store: StoreUrl, group: str | None) -> Iterator[Finding]:
     try:
         mode = store.path.stat().st_mode
     except OSError:
-        return  # opening the store tells
+        return  # opening the store reports it
     open_to_group = [path for path, mode in _modes(store) if mode & 0o070]
     if mode & 0o007:
         yield Finding(
@@ -130,7 +130,7 @@ def _permissions(store: StoreUrl, group: str | None) -> Iterator[Finding]:
 
 
 def _modes(store: StoreUrl) -> Iterator[tuple[Path, int]]:
-    """What holds tokens, with its permissions."""
+    """Yields the files and folders that contain tokens, with their permissions."""
     if store.kind == "file":
         with suppress(OSError), os.scandir(store.path) as entries:
             yield store.path, store.path.stat().st_mode
@@ -192,7 +192,7 @@ def _spill(found: SpillSurvey) -> Iterator[Finding]:
         yield Finding("spill", "ok", f"tokens that the store would not take go to {found.place}")
 
 
-# What a person must mend. The rest passes, or is the daemon's own business.
+# The states that a person must end. The others pass by themselves, or the daemon ends them.
 _CODES = {
     State.RELOGIN_REQUIRED: ExitCode.LOGIN_REQUIRED,
     State.SUSPENDED: ExitCode.FAILED,

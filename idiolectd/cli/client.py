@@ -1,7 +1,7 @@
-"""``idiolectd client``: what to host for a confidential client, and whether it is hosted.
+"""``idiolectd client``: prints what to host for a confidential client, and checks what is hosted.
 
-A confidential client is a URL with a document behind it, and a page that its logins come back to.
-`metadata` and `page` print the two files, `check` looks at the first as a server would.
+A confidential client has a metadata document at its client_id and a page at its redirect_uri. `metadata` and
+`page` print these two files; `check` fetches the first one as a server would.
 """
 
 from functools import partial
@@ -22,20 +22,20 @@ from idiolectd.oauth import ClientMetadata, MetadataFinding, check_hosted_metada
 @click.group(
     "client",
     cls=SectionedGroup,
-    short_help="Be an OAuth client of your own: what to host, and whether it is.",
+    short_help="Set up an OAuth client of your own: print what to host, check what is hosted.",
     sections={
         "To set up a client": (
             ("openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "a key; keep it private"),
-            ("oauth.clients, oauth.login_client_id", "say so in the configuration"),
+            ("oauth.clients, oauth.login_client_id", "set these keys in the configuration"),
             ("idiolectd client metadata > client-metadata.json", "host it at the client_id"),
             ("idiolectd client page > index.html", "host it at the redirect_uri"),
-            ("idiolectd client check", "see that it fits"),
+            ("idiolectd client check", "compare it with the configuration"),
         ),
     },
 )
 @common
 def client_group() -> None:
-    """Be an OAuth client of your own, whose sessions live for years instead of weeks."""
+    """Set up an OAuth client of your own, whose sessions live for years instead of weeks."""
 
 
 @client_group.command(
@@ -65,16 +65,16 @@ def metadata_command(options: Options, client_id: str | None) -> int:
 @client_group.command(
     "check",
     cls=SectionedCommand,
-    short_help="Compare what is hosted with what is needed here.",
+    short_help="Compare the hosted metadata with the configuration.",
     sections={"Examples": (("idiolectd client check", "after every change of keys or scope"),)},
 )
 @click.argument("client_id", required=False, metavar="[CLIENT_ID]")
 @common
 @click.pass_obj
 def check_command(options: Options, client_id: str | None) -> int:
-    """Fetch what is hosted at the client_id, and say what does not match the configuration.
+    """Fetch the document at the client_id, and report what does not match the configuration.
 
-    Exit codes: 0 all is well, 1 something must be changed there, 75 it can't be fetched now.
+    Exit codes: 0 it matches, 1 the hosted document must be changed, 75 it can't be fetched now.
     """
     config = options.load_as_owner()
     metadata = _metadata(config, _chosen(config, client_id))
@@ -109,7 +109,7 @@ def page_command(options: Options, client_id: str | None) -> int:
 
 
 def _chosen(config: Config, client_id: str | None) -> ClientConfig:
-    """The client that is meant."""
+    """Returns the configured client with this client_id, or the only one."""
     clients = {client.client_id: client for client in config.oauth.clients}
     if not clients:
         raise CommandFailed(ExitCode.USAGE, "no client is configured; oauth.clients is the key to set")
@@ -119,14 +119,14 @@ def _chosen(config: Config, client_id: str | None) -> ClientConfig:
     if client is None:
         raise CommandFailed(ExitCode.USAGE, f"oauth.clients has no {client_id}; it has {joined(clients)}")
     if not client.client_id.startswith("https://"):
-        raise CommandFailed(ExitCode.USAGE, f"{client.client_id} needs no document: it says all by its name")
+        raise CommandFailed(ExitCode.USAGE, f"{client.client_id} is a loopback client and needs no document")
     return client
 
 
 def _redirect_uri(client: ClientConfig) -> str:
     if client.redirect_uri is None:
         raise CommandFailed(
-            ExitCode.USAGE, f"{client.client_id} has no redirect_uri in oauth.clients; logins end there"
+            ExitCode.USAGE, f"{client.client_id} has no redirect_uri in oauth.clients; logins need one"
         )
     return client.redirect_uri
 
@@ -146,7 +146,7 @@ async def _look(config: Config, metadata: ClientMetadata) -> list[MetadataFindin
 
 
 def finding_of(found: MetadataFinding) -> Finding:
-    """What a part of the hosted document means for the command."""
+    """Turns the result for one part of the hosted document into a line of the output."""
     if found.problem is None:
         return Finding(found.part, "ok", "fits")
     code = ExitCode.TRY_LATER if found.passing else ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""One login with an app password, for `login` and `login --batch`; and the revocation of a session that must not be stored."""
+"""Logs one account in with an app password; revokes a new session that must not be stored."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from idiolectd.state import session_deadline, shown
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
-# For ending a session that must not be stored; nobody else holds its tokens.
+# Seconds for revoking a session that must not be stored: nobody else has its tokens.
 _REVOKING = 20.0
 
 
@@ -35,16 +35,16 @@ class Credentials:
 
 
 async def log_in(parts: "Parts", credentials: Credentials, located: Account | None) -> OAuthSession:
-    """Logs one account in and stores its session durably, if the account's own PDS gave it.
+    """Logs one account in and stores its session durably, if it comes from the account's own PDS.
 
     Args:
-        parts: what commands work with.
-        credentials: the password goes to their PDS, or to the account's.
-        located: what `Hosting.locate` found for them; None: only their PDS can tell who it is.
+        parts: the configured parts.
+        credentials: the password is sent to their `pds_url`, or else to the account's PDS.
+        located: the result of `Hosting.locate` for them; None: only `pds_url` knows the account.
 
     Raises:
-        LoginError: the PDS refuses, or what it gave is not to be stored; the message says why.
-        IdentityError: the account it logged in does not resolve; nothing is stored then.
+        LoginError: the PDS refuses, or its session must not be stored; the message says why.
+        IdentityError: the account of the session does not resolve; nothing is stored then.
         TransportError: the PDS can't be reached.
         StoreError: the session can't be stored.
     """
@@ -53,7 +53,7 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     if located is None:
         account, pds_url = credentials.account, credentials.pds_url or ""
     else:
-        # By the DID: a handle could move to somebody else between the two questions.
+        # By its DID: the handle could move to another account between the look-up and the login.
         account, pds_url = located.did, credentials.pds_url or located.pds_url
     login = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
     given = login.session
@@ -62,8 +62,8 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     except (LoginError, IdentityError) as error:
         raise await revoke_refused(parts, given, error) from error
     before = await stored_record(parts, session.did)
-    # Other programs' fields stay. The upstream CLI, whose default folder this may be, reads no record
-    # without its own name for the PDS.
+    # Other programs' fields are kept. `pds_url` is added because the upstream CLI, which may share this
+    # folder, reads no record without it.
     kept = before.extra if before is not None else {}
     session = replace(session, extra={**kept, "pds_url": session.pds_url})
     await parts.store.save(session)
@@ -73,7 +73,7 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
 
 
 async def stored_record(parts: "Parts", did: str) -> OAuthSession | None:
-    """The record that a login replaces; None: there is none, or one that can't be read."""
+    """Loads the record that a login replaces; None: there is none, or it can't be read."""
     try:
         return await parts.store.load(did)
     except RecordError:
@@ -83,17 +83,17 @@ async def stored_record(parts: "Parts", did: str) -> OAuthSession | None:
 async def revoke_refused(
     parts: "Parts", session: OAuthSession, why: LoginError | IdentityError
 ) -> LoginError:
-    """Revokes a session that must not be stored, within 20 s; returns the error that says whether it has ended."""
+    """Revokes a session that must not be stored, within 20 s; the returned error says whether that worked."""
     end = f"could not be revoked: end it in the account's settings at {session.issuer or session.pds_url}"
     with anyio.move_on_after(_REVOKING):
         if await parts.refresher_for(session).revoke(session) is None:
             end = "has been revoked"
     passing = why.passing if isinstance(why, LoginError) else not why.final
-    return LoginError("misfit", f"{why}; nothing was stored, and what was granted {end}", passing=passing)
+    return LoginError("misfit", f"{why}; nothing was stored, and the new session {end}", passing=passing)
 
 
 def login_result(session: OAuthSession, config: Config) -> dict[str, str | None]:
-    """A login for programs; `issuer`, `client_id` and `session_deadline` are None with an app password."""
+    """Makes the JSON of a login; `issuer`, `client_id` and `session_deadline` are None with an app password."""
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     return {
         "did": session.did,

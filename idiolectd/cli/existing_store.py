@@ -1,4 +1,4 @@
-"""The store that a command works on has to be there: a misspelt path must not become an empty store."""
+"""Requires that a command's store exists: a misspelt path must not create an empty store."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from idiolectd.store_url import parse_store_url
 
 @asynccontextmanager
 async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
-    """Opens the store for reading; if there is none, says so and opens an empty one in memory."""
+    """Opens the store for reading; if there is none, reports that and opens an empty one in memory."""
     url = config.store.url
     if is_missing(url):
         say(f"there is no store at {url} yet; idiolectd login makes one")
@@ -24,7 +24,7 @@ async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
 
 
 def require_store(config: Config) -> None:
-    """Raises `CommandFailed` if nothing is where the store should be."""
+    """Raises `CommandFailed` if nothing exists at the store's path."""
     if is_missing(config.store.url):
         raise CommandFailed(
             ExitCode.FAILED,
@@ -33,12 +33,12 @@ def require_store(config: Config) -> None:
 
 
 def is_missing(url: str) -> bool:
-    """Whether nothing is where the store should be; False too if that can't be told."""
+    """Returns whether nothing exists at the store's path; False too if the path can't be examined."""
     place = parse_store_url(url)
     try:
         place.path.stat()
     except FileNotFoundError:
         return True
-    except OSError:  # opening it tells what is wrong
+    except OSError:  # opening the store reports what is wrong
         return False
     return False

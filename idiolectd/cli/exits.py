@@ -1,4 +1,4 @@
-"""Exit codes, and the one place that turns an error into a code and a line for people."""
+"""Exit codes, and the one place that turns an error into an exit code and a message."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -21,7 +21,7 @@ from idiolectd.outcome import Code
 
 
 class ExitCode(IntEnum):
-    """What a command's end tells a program."""
+    """The exit codes of all commands."""
 
     DONE = 0
     FAILED = 1
@@ -30,17 +30,17 @@ class ExitCode(IntEnum):
     TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 
 
-# Of several ends, which one the command reports: what needs a person first, what passes last.
+# Which of several codes a command exits with: those that need a person come first.
 _WORST_FIRST = (ExitCode.USAGE, ExitCode.LOGIN_REQUIRED, ExitCode.FAILED, ExitCode.TRY_LATER, ExitCode.DONE)
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """The code that stands for all of them; none at all is `DONE`."""
+    """Returns the code that a command with these results exits with; without any, `DONE`."""
     return min(codes, key=_WORST_FIRST.index, default=ExitCode.DONE)
 
 
 class CommandFailed(IdiolectError):
-    """A command can't go on. The message says what was found and what to do."""
+    """A command can't go on. The message says what is wrong and what to do."""
 
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class CommandFailed(IdiolectError):
 
 
 def judged(error: BaseException) -> tuple[ExitCode, str]:
-    """The exit code of an error, and what to say (lines without the program's name)."""
+    """Returns an error's exit code and its message (without the program's name)."""
     match error:
         case click.ClickException():
             context = getattr(error, "ctx", None)
@@ -66,7 +66,7 @@ def judged(error: BaseException) -> tuple[ExitCode, str]:
 
 
 def code_of(error: IdiolectError) -> ExitCode:
-    """The exit code of an error that was raised on purpose."""
+    """Returns the exit code of one of idiolectd's own errors."""
     match error:
         case CommandFailed(code=code):
             return code
@@ -76,7 +76,7 @@ def code_of(error: IdiolectError) -> ExitCode:
             return ExitCode.LOGIN_REQUIRED
         case LoginError():
             return ExitCode.TRY_LATER if error.passing else ExitCode.FAILED
-        case NotSent(code=Code.GUARD):  # the address is forbidden, and will be so later
+        case NotSent(code=Code.GUARD):  # the address stays forbidden
             return ExitCode.FAILED
         case LockBusy() | TransportError() | IdentityError(final=False):
             return ExitCode.TRY_LATER

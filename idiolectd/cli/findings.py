@@ -1,4 +1,4 @@
-"""What the checks of ``check`` and ``client check`` found, and how it is written."""
+"""The findings of ``check`` and ``client check``, and their output."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ class Finding:
 
 
 def report_findings(findings: Sequence[Finding], *, json: bool) -> ExitCode:
-    """Writes what the checks found; returns the exit code that stands for all of it."""
+    """Writes the findings; returns the exit code of the worst."""
     if json:
         put_json([{k: v for k, v in asdict(finding).items() if k != "code"} for finding in findings])
     else:

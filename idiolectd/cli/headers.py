@@ -1,7 +1,7 @@
-"""``idiolectd headers``: what authorizes one request, for curl and other programs without a library.
+"""``idiolectd headers``: prints the headers that authorize one request, for curl and the like.
 
-A proof is good for one request, within a minute or so, and only with the server's newest nonce. So
-the PDS is asked for one first, with the token that will be printed: what comes out works.
+A DPoP proof (RFC 9449) is valid for one request, for about a minute, and with a recent nonce of the server.
+So the command first sends a request with the same token to the PDS, and takes the nonce from its response.
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--did", metavar="DID", help="The same as ACCOUNT.")
 @click.option("--method", "-X", default="GET", show_default=True, help="The HTTP method of the request.")
 @click.option("--url", required=True, metavar="URL", help="The URL of the request, at the session's PDS.")
-@click.option("--nonce", metavar="N", help="The server's DPoP nonce; then nobody is asked for one.")
+@click.option("--nonce", metavar="N", help="The server's DPoP nonce. [default: asked from the PDS]")
 @click.option("--any-host", is_flag=True, help="Give the token to another host than the session's PDS.")
 @common
 @click.pass_obj
@@ -60,11 +60,11 @@ def headers_command(
     nonce: str | None,
     any_host: bool,
 ) -> int:
-    """Print the headers that authorize one request: use them at once, and once.
+    """Print the headers that authorize one request. Use them at once, for that request only.
 
-    ACCOUNT is a DID, or a handle that is in the store. They hold the access token: keep them out of
-    logs and argument lists. Exit codes: 3 the session needs a login, 75 the token is refused now and
-    will be refreshed, or the PDS does not answer.
+    ACCOUNT is a DID, or a handle that is in the store. The headers contain the access token: keep them out
+    of logs and argument lists. Exit codes: 3 the session needs a login, 75 the PDS refuses the token until
+    the next refresh, or does not answer.
     """
     config = options.load_as_owner()
     require_store(config)
@@ -100,15 +100,15 @@ async def _headers(
             nonce = await _asked_nonce(parts, session)
             if not is_home and session.kind == "dpop":
                 nonce = None
-                say("warning: that host may ask for a DPoP nonce of its own, in its answer: --nonce")
+                say("warning: that host may require its own DPoP nonce, from its response: --nonce")
         return auth_headers(session, method, url, nonce=nonce, now=parts.http.server_now(url))
 
 
 def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
-    """Whether the URL is the session's PDS.
+    """Returns whether the URL is at the session's PDS.
 
     Raises:
-        CommandFailed: the token must not go there.
+        CommandFailed: the token must not be sent to it.
     """
     from idiolectd.auth import check_destination
     from idiolectd.http import origin
@@ -127,11 +127,11 @@ def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
 
 
 async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
-    """Asks the PDS whose token this is, and keeps the nonce that comes along.
+    """Calls getSession at the PDS with the access token; returns the DPoP nonce of the response.
 
     Raises:
         CommandFailed: the PDS refuses the token.
-        TransportError: it did not answer.
+        TransportError: the PDS does not answer.
     """
     from idiolectd.http import GET_SESSION
     from idiolectd.oauth import DpopKey, dpop
@@ -147,7 +147,7 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
         raise await _refused(parts, session, dpop.error_of(answer) or f"http_{answer.status}")
     if answer.status != 200:
         raise CommandFailed(
-            ExitCode.TRY_LATER, f"{session.pds_url} answered {answer.status}; try again, or give it a --nonce"
+            ExitCode.TRY_LATER, f"{session.pds_url} answered {answer.status}; try again, or pass a --nonce"
         )
     return parts.http.nonces.get(dpop.nonce_key(url, token))
 
@@ -164,10 +164,10 @@ async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandF
         return CommandFailed(
             ExitCode.TRY_LATER,
             f"{session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
-            f" refresh it ({state.last_error.message}); it is asked again: idiolectd status {session.did}",
+            f" refresh it ({state.last_error.message}); it is retried: idiolectd status {session.did}",
         )
     return CommandFailed(
         ExitCode.TRY_LATER,
-        f"{session.pds_url} refused the access token of {session.did} ({code}); a running idiolectd brings"
-        f" the next one, or: idiolectd refresh --force {session.did}",
+        f"{session.pds_url} refused the access token of {session.did} ({code}); a running daemon refreshes"
+        f" it, or: idiolectd refresh --force {session.did}",
     )

@@ -11,10 +11,10 @@ Sections = Mapping[str, Sequence[tuple[str, str]]]
 
 
 class _Helped(click.Command):
-    """A command whose help is output like any other."""
+    """A command that writes its help with the same checks as any other output."""
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Click's own, but for where it writes."""
+        """Returns click's own option, with another callback that writes the help."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.callback = _show_help
@@ -28,7 +28,7 @@ def _show_help(context: click.Context, _parameter: click.Parameter, wanted: bool
 
 
 class SectionedCommand(_Helped):
-    """A command with sections below its options, each of pairs: what to type, what it means."""
+    """A command whose help has sections below the options; each is a list of pairs (text, meaning)."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,14 +40,14 @@ class SectionedCommand(_Helped):
 
 
 class SectionedGroup(_Helped, click.Group):
-    """The same for the program as a whole. Commands are listed in the order in which one needs them."""
+    """The same for a group. Its help lists the commands in the order in which they were added."""
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were added."""
+        """Returns the commands in the order in which they were added."""
         return list(self.commands)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,7 +56,7 @@ class SectionedGroup(_Helped, click.Group):
 
 
 def write_sections(sections: Sections, formatter: click.HelpFormatter) -> None:
-    """Writes pairs in two columns, or below each other where the first is long."""
+    """Writes each section's pairs in two columns."""
     for title, pairs in sections.items():
         with formatter.section(title):
             formatter.write_dl(pairs)

@@ -1,8 +1,7 @@
-"""``idiolectd login``: an account becomes a stored session, in the browser or with an app password.
+"""``idiolectd login``: logs an account in, in the browser (OAuth) or with an app password; stores the session.
 
-An app password comes from the environment or standard input; an option exists because the upstream CLI
-has it. It goes to the account's own PDS only, and is forgotten afterwards. In the browser, no password
-comes here at all.
+An app password is read from the environment or standard input; the option exists because the upstream CLI
+has it. It is sent to the account's own PDS only, and not kept.
 """
 
 import os
@@ -42,13 +41,13 @@ class LoginMethod(Enum):
 
 
 def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal: bool) -> LoginMethod:
-    """How to log in: what was asked for, else with a password if there is one, else in the browser.
+    """Chooses what the options name, else the app password if there is one, else the browser.
 
     Args:
-        browser: ``--browser``.
-        paste: ``--paste``.
-        password: an app password is there, by option or environment.
-        terminal: standard input is one; else an app password is expected on it.
+        browser: ``--browser`` was given.
+        paste: ``--paste`` was given.
+        password: an app password was given by option or environment.
+        terminal: standard input is a terminal; if it is not, an app password is read from it.
     """
     if paste:
         return LoginMethod.PASTE
@@ -64,12 +63,12 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
         "Examples": (
             ("idiolectd login alice.example", "in the browser"),
             ("idiolectd login alice.example --paste", "the browser is on another machine"),
-            ("pass show alice | idiolectd login alice.example", "with an app password of another program's"),
+            ("pass show alice | idiolectd login alice.example", "with an app password from another program"),
             (
                 "idiolectd login --handle bot.example --pds-url https://pds.example",
                 "as the upstream CLI spells it",
             ),
-            ("idiolectd login --batch accounts.txt", "app passwords; logs in all who are not yet"),
+            ("idiolectd login --batch accounts.txt", "many, with app passwords"),
         ),
     },
 )
@@ -78,13 +77,14 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
 @click.option(
     "--pds-url",
     metavar="URL",
-    help="Log in there; by its DID document the account must be there. [default: where the account is]",
+    help="Log in at this PDS; the account's DID document must name it. [default: the account's PDS]",
 )
-@click.option("--browser", is_flag=True, help="In the browser, even if an app password is at hand.")
+@click.option("--browser", is_flag=True, help="Log in in the browser, even if an app password is given.")
 @click.option(
     "--paste",
     is_flag=True,
-    help="In a browser on another machine: shows the address to open, and reads the one it ends at.",
+    help="Log in in a browser on another machine: shows the address to open there, and reads the address"
+    " of the last page.",
 )
 @click.option(
     "--port",
@@ -121,14 +121,15 @@ def login_command(
 ) -> int:
     """Log in, in the browser, and store the session.
 
-    ACCOUNT is a handle or a DID. The browser opens, you log in at the account's own server, and it comes
-    back here. A running daemon takes the session over within a second. A stored session of the same
-    account is replaced. On a machine without a browser, forward a port (--port) or use --paste.
+    ACCOUNT is a handle or a DID. The browser opens, you log in at the account's own server, and the server
+    redirects the browser back to this command. A running daemon refreshes the session from then on. A stored
+    session of the same account is replaced. On a machine without a browser, forward a port (--port) or use
+    --paste.
 
     With an app password (made in the account's settings, not the main password) no browser is needed:
     put it into $ATPROTO_APP_PASSWORD or $ATPROTO_PASSWORD, or write it to standard input.
 
-    With --batch the sessions that live are skipped, so it can be repeated until it exits 0. It keeps
+    --batch skips accounts that have a living session, so it can be repeated until it exits 0. It keeps
     to the servers' limit of 30 logins in 5 minutes, and waits when a server asks for it. A JSON line
     is {"account": ..., "password": ..., "pds_url": ...}.
     """
@@ -193,7 +194,7 @@ async def _log_in_by_browser(
 
 
 async def _mention_pause(parts: "Parts", did: str) -> None:
-    """A pause outlives a login, and would be a riddle hours later."""
+    """Reports that the session is paused: a login does not end a pause."""
     if (await parts.store.read(did)).state.paused:
         say(f"the session is paused, as it was before, and not refreshed until: idiolectd resume {did}")
 

@@ -1,7 +1,7 @@
-"""``idiolectd logout``: ends a session at its server, then here, in this order.
+"""``idiolectd logout``: revokes a session at its server, then deletes it from the store.
 
-A session that is only deleted here lives on at the server for whoever has a copy. So nothing is
-deleted before the server has refused the refresh token, unless the operator insists.
+A session that is only deleted from the store stays valid for anybody who has a copy. So, except with
+``--local``, nothing is deleted before the server is known to refuse the refresh token.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd logout alice.example", "there, then here"),
+            ("idiolectd logout alice.example", "at its server, then here"),
             ("idiolectd logout --did did:plc:ewvi7nxzyoun6zhxrhs64oiz", "as the upstream CLI spells it"),
             ("idiolectd logout alice.example --local", "here, even if its server does not answer"),
         ),
@@ -60,16 +60,16 @@ def logout_command(options: Options, account: str | None, did: str | None, local
 
 
 async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
-    """Ends a session; returns whether its server has.
+    """Revokes and deletes a session; returns whether its server has ended it.
 
     Raises:
-        CommandFailed: nothing is stored, or the server did not end it and `local` is not set.
-        LockBusy: somebody else works on the session.
+        CommandFailed: no session is stored, or the server did not end it and `local` is not set.
+        LockBusy: another process holds the session's claim.
         RecordError: the record can't be read, and `local` is not set.
         StoreError: the store can't answer.
     """
     async with parts.store.claim(did, patience=CLAIM_PATIENCE):
-        # What is revoked and can't be deleted looks alive to everybody: so writing comes first.
+        # A session that is revoked and can't be deleted would look alive: so the store is tested first.
         await parts.store.ensure_room()
         await parts.store.ensure_writable()
         why = await _revoke(parts, did, local=local)
@@ -84,7 +84,7 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
         try:
             await parts.store.delete(did)
         except StoreError as error:
-            ended = "lives on at its server, perhaps" if why is not None else "has ended at its server"
+            ended = "may live on at its server" if why is not None else "has ended at its server"
             raise StoreError(
                 f"{did} {ended}, and could not be deleted here: {error}; then: idiolectd logout {did} --local"
             ) from error
@@ -92,7 +92,7 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
 
 
 async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None:
-    """Ends the session at its server; else says why not."""
+    """Revokes the session at its server; returns the reason if that did not work."""
     try:
         entry = await parts.store.read(did)
     except RecordError as error:
@@ -103,7 +103,7 @@ async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None
         raise CommandFailed(
             ExitCode.FAILED, f"no session is stored for {did}; idiolectd list shows which are"
         )
-    # As it should be: a token that somebody put back is spent, and sending it would revoke nothing.
+    # The reconciled session: if another program has put a spent token back, sending that revokes nothing.
     adopted = reconcile(entry.session, entry.state, parts.clock.now())
     session, refresher = adopted.session, parts.refresher_for(adopted.session)
     if adopted.state.previous_refresh_token is not None:

@@ -1,4 +1,4 @@
-"""The options that every command takes, and the way from them to a configuration."""
+"""The options that every command takes, and the configuration that they lead to."""
 
 import os
 import sys
@@ -20,12 +20,12 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 @dataclass
 class Options:
-    """What the command line says about every command.
+    """The values of the options that every command takes.
 
     Attributes:
-        config: the configuration file; None: search.
+        config: the configuration file; None: the first found of the usual ones.
         store: the store's URL; None: as configured.
-        json: output for programs.
+        json: whether to write JSON.
     """
 
     config: Path | None = None
@@ -33,7 +33,7 @@ class Options:
     json: bool = False
 
     def load(self) -> Config:
-        """The configuration.
+        """Loads the configuration.
 
         Raises:
             ConfigError: it is wrong.
@@ -41,15 +41,15 @@ class Options:
         return load_config(self.config, os.environ, store_url=_absolute(self.store))
 
     def load_as_owner(self) -> Config:
-        """The configuration; after it, a process of root's has become the store's owner.
+        """Loads the configuration; if the process runs as root, it becomes the store's owner.
 
-        What the configuration derives from a home folder or the environment is then that user's. The
-        store stays the one that was named; so does the file, unless ``--store`` named the store and
-        nothing a file: then that user's own is looked for.
+        Values that depend on the home folder or the environment are then those of the store's owner. The
+        store's URL stays as root's configuration names it, and so does the configuration file; only with
+        ``--store`` and without a named file, the owner's own configuration file is loaded instead.
 
         Raises:
             ConfigError: it is wrong.
-            CommandFailed: root can't become the owner, or must not open what is there.
+            CommandFailed: root can't become the owner, or must not open the store or the configuration.
         """
         config = self.load()
         owner = owner_to_become(config.store.url)
@@ -63,14 +63,14 @@ class Options:
         if file is None:
             become(owner, os.environ)
             return self.load()
-        # Read before: the file may be closed to that user.
+        # Loaded before `become`: the owner may not be allowed to read the file.
         config = load_config(file, environment_of(owner, os.environ), store_url=self.store)
         become(owner, os.environ)
         return config
 
 
 def common(command: CommandT) -> CommandT:
-    """Adds ``--config``, ``--store`` and ``--json``, so that they may stand before or after a command."""
+    """Adds ``--config``, ``--store`` and ``--json``, which may stand before or after a command's name."""
     for decorate in (
         click.option(
             "--json",
@@ -102,13 +102,13 @@ def common(command: CommandT) -> CommandT:
 
 
 def make_sink(config: Config, *, json: bool = False) -> LogSink:
-    """The log on standard error, as configured, or as JSON in any case."""
+    """Makes the log on standard error, in the configured format; `json`: in JSON whatever is configured."""
     usual: Format = "console" if sys.stderr.isatty() else "json"
     return log_sink("json" if json else config.log.format or usual, config.log.level, sys.stderr)
 
 
 def command_events(config: Config) -> EventSink:
-    """The log of a short-lived command: what it doesn't tell by itself, and only what is wrong."""
+    """Makes the log of a short-lived command: warnings and errors, without those that its output reports."""
     sink = make_sink(config)
     if config.log.level == "info":
         sink.level = "warning"
@@ -127,7 +127,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def _absolute(store: str | None) -> str | None:
-    """A path on the command line is meant from the working folder; a final slash says "folder"."""
+    """Makes a relative path absolute; keeps a final slash, which marks a folder."""
     if store is None or not is_plain_path(store) or store.startswith("~/"):
         return store
     return os.path.abspath(store) + ("/" if store.endswith("/") else "")  # noqa: PTH100 - keeps symlinks

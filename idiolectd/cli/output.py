@@ -1,8 +1,9 @@
-"""Where a command's words go: results to standard output, everything else to standard error.
+"""Writes a command's results to standard output, and all other messages to standard error.
 
-The one place that writes to either. JSON is ASCII, so it is the same bytes in every locale. Text is in the
-terminal's encoding, and what that lacks is escaped. Nothing that came from a server or a record moves a
-cursor. Output that can't be written is said, and ends the command; a lost line on standard error does not.
+No other module writes to either. JSON is ASCII, so it is the same bytes in every locale. Text is in the
+terminal's encoding; characters that it lacks are escaped, and so are control characters, which may come from
+a server or a record. An error on standard output ends the command with a message; one on standard error is
+ignored.
 """
 
 import errno
@@ -20,63 +21,63 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal; never part of the output."""
+    """Writes a message for the person at the terminal to standard error."""
     for line in text.splitlines():
         _tell(f"idiolectd: {printable(line)}\n")
 
 
 def show(text: str) -> None:
-    """A line for the person to copy, alone between two empty ones."""
+    """Writes a line for the person to copy, between two empty lines, to standard error."""
     _tell(f"\n    {printable(text)}\n\n")
 
 
 def put(text: str) -> None:
-    """A line of the output."""
+    """Writes a line of the output. Raises as `put_page`."""
     put_page(printable(text) + "\n")
 
 
 def put_page(text: str) -> None:
-    """Lines of the output that hold nothing from elsewhere, or only what is printable.
+    """Writes lines of the output as they are: the caller has escaped control characters.
 
     Raises:
-        CommandFailed: it can't be written.
-        BrokenPipeError: nobody reads it any more.
+        CommandFailed: they can't be written.
+        BrokenPipeError: the reader has closed the pipe.
     """
     _put(text.encode(encoding(), "backslashreplace"))
 
 
 def put_json(value: Any) -> None:
-    """The whole output of a command, for programs. Raises as `put_page`."""
+    """Writes the whole output of a command as JSON. Raises as `put_page`."""
     _put(f"{json_text(value, indent=2)}\n".encode("ascii"))
 
 
 def put_document(text: str) -> None:
-    """The whole output of a command: a file in UTF-8. Raises as `put_page`."""
+    """Writes the whole output of a command: a document in UTF-8. Raises as `put_page`."""
     _put(text.encode())
 
 
 def encoding() -> str:
-    """The encoding of text on standard output."""
+    """Returns the encoding of text on standard output."""
     return sys.stdout.encoding or "utf-8"
 
 
 def open_missing_streams() -> None:
-    """Opens the standard streams that the caller has closed, for reading nothing and for writing nowhere.
+    """Opens ``/dev/null`` for each standard stream that the caller has closed.
 
-    Else the next file that is opened, a database say, would get their number, and everybody's words.
+    Otherwise the next file that is opened, such as a database, would get its descriptor and be written to.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            # Standard output refuses what is written, so that it is said and not lost.
+            # Standard output is opened for reading only: writing fails, and the lost output is reported.
             os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - a number
 
 
 def silence_stdout() -> None:
-    """Lets the interpreter flush what is left into nothing, instead of complaining at its end."""
+    """Redirects standard output to ``/dev/null``, so that the interpreter's last flush does not fail."""
     with suppress(OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())
@@ -84,7 +85,7 @@ def silence_stdout() -> None:
 
 
 def ago(seconds: float) -> str:
-    """A distance in time, coarse: ``in 42m``, ``3d ago``, ``now``."""
+    """Formats a time relative to now, roughly: ``in 42m``, ``3d ago``, ``now``; `seconds` < 0: the past."""
     size = abs(seconds)
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         # Two of the larger unit read better than one: 90 minutes, 36 hours.
@@ -95,7 +96,7 @@ def ago(seconds: float) -> str:
 
 
 def joined(words: Iterable[str]) -> str:
-    """A list in a sentence."""
+    """Joins words with commas."""
     return ", ".join(words)
 
 
@@ -123,6 +124,6 @@ def _write(stream: TextIO, data: bytes) -> None:
     stream.flush()
     if isinstance(stream, io.TextIOWrapper):
         stream.buffer.write(data)
-    else:  # a program that has put a stream of its own there
+    else:  # a caller has replaced the stream by one of its own
         stream.write(data.decode(stream.encoding or "utf-8"))
     stream.flush()

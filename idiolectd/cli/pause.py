@@ -1,6 +1,6 @@
-"""``idiolectd pause`` and ``resume``: takes a session out of the daemon's hands, and gives it back.
+"""``idiolectd pause`` and ``resume``: stops refreshing a session, and starts again.
 
-For the time in which another program refreshes it, or nobody must: a migration, an investigation.
+For a time in which another program refreshes it, or nobody may: a migration, an investigation.
 """
 
 from functools import partial
@@ -34,11 +34,11 @@ from idiolectd.policy import CLAIM_PATIENCE
 @common
 @click.pass_obj
 def pause_command(options: Options, account: str | None, did: str | None) -> int:
-    """Take a session out of the daemon's hands.
+    """Stop refreshing a session until `resume`.
 
     A refresh that is under way is finished first. From then on neither the daemon nor `refresh` nor a
-    client's refresh_if_needed sends the refresh token, until `resume`; a restart or a login changes
-    nothing about it. What is stored can be read and used as before, until it ends.
+    client's refresh_if_needed sends the refresh token. A restart or a login does not end the pause. The
+    access token can be used until it expires.
     """
     return _command(options, account, did, paused=True)
 
@@ -53,7 +53,7 @@ def pause_command(options: Options, account: str | None, did: str | None) -> int
 @common
 @click.pass_obj
 def resume_command(options: Options, account: str | None, did: str | None) -> int:
-    """Give a paused session back to the daemon, which takes it over within a second."""
+    """Let the daemon refresh a paused session again; it notices within a second."""
     return _command(options, account, did, paused=False)
 
 

@@ -1,12 +1,12 @@
-"""Root becomes the store's owner before it opens the store.
+"""A command that runs as root becomes the store's owner before it opens the store.
 
-Files that root creates in a folder of somebody else (a side file of SQLite, a lock) would lock their
-owner, the daemon, out of its own store. And whatever lies in a place of somebody else's he can replace
-by a link to somewhere else: followed by root, it leads into root's own folders.
+Two things could go wrong otherwise. Files that root creates in the store (a side file of SQLite, a lock)
+would be closed to the store's owner, the daemon. And a user can replace whatever lies in his folders by a
+link into root's folders, which root would follow.
 
-So the *named* place decides: the path is walked from the root folder, and only what belongs to root is
-believed. The first link of somebody else's ends the walk; its owner is who the command becomes, and
-where the link leads is then between him and the kernel.
+So `owner_of` walks the path from the root folder and follows only links that belong to root. At the first
+link of another user it stops, and the command becomes that user: the kernel then checks his permissions
+wherever the link leads.
 """
 
 import os
@@ -23,8 +23,8 @@ from idiolectd.store_url import parse_store_url
 # As the kernel's own limit: path_resolution(7).
 _MOST_LINKS = 40
 
-# What a command keeps of root's environment: what the person at the terminal sees and has said about
-# idiolectd, and the service manager's own protocol. Everything else is root's: folders, sockets, agents.
+# The variables that a command keeps when it becomes another user: those about the terminal, about idiolectd,
+# and of the service manager's protocol. The others name root's folders, sockets and agents.
 _KEPT = frozenset(
     {
         "COLUMNS",
@@ -49,11 +49,11 @@ _KEPT_PREFIXES = ("ATPROTO_", "IDIOLECTD_", "IDIOLECT_", "LC_", "PYTHON")
 
 @dataclass(frozen=True)
 class StoreOwner:
-    """The user to whom the named place belongs.
+    """The user who owns the store's path.
 
     Attributes:
         uid: the user.
-        gid: the group of what was found there; the user's own one counts, where he has a name.
+        gid: the group of the file found there; used only if the user has no entry in the user database.
     """
 
     uid: int
@@ -61,13 +61,13 @@ class StoreOwner:
 
 
 def owner_to_become(url: str) -> StoreOwner | None:
-    """Whom this process has to become before it opens a store; None: it is the right user already.
+    """Returns the user that this process has to become before it opens a store; None: no change is needed.
 
     A store that does not exist yet belongs to the owner of the nearest folder above it.
 
     Raises:
-        ConfigError: it is no store URL.
-        CommandFailed: it can't be told, or the place is root's where somebody else can replace it.
+        ConfigError: `url` is no store URL.
+        CommandFailed: the path can't be examined, or belongs to root where another user can replace it.
     """
     store = parse_store_url(url)
     if os.geteuid() != 0 or store.kind == "memory":
@@ -80,15 +80,15 @@ def owner_to_become(url: str) -> StoreOwner | None:
 
 
 def owner_of(path: Path) -> StoreOwner:
-    """The user whose place a path names. See the module.
+    """Returns the owner of a path, as the module's docstring describes.
 
     Raises:
-        CommandFailed: it is root's, in a place of somebody else's.
-        OSError: it can't be told.
+        CommandFailed: the path belongs to root, in a folder of another user.
+        OSError: the path can't be examined.
     """
     here, rest = Path("/"), deque(path.parts[1:])
     found = here.lstat()
-    replaceable_by: int | None = None  # who can put something else there while we look
+    replaceable_by: int | None = None  # the user who can replace it during the walk
     links = 0
     while rest:
         name = rest.popleft()
@@ -121,19 +121,19 @@ def owner_of(path: Path) -> StoreOwner:
     if found.st_uid == 0 and replaceable_by is not None:
         raise _refused(
             path,
-            f"it is root's, in a folder of {name_of(replaceable_by)}, who can replace it;"
-            f" if it is meant to be his: chown -h {name_of(replaceable_by)} {here}",
+            f"it belongs to root, in a folder of {name_of(replaceable_by)}, who can replace it;"
+            f" to give it to that user: chown -h {name_of(replaceable_by)} {here}",
         )
     return StoreOwner(found.st_uid, found.st_gid)
 
 
 def refuse_foreign_configuration(file: Path, owner: StoreOwner | None) -> None:
-    """Raises if root found a configuration that is neither root's nor the store owner's.
+    """Refuses a configuration file that belongs neither to root nor to the store's owner, if root found it.
 
-    It is found in a home folder; and `sudo` may have kept that of the person who called it.
+    The file is searched in ``$HOME``, and `sudo` may have kept the caller's.
 
     Raises:
-        CommandFailed: it is somebody else's.
+        CommandFailed: the file belongs to another user.
     """
     if os.geteuid() != 0:
         return
@@ -144,12 +144,12 @@ def refuse_foreign_configuration(file: Path, owner: StoreOwner | None) -> None:
     if found not in (0, owner.uid if owner is not None else 0):
         raise CommandFailed(
             ExitCode.USAGE,
-            f"{file} is a configuration of {name_of(found)}'s, found by root; if it is meant: --config {file}",
+            f"{file} belongs to {name_of(found)}, and root would use it; if that is right: --config {file}",
         )
 
 
 def environment_of(owner: StoreOwner, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a command of root's runs as that user."""
+    """Returns the environment in which the command runs as that user."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -163,7 +163,7 @@ def environment_of(owner: StoreOwner, environ: Mapping[str, str]) -> dict[str, s
 
 
 def become(owner: StoreOwner, environ: MutableMapping[str, str]) -> None:
-    """Turns this process into that user's, for good: groups, user, environment.
+    """Changes this process's groups, user and environment to that user's, irrevocably.
 
     Raises:
         CommandFailed: the change is refused.
@@ -189,7 +189,7 @@ def become(owner: StoreOwner, environ: MutableMapping[str, str]) -> None:
 
 
 def name_of(uid: int) -> str:
-    """A user's name, or the number of one who has none."""
+    """Returns a user's name, or the number if there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

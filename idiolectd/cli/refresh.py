@@ -1,4 +1,4 @@
-"""``idiolectd refresh``: the same work as the daemon's, under the same claim, once."""
+"""``idiolectd refresh``: refreshes sessions once, by the daemon's code and under the same claim."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """How one session's refresh ended; a line of the output."""
+    """The result of one session's refresh; a line of the output."""
 
     did: str
     result: str
@@ -61,7 +61,7 @@ class RefreshResult:
             ("idiolectd refresh --all --json", "what is due, for a program"),
             (
                 "idiolectd refresh --revive alice.example",
-                "a dead session, once: its server may have been wrong",
+                "a session that counts as ended, once more",
             ),
         ),
     },
@@ -69,11 +69,13 @@ class RefreshResult:
 @click.argument("accounts", nargs=-1, metavar="ACCOUNT...")
 @click.option("--did", "dids", multiple=True, metavar="DID", help="The same as ACCOUNT; may be repeated.")
 @click.option("--all", "everybody", is_flag=True, help="All sessions of the store.")
-@click.option("--force", is_flag=True, help="Even if it is not due. A dead session stays dead.")
+@click.option(
+    "--force", is_flag=True, help="Refresh even if it is not due; not if its server has ended the session."
+)
 @click.option(
     "--revive",
     is_flag=True,
-    help="Try a dead session once more. If its server takes it, it lives; else it stays dead.",
+    help="Try a session that needs a login once more; if its server accepts the refresh, it lives again.",
 )
 @common
 @click.pass_obj
@@ -87,9 +89,9 @@ def refresh_command(
 ) -> int:
     """Refresh sessions now, if they are due.
 
-    ACCOUNT is a DID, or a handle that is in the store. It takes the same claim as a running daemon,
-    so both can be used at once. Exit codes: 0 all have live tokens, 3 one needs a login, 1 one needs
-    something else, 75 one will do later.
+    ACCOUNT is a DID, or a handle that is in the store. The command takes the same claim as a running
+    daemon, so both can be used at once. Exit codes: 0 all have live tokens, 3 one needs a login, 1 one
+    needs something else, 75 one can't be refreshed now; try again later.
     """
     named = [*accounts, *dids]
     if everybody == bool(named):
@@ -106,7 +108,7 @@ def refresh_command(
 async def refresh_one(
     parts: "Parts", did: str, *, force: bool, revive: bool = False
 ) -> tuple[RefreshResult, ExitCode]:
-    """Refreshes one session and says what came of it; never raises what belongs to this session."""
+    """Refreshes one session; errors of this session become its result and are not raised."""
 
     async def work() -> tuple[RefreshResult, ExitCode]:
         try:
@@ -126,9 +128,10 @@ async def refresh_one(
 
 
 async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
-    """What keeps this process from using the client's key; the daemon's credentials may be closed to it.
+    """Returns why this process can't use the client's key; it may not be allowed to read the daemon's key.
 
-    The engine would write it into the state that the daemon works by.
+    Checked before the engine runs, because the engine would save this as the session's state, and the daemon
+    would then suspend the session.
     """
     entry = await parts.store.read(did)
     if entry.session is None or entry.session.kind != "dpop":
@@ -182,7 +185,7 @@ async def _refresh(
                 if not json:
                     put(_text(done[did][0]))
 
-        # As many workers as one server may see at once, and no task per session.
+        # As many workers as requests are allowed at one server, instead of a task per session.
         async with anyio.create_task_group() as tg:
             for _ in range(min(config.refresh.concurrency, len(dids))):
                 tg.start_soon(work)

@@ -17,8 +17,8 @@ from idiolectd.systemd import Notifier
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd run", "with the store as configured"),
-            ("idiolectd run --store sqlite:///srv/sessions.sqlite", "with this one"),
+            ("idiolectd run", "with the configured store"),
+            ("idiolectd run --store sqlite:///srv/sessions.sqlite", "with this store"),
             ("IDIOLECTD_LOG__LEVEL=debug idiolectd run", "with one key changed"),
         ),
     },
@@ -28,9 +28,9 @@ from idiolectd.systemd import Notifier
 def run_command(options: Options) -> int:
     """Keep every stored session alive, in the foreground.
 
-    One process for each store; it refreshes, and everybody else reads. Events go to standard error,
-    as JSON unless that is a terminal (--json: always). SIGTERM and SIGINT end it in order: what was sent is finished
-    and saved first. SIGHUP reads the configuration again.
+    Each store has one daemon, which refreshes; other programs read the store. Events go to standard error,
+    as JSON unless that is a terminal (--json: always). On SIGTERM or SIGINT it finishes and saves the
+    refreshes that were sent, then ends. On SIGHUP it reads the configuration again.
     """
     from idiolectd import daemon  # the other commands start faster without it
 
@@ -40,5 +40,5 @@ def run_command(options: Options) -> int:
 
     try:
         return daemon.run(config, reload=options.load, log=sink, notifier=Notifier(os.environ))
-    except LockBusy as error:  # the rival won't go away by itself: waiting is no plan
+    except LockBusy as error:  # another daemon runs on this store: trying later would not help
         raise CommandFailed(ExitCode.FAILED, str(error)) from None

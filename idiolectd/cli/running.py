@@ -1,6 +1,6 @@
-"""Running a command's async part: Ctrl-C and SIGTERM end it in order, as they end the daemon.
+"""Runs a command's async part. On Ctrl-C or SIGTERM it finishes what was sent, as the daemon does.
 
-Without this they would interrupt a refresh between the server's answer and the save.
+Without this a signal would interrupt a refresh between the server's response and the save.
 """
 
 import signal
@@ -19,12 +19,12 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
     """Runs `work` on trio.
 
     Raises:
-        click.Abort: a signal came. What had been sent by then was finished and saved.
+        click.Abort: a signal came; requests that had been sent were finished and saved.
     """
     try:
         return anyio.run(_until_signal, work, backend="trio")
     except BaseExceptionGroup as group:
-        raise _only(group) from None  # the task group is ours, and no part of what went wrong
+        raise _only(group) from None  # the group comes from the task group here
 
 
 def _only(error: BaseException) -> BaseException:
@@ -34,8 +34,8 @@ def _only(error: BaseException) -> BaseException:
 
 
 async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
-    # Open until all is done: the second signal of somebody who loses patience must not find the handlers
-    # that end the process at once.
+    # Open until all is done: a second signal must not reach the default handlers, which end the process at
+    # once.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tg:
             running = anyio.CancelScope()
@@ -51,5 +51,5 @@ async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
 async def _interrupt(signals: AsyncIterator[signal.Signals], running: anyio.CancelScope) -> None:
     async for _ in signals:
         if running.cancel_called:
-            say("what was sent is being finished; that may take two minutes")
+            say("finishing the requests that were sent; that may take two minutes")
         running.cancel()
