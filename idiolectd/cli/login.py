@@ -1,4 +1,4 @@
-"""``idiolectd login``: logs an account in, in the browser (OAuth) or with an app password; stores the session.
+"""``idiolectd login``: logs an account in, in the browser (OAuth) or with an app password and stores it.
 
 An app password is read from the environment or standard input; the option exists because the upstream CLI
 has it. It is sent to the account's own PDS only, and not kept.

@@ -1,4 +1,4 @@
-"""``idiolectd status`` and ``idiolectd list``: what is stored, read without network and without locks."""
+"""``idiolectd status`` and ``idiolectd list``: show the stored sessions, without network or locks."""
 
 import time
 from functools import partial
@@ -23,7 +23,7 @@ from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from idiolectd.store import read_presence
 
-# A larger store is not listed whole: the few sessions that need a look would be lost among the others.
+# Sessions. Of a larger store, `status` lists only those that need a look: they would be lost in the rest.
 _MOST_LISTED = 1000
 
 
@@ -37,12 +37,12 @@ _MOST_LISTED = 1000
             ("..., held by", "that process has the session's claim; if it hangs, end it"),
             (
                 "retrying",
-                "the last attempt failed: it passes, or the server refuses the session and is asked again",
+                "the last attempt failed or was refused; the daemon tries again",
             ),
-            ("ambiguous", "an answer was lost; the daemon finds out"),
+            ("ambiguous", "a refresh was sent and its response lost; the daemon asks the PDS"),
             (
                 "..., new tokens withheld",
-                "the answer to the refresh does not say, or denies, that they are this session's",
+                "the response does not say that they are this session's, or says that they are not",
             ),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),
             ("suspended", "a person must change something; nothing is sent meanwhile"),
@@ -66,11 +66,12 @@ _MOST_LISTED = 1000
 @common
 @click.pass_obj
 def status_command(options: Options, account: str | None, did: str | None, state: str | None) -> int:
-    """Show how every session is, worst first.
+    """Show the state of every session, worst first.
 
-    Of more than 1,000 sessions in SQLite it shows the totals and those that need a look.
-    Reads the store, asks nobody, changes nothing; exits 0 whatever it finds, 1 if a bug keeps it from
-    looking. ACTION is the command to type. With --json: a list of objects, times in RFC 3339.
+    Of more than 1,000 sessions in SQLite it shows the totals and those that need a look. It reads the
+    store only: it sends nothing and changes nothing. It exits 0 whatever the states are, and 1 if a bug
+    keeps it from showing a session. ACTION is the command to type. With --json: a list of objects, times
+    in RFC 3339.
     """
     config = options.load_as_owner()
     named = one_account(account, did) if account or did else None
@@ -124,13 +125,13 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
     if overview is not None:
         put(_totals(overview))
         rows = [row for row in rows if row.needs_a_look]
-        put(f"{len(rows)} of those that need a look (--state STATE and --json read all):")
+        put(f"{len(rows)} of the sessions that need a look (--state STATE and --json read all):")
     print_status(rows, now)
     return rows
 
 
 def _totals(overview: Overview) -> str:
-    """All sessions of a large store in one line, as its index counts them."""
+    """Formats the number of sessions in each state of a large store, as its index counts them."""
     well = overview.sessions - sum(overview.needy.values()) - overview.due
     counts = {**overview.needy, State.DUE.value: overview.due, State.FRESH.value: well}
     named = ", ".join(
@@ -140,7 +141,7 @@ def _totals(overview: Overview) -> str:
 
 
 def _head(store: SharedStore, config: Config) -> list[str]:
-    """What a person wants to know before the table: which store, which configuration, who runs."""
+    """Returns the lines above the table: the store, the configuration, and the running daemon."""
     daemon = read_presence(store.runtime_dir)
     lines = [
         f"store: {config.store.url}",

@@ -1,7 +1,7 @@
-"""Sessions as ``status`` and ``check`` show them: from the stored records and states, and from nothing else.
+"""Makes the rows of ``status`` and ``check`` from the stored records and refresh states, and nothing else.
 
-The fields and their order are an interface. What is derived here (due, deadline) is derived from the
-same functions that the daemon plans by, so that both tell the same.
+The fields and their order are an interface. Due times and deadlines come from the functions that the daemon
+plans by, so that both agree.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from idiolectd.state import (
     withheld,
 )
 
-# What a person should look at first.
+# The order of the rows.
 _WORST_FIRST = (
     State.RELOGIN_REQUIRED,
     State.UNPERSISTED,
@@ -55,13 +55,13 @@ class ErrorRow:
 
 @dataclass(frozen=True, kw_only=True)
 class WithheldRow:
-    """New tokens that arrived and are kept beside the session, unused: the session's own were replaced by them.
+    """New tokens from a refresh that are kept beside the session, unused. The old refresh token is spent.
 
     Attributes:
-        reason: ``mismatch``: the server gave tokens of another account or kind; ``unconfirmed``: its answer
+        reason: ``mismatch``: the tokens are of another account or kind; ``unconfirmed``: the token response
             does not say whose they are.
-        issued_at: when they came.
-        todo: what happens next, or what a person has to do.
+        issued_at: when they arrived.
+        todo: what the daemon does next, or what a person has to do.
     """
 
     reason: Literal["mismatch", "unconfirmed"]
@@ -71,9 +71,10 @@ class WithheldRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusRow:
-    """One line of ``status --json``. Times are RFC 3339; None is JSON's null.
+    """One object of ``status --json``. Times are in RFC 3339; None is JSON's null.
 
-    `held_by` is looked up for sessions that should be refreshed by now: who has their claim.
+    Attributes:
+        held_by: the process that holds the claim; looked up only for sessions that are due or overdue.
     """
 
     did: str | None
@@ -101,17 +102,17 @@ class StatusRow:
     withheld: WithheldRow | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What becomes JSON."""
+        """Returns the object for ``--json``."""
         return asdict(self)
 
     @property
     def needs_a_look(self) -> bool:
-        """Whether it is not simply fresh, or due and about to be refreshed."""
+        """Whether the session is overdue, ending, or in a state other than fresh and due."""
         return self.overdue or self.ending or self.state not in (State.FRESH, State.DUE)
 
     @property
     def rank(self) -> tuple[int, bool, str, str]:
-        """Sorts the worst to the front, and among equals what ends soonest."""
+        """The sort key: the worst state first, then the earliest expiry."""
         return (
             _WORST_FIRST.index(self.state),
             not (self.ending or self.overdue),
@@ -121,7 +122,7 @@ class StatusRow:
 
 
 async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[StatusRow]:
-    """The rows of all records, worst first; broken ones are among them."""
+    """Reads the rows of all records, the unreadable ones included, worst first."""
     survey = await store.survey()
     rows = await read_rows(store, config, survey.dids, now)
     known = {row.did for row in rows}
@@ -130,7 +131,7 @@ async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[
 
 
 async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
-    """The rows of these DIDs, worst first; what is not stored has none."""
+    """Reads the rows of these DIDs, worst first; a DID without a stored session has none."""
     rows: list[StatusRow] = []
     waiting = await _waiting(store)
 
@@ -152,7 +153,7 @@ async def read_rows(store: SharedStore, config: Config, dids: list[str], now: fl
 
 
 async def _waiting(store: SharedStore) -> set[str]:
-    """For whom tokens wait in the second place, whatever they are worth by now."""
+    """Returns the DIDs that have spilled tokens; those tokens may be outdated by now."""
     if store.spill is None:
         return set()
     found = await store.spill.survey()
@@ -165,7 +166,7 @@ async def _is_spilled(store: SharedStore, entry: StoredSession) -> bool:
     session = entry.session
     if session is None or store.spill is None:
         return False
-    with suppress(StoreError):  # told already
+    with suppress(StoreError):  # `_waiting` has reported it
         return await store.spill.find(session.did, session.refresh_token_hash) is not None
     return False
 
@@ -173,20 +174,20 @@ async def _is_spilled(store: SharedStore, entry: StoredSession) -> bool:
 def session_row(
     entry: StoredSession, config: Config, now: float, *, spilled: bool = False
 ) -> StatusRow | None:
-    """The row of a session that can be read; None: nothing is stored.
+    """Makes the row of a session that can be read; None: no session is stored.
 
     Args:
-        entry: record and state.
-        config: for the timing.
+        entry: the record and the refresh state.
+        config: the refresh window and the sessions' lifetimes.
         now: seconds since the epoch.
-        spilled: newer tokens wait in the spill folder.
+        spilled: newer tokens are in the spill folder.
     """
     if entry.session is None:
         return None
     adopted = reconcile(entry.session, entry.state, now)
     session, state = adopted.session, adopted.state
     next_at = state.next_attempt_at
-    if next_at is None and state.state is State.FRESH:  # nobody has planned it yet: as it will be
+    if next_at is None and state.state is State.FRESH:  # not planned yet: as the daemon will plan it
         next_at = _due_at(session, state, config, now)
     shown_state = State.UNPERSISTED if spilled else _shown_state(state, next_at, now)
     error = state.last_error
@@ -243,7 +244,7 @@ def _withheld_row(state: RefreshState) -> WithheldRow | None:
 
 
 def unreadable_row(error: RecordError) -> StatusRow:
-    """The row of a record that can't be read: what its error tells, and nothing else."""
+    """Makes the row of a record that can't be read, from its error."""
     return StatusRow(
         did=error.did,
         handle=None,
@@ -270,7 +271,7 @@ def unreadable_row(error: RecordError) -> StatusRow:
 
 
 def bug_row(did: str, message: str) -> StatusRow:
-    """The row of a session that a bug keeps from being shown."""
+    """Makes the row of a session that a bug keeps from being shown."""
     row = unreadable_row(RecordError(did, message, did=did))
     return replace(
         row, cause=Cause.BUG, action=None, last_error=ErrorRow(code=Cause.BUG, message=message, at=None)
@@ -278,14 +279,14 @@ def bug_row(did: str, message: str) -> StatusRow:
 
 
 def totals(rows: list[StatusRow]) -> Mapping[str, int]:
-    """How many sessions are in which state, worst first; states without any are left out."""
+    """Counts the sessions in each state, worst first; states without sessions are left out."""
     counts = {state.value: sum(row.state is state for row in rows) for state in _WORST_FIRST}
     return {name: count for name, count in counts.items() if count}
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:
     if state.state is State.AMBIGUOUS and is_under_way(state) and next_at is not None and now < next_at:
-        return State.DUE  # the request is on its way; only if it never ends there is a question
+        return State.DUE  # the request is in flight; it is ambiguous only if its time runs out
     if state.state is State.FRESH and next_at is not None and next_at <= now:
         return State.DUE
     return state.state

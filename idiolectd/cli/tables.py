@@ -1,4 +1,4 @@
-"""Tables for people. Colours and line breaks on a terminal only; a pipe gets whole lines."""
+"""Writes tables for people: coloured and wrapped on a terminal, plain and unwrapped into a pipe."""
 
 import io
 import sys
@@ -30,7 +30,7 @@ _PIPE_WIDTH = 10_000  # columns: wider than any line, so that nothing is cut for
 
 
 def print_table(headers: Sequence[str], lines: Sequence[Sequence[str | Text]]) -> None:
-    """A plain table on standard output."""
+    """Writes a plain table to standard output."""
     table = Table(box=SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, show_edge=False)
     for header in headers:
         table.add_column(header, overflow="fold")
@@ -40,7 +40,7 @@ def print_table(headers: Sequence[str], lines: Sequence[Sequence[str | Text]]) -
 
 
 def print_status(rows: Sequence[StatusRow], now: float) -> None:
-    """The sessions, worst first, under a line of totals."""
+    """Writes a line of totals, then the table of sessions in the given order."""
     counts = ", ".join(f"{count} {state}" for state, count in totals(list(rows)).items())
     _print(Text(f"{len(rows)} session{'' if len(rows) == 1 else 's'}{': ' if counts else ''}{counts}"))
     if rows:
@@ -79,7 +79,7 @@ def _status_line(row: StatusRow, now: float) -> list[str | Text]:
 
 
 def handle_text(handle: str | None, *, confirmed: bool) -> str:
-    """A handle for people, marked while it is only what somebody calls the account."""
+    """Formats a handle; marks one that is not confirmed."""
     if not handle:
         return "-"
     return handle if confirmed else f"{handle} (unconfirmed)"
@@ -107,7 +107,7 @@ def _when(text: str | None, now: float) -> str:
 
 
 class _Grid(io.StringIO):
-    """What the terminal will show: its encoding tells whether lines can be drawn."""
+    """A text buffer with the terminal's encoding, by which rich decides whether it can draw lines."""
 
     def __init__(self) -> None:
         super().__init__()

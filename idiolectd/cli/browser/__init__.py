@@ -1,4 +1,4 @@
-"""A login by way of the browser: opening it, waiting for its answer, and the pages it shows at the end.
+"""Logs in by the browser: opens it, waits for the authorization response, and shows a page at the end.
 
-Knows terminals, sockets and HTML. What is asked for and what an answer means, the room `oauth` knows.
+Works with terminals, sockets and HTML. `idiolectd.oauth` makes the request and reads the response.
 """

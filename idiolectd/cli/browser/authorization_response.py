@@ -1,7 +1,7 @@
 """Waits for a login's authorization response (RFC 6749, section 4.1.2).
 
-The browser brings it by the redirect to this machine, or a person pastes the address that the browser ended
-at; the first one counts.
+It arrives by the browser's redirect to this machine, or a person pastes the address of the browser's last
+page; the first one that belongs to the login counts.
 """
 
 import sys
@@ -17,19 +17,19 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.output import say
 
 _STRANGER = (
-    "something called the redirect address without belonging to this login (an old page, or another"
-    " program); still waiting"
+    "ignored a request to the redirect address that does not belong to this login (from an old page, or"
+    " another program); still waiting"
 )
-_WRONG = "that is not the address that this login ends at; paste the whole address"
+_WRONG = "that is not the last address of this login; paste the whole address"
 
 
 @dataclass(frozen=True)
 class AuthorizationResponse:
-    """An authorization response as it came, not yet read.
+    """An authorization response that has not been parsed yet.
 
     Attributes:
-        query: the raw query of the redirect_uri.
-        answer: shows a page to the browser, if that waits on this machine.
+        query: the raw query of the redirect.
+        answer: shows a page in the browser, if it was redirected to this machine.
     """
 
     query: str = field(repr=False)
@@ -42,13 +42,13 @@ async def wait_authorization_response(
     """Waits for the first authorization response that belongs to the login.
 
     Args:
-        is_ours: whether a raw query does.
-        listener: where the browser comes back to; None: it does not, and somebody pastes. With a
-            terminal, somebody may paste in any case.
-        patience: for how many seconds.
+        is_ours: returns whether a raw query belongs to the login.
+        listener: receives the browser's redirect; None: the address can only be pasted. On a terminal it
+            can be pasted in any case.
+        patience: seconds to wait.
 
     Raises:
-        CommandFailed: nobody came in time, or the input ended and nobody else can come.
+        CommandFailed: no response came in time, or standard input ended and there is no listener.
     """
     responses: list[AuthorizationResponse] = []
     with anyio.move_on_after(patience):
@@ -65,7 +65,7 @@ async def wait_authorization_response(
                 try:
                     responses.append(await _pasted(is_ours))
                 except InputEnded:
-                    return  # the browser may still come
+                    return  # the redirect may still arrive
                 tg.cancel_scope.cancel()
 
             tg.start_soon(listen)
@@ -86,11 +86,11 @@ async def _pasted(is_ours: Callable[[str], bool]) -> AuthorizationResponse:
 
 
 async def _to_nobody(_page: Page) -> None:
-    """The browser is elsewhere; the terminal tells."""
+    """Shows no page: the browser is on another machine, and the terminal shows the result."""
 
 
 class _Once:
-    """Says something the first time: anybody on this machine can call the redirect address without end."""
+    """Writes a message the first time only: any program on this machine can send endless such requests."""
 
     def __init__(self, text: str) -> None:
         self._text: str | None = text

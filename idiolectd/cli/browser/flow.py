@@ -1,9 +1,9 @@
-"""One login by way of the browser, from the account to the stored session, told step by step.
+"""Logs one account in by the browser, from the handle to the stored session; reports each step.
 
 account → DID → PDS → authorization server → pushed request → browser → code → claim → exchange → save
 
-Rules: the session is stored only if it is the account's that was asked for, under the claim on it;
-from the sending of the code to the save nothing cancels. Whatever else arrives is revoked.
+The session is stored only if it belongs to the account that was named, and under that account's claim; any
+other is revoked. Nothing cancels the work between sending the code and saving the session.
 """
 
 import os
@@ -33,19 +33,20 @@ from idiolectd.state import session_deadline, shown
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
-# A person may have to find a password and a second factor. Servers usually keep the request for less.
+# Seconds: a person may have to find a password and a second factor. Servers usually keep the pushed request
+# for less.
 _LOGIN_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
 class BrowserLogin:
-    """What a person asks for.
+    """The arguments of a login by the browser.
 
     Attributes:
         account: a handle or a DID.
-        pds_url: where it is said to be; None: where it resolves to.
-        paste: open no browser and listen nowhere: the person brings the answer.
-        port: where to listen for the browser; 0: on any free port.
+        pds_url: the account's PDS as the person names it; None: the one that the account resolves to.
+        paste: open no browser and no port: the person pastes the response.
+        port: the port to listen on for the redirect; 0: any free port.
     """
 
     account: str
@@ -58,12 +59,12 @@ async def log_in_by_browser(parts: "Parts", config: Config, login: BrowserLogin)
     """Logs one account in and stores its session durably.
 
     Raises:
-        DidError: it is named by something that is not a DID.
+        DidError: the account starts like a DID and is not a valid one.
         IdentityError: the account does not resolve.
-        LoginError: server or person refuse, or what was granted is not what was asked for.
-        CommandFailed: the port is taken, nobody came back in time, or the input ended.
-        TransportError: a server can't be reached, or its answer was lost.
-        StoreError: the session can't be stored; `LockBusy`: somebody else works on it.
+        LoginError: the server or the person refuses, or the granted session is not the one requested.
+        CommandFailed: the port is taken, no response came in time, or standard input ended.
+        TransportError: a server can't be reached, or its response was lost.
+        StoreError: the session can't be stored; `LockBusy`: another process holds its claim.
     """
     async with AsyncExitStack() as stack:
         listener = None if login.paste else await stack.enter_async_context(open_listener(login.port))
@@ -82,7 +83,7 @@ async def log_in_by_browser(parts: "Parts", config: Config, login: BrowserLogin)
 
 
 async def _locate(parts: "Parts", login: BrowserLogin) -> Account:
-    """Who it is, and where; checked before a person is sent there."""
+    """Finds the account's DID and PDS, and checks them before the person logs in there."""
     say(f"looking up {login.account}{f' for {login.pds_url}' if login.pds_url else ''}")
     account = await parts.hosting.locate(login.account, login.pds_url)
     if account is None:
@@ -110,7 +111,7 @@ async def _begin(
 
 
 def _client(parts: "Parts", config: Config, port: int | None) -> tuple[LoginClient, str]:
-    """The client to log in with, and the end of its state: the hosted page finds the port there."""
+    """Returns the client to log in with, and the suffix of `state` that tells the hosted page the port."""
     wanted = config.oauth.login_client_id
     if wanted is None:
         return loopback_client(config.oauth.scope, port), ""
@@ -127,7 +128,7 @@ def _client(parts: "Parts", config: Config, port: int | None) -> tuple[LoginClie
 async def _show(
     stack: AsyncExitStack, authorization: AuthorizationRequest, config: Config, listener: Listener | None
 ) -> None:
-    """Says what to do, and opens the browser if it is here."""
+    """Opens the browser if there is one on this machine, and shows the person what to do."""
     trying = listener is not None and may_open(os.environ)
     is_opened = trying and await stack.enter_async_context(opened(authorization.url))
     minutes = f", within {authorization.expires_in / 60:.0f} minutes" if authorization.expires_in else ""
@@ -135,11 +136,11 @@ async def _show(
     say(f"{what} in a browser{minutes}, and log in there:")
     show(authorization.url)
     if config.oauth.login_client_id is not None:
-        then = "if the page it ends on shows an address, paste that here"
+        then = "if the last page shows an address, paste that here"
     else:
         then = (
-            "it ends on a page that can't be opened: copy the whole address from the browser's address"
-            " bar, and paste it here"
+            "the last page can't be opened: copy its whole address from the browser's address bar, and"
+            " paste it here"
         )
     if listener is None:
         say(then)
@@ -161,11 +162,11 @@ async def _complete(
 ) -> OAuthSession:
     try:
         code = authorization.read_response(response.query)
-        say("the browser is back; fetching the session")
+        say("the login was confirmed; fetching the session")
         async with parts.store.claim(account.did, patience=CLAIM_PATIENCE):
             before = await stored_record(parts, account.did)
             await parts.store.ensure_room()
-            # From here on the only copy of the tokens may be on its way.
+            # From here on the only copy of the tokens may be in the response: nothing cancels.
             session = await finish(_exchange, parts, config, authorization, account, code, before)
     except IdiolectError as error:
         _, message = judged(error)
@@ -186,7 +187,7 @@ async def _exchange(
     code: str,
     before: OAuthSession | None,
 ) -> OAuthSession:
-    """From the code to the stored session. Bounded by the exchange's and the store's own deadlines."""
+    """Exchanges the code for a session and stores it, within the deadlines of exchange and store."""
     granted = await authorization.exchange(code, account)
     if granted.mismatch is not None:
         raise await revoke_refused(parts, granted.session, LoginError("misfit", granted.mismatch))
@@ -197,7 +198,7 @@ async def _exchange(
     deadline = session_deadline(session, config.oauth.session_life_of(session))
     session = replace(session, refresh_expires_at=shown(deadline))
     if before is not None:
-        # A new login keeps its place: other programs' fields, and a name where none is confirmed now.
+        # A new login keeps other programs' fields, and the old handle if none is confirmed now.
         session = replace(session, handle=session.handle or before.handle, extra=before.extra)
     await parts.store.save(session)
     return session

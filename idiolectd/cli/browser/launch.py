@@ -1,7 +1,7 @@
-"""Opening the person's browser, as far as there is one.
+"""Opens the person's browser, if there is one.
 
-By the standard library's `webbrowser`, in a process of its own: it may wait for the browser's end, write
-to the terminal, or read from it. That nothing opens is no failure: the address is always shown too.
+Runs the standard library's `webbrowser` in a separate process, because it may wait until the browser ends, or
+use the terminal. If no browser opens, that is no error: the address is always shown too.
 """
 
 import os
@@ -14,15 +14,14 @@ import anyio
 
 
 def may_open(environ: Mapping[str, str]) -> bool:
-    """Whether there is a screen, or a browser that the person named.
+    """Returns whether there is a screen, or a browser named by ``$BROWSER``.
 
-    Without either, `webbrowser` would start a browser for terminals behind the command's back, or one
-    of root's on a server.
+    Without either, `webbrowser` could start a text browser on the command's terminal.
     """
     return any(environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
 
 
-# What a browser needs of the environment: the screen, the person's folders and language, the way out.
+# The variables that a browser needs: those of the screen, the person's folders, the language, the proxies.
 _PASSED_ON = frozenset(
     (
         *(
@@ -44,7 +43,7 @@ _PASSED_ON_GROUPS = ("XDG_", "LC_")
 
 
 def browser_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that a browser gets: not the passwords and keys that others are given in it."""
+    """Returns the variables that the browser gets: none that may hold passwords or keys of other programs."""
     return {
         name: value
         for name, value in environ.items()
@@ -54,16 +53,19 @@ def browser_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[bool]:
-    """Has the browser opened at a URL; yields whether it was tried. The browser outlives this, its starter does not."""
+    """Starts a process that opens the browser at a URL; yields whether it started.
+
+    At the end the process is killed; the browser stays open.
+    """
     try:
         starter = await anyio.open_process(
-            # Isolated: a webbrowser.py in the working folder is not the one that is meant.
+            # Isolated (-I): a webbrowser.py in the working folder must not be run.
             [sys.executable, "-I", "-m", "webbrowser", url],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=browser_environment(os.environ),
-            start_new_session=True,  # Ctrl-C here is not meant for the browser
+            start_new_session=True,  # Ctrl-C must not end the browser
         )
     except OSError:
         yield False

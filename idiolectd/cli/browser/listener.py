@@ -1,13 +1,13 @@
-"""Where the browser comes back to: a web server on 127.0.0.1 for one redirect (RFC 8252, section 7.3).
+"""A web server on 127.0.0.1 that receives one redirect (RFC 8252, section 7.3).
 
-Rules. It listens on 127.0.0.1 only, and answers only ``GET /callback`` for the host ``127.0.0.1:PORT``,
-the one in the redirect_uri: a page of another site that made its own name point here gets nothing, and
-``localhost`` may be somebody else's IPv6 server, so it is never named. Anybody on this machine can send a
-request: which redirect counts, the caller's `is_ours` decides; all others are told so and end nothing. The
-browser waits for its page until the caller knows how the login went.
+It listens on 127.0.0.1 only, and answers only ``GET /callback`` with the host ``127.0.0.1:PORT`` of the
+redirect_uri: so another site whose name was made to resolve to 127.0.0.1 gets nothing (DNS rebinding).
+``localhost`` is not used, because on IPv6 another program may listen there. Any program on this machine can
+send a request: the caller's `is_ours` decides which redirect counts, and all others get an error page and
+end nothing. The browser waits for its page until the caller knows how the login went.
 
-Does not read what a redirect says. Does not hide the code from the browser's history: when the page is
-shown it has been used, and it was never good for anybody without the key and the verifier of this login.
+The query is not parsed here. The code stays in the browser's history: when the page is shown it has been
+used, and it is worthless without the DPoP key and the PKCE verifier of this login.
 """
 
 import os
@@ -24,24 +24,24 @@ from idiolectd.cli.browser.pages import HEADERS, Page, not_found, stranger
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.oauth import CALLBACK_PATH, LOOPBACK_HOST
 
-# Bytes. A redirect has some hundred, a browser's headers a few thousand. h11 looks at the size only when a
-# head is not whole yet, so it gets it in small pieces.
+# Bytes. A redirect has some hundred, a browser's headers a few thousand. h11 checks the size only while the
+# head is incomplete, so it is fed small pieces.
 _MAX_HEAD = 16 * 1024
 _PIECE = 4096
 
-# A browser opens a handful of connections, some of them never used. Whoever opens many and says nothing
-# keeps nobody out.
+# A browser opens a handful of connections and leaves some unused. Above this number the oldest idle
+# connection is closed, so that many of them can't keep the browser out.
 _MAX_IDLE = 32
-_IDLE = 10.0  # seconds for a request to arrive, and for an answer to be taken
+_IDLE = 10.0  # seconds for a request to arrive, and for the response to be sent
 
-# Seconds that the end of a login waits for the browser to take its page.
+# Seconds that the end of a login waits until the browser has received its page.
 _LINGER = 2.0
 
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
 
 
 class Redirect:
-    """The redirect that was waited for. `repr` does not show the code.
+    """The redirect of this login. `repr` does not show the code.
 
     Attributes:
         query: the raw query of its URL.
@@ -58,7 +58,7 @@ class Redirect:
         return f"<Redirect {'answered' if self._page else 'waits'}, {self._browsers} connections>"
 
     async def answer(self, page: Page) -> None:
-        """Shows a page to the browser that waits. Returns once it has been sent, or soon anyway."""
+        """Sends the page to the waiting browser. Returns when it is sent, after 2 s at the latest."""
         self._page = page
         self._answered.set()
         if self._browsers:
@@ -66,7 +66,7 @@ class Redirect:
                 await self._served.wait()
 
     async def serve(self, send: Callable[[Page], Awaitable[None]]) -> None:
-        """Sends the page to one connection, once there is one."""
+        """Waits for the page and sends it to one connection."""
         self._browsers += 1
         try:
             await self._answered.wait()
@@ -82,7 +82,7 @@ class Listener:
     """A bound port; `open_listener` makes it.
 
     Attributes:
-        port: the one to put into the redirect_uri.
+        port: the port for the redirect_uri.
     """
 
     def __init__(self, streams: StreamListener[SocketStream], tasks: TaskGroup) -> None:
@@ -90,7 +90,7 @@ class Listener:
         self._streams = streams
         self._tasks = tasks
         self._connections = 0
-        # Those that have not sent their request yet, the oldest first.
+        # The connections that have not sent their request yet, the oldest first.
         self._idle: list[anyio.CancelScope] = []
         self._is_ours: Callable[[str], bool] | None = None
         self._on_stranger: Callable[[], None] | None = None
@@ -103,13 +103,13 @@ class Listener:
     async def wait_redirect(
         self, is_ours: Callable[[str], bool], on_stranger: Callable[[], None]
     ) -> Redirect:
-        """Waits for the first redirect that counts. To be called once.
+        """Waits for the first redirect of this login. Call it once.
 
-        Nobody is answered before; afterwards everybody is, until the listener is closed.
+        Requests are answered from this call on, until the listener is closed.
 
         Args:
-            is_ours: whether a raw query is the one of this login.
-            on_stranger: told of each redirect that is not.
+            is_ours: returns whether a raw query belongs to this login.
+            on_stranger: called for each redirect that does not.
         """
         self._is_ours, self._on_stranger = is_ours, on_stranger
         self._tasks.start_soon(self._streams.serve, self._serve, self._tasks)
@@ -127,7 +127,7 @@ class Listener:
             self._connections -= 1
 
     async def _talk(self, stream: SocketStream) -> None:
-        """One request, one answer."""
+        """Receives one request and sends one response."""
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
         request: h11.Request | None = None
         try:
@@ -144,7 +144,7 @@ class Listener:
 
     @contextmanager
     def _counted(self, idle: anyio.CancelScope) -> Iterator[None]:
-        """Makes room for one more that may stay idle: the one that has been so for longest has to go."""
+        """Counts an idle connection; closes the one that has been idle for longest if there are too many."""
         self._idle.append(idle)
         if len(self._idle) > _MAX_IDLE:
             self._idle.pop(0).cancel()
@@ -166,7 +166,7 @@ class Listener:
         if self._redirect is None and self._is_ours is not None and self._is_ours(query):
             self._redirect = Redirect(query)
             self._arrived.set()
-        # The same once more is a browser that was told to reload while it waits.
+        # The same query again: the person has reloaded the page while it waits.
         if self._redirect is not None and self._redirect.query == query:
             return self._redirect
         if self._on_stranger is not None:
@@ -176,13 +176,13 @@ class Listener:
 
 @asynccontextmanager
 async def open_listener(port: int = 0) -> AsyncIterator[Listener]:
-    """Binds a port of 127.0.0.1; whatever is still connected at the end is cut off.
+    """Binds a port of 127.0.0.1; at the end, closes it and the open connections.
 
     Args:
-        port: which; 0: any that is free.
+        port: the port; 0: any free port.
 
     Raises:
-        CommandFailed: the port can't be had.
+        CommandFailed: the port can't be bound.
     """
     try:
         streams = await anyio.create_tcp_listener(local_host=LOOPBACK_HOST, local_port=port)
@@ -197,7 +197,7 @@ async def open_listener(port: int = 0) -> AsyncIterator[Listener]:
     async with streams, anyio.create_task_group() as tasks:
         try:
             yield Listener(streams, tasks)
-        except Exception as error:  # noqa: BLE001 - raised below: as it is, not as a group of the tasks here
+        except Exception as error:  # noqa: BLE001 - raised below, not in an exception group
             failed = error
         tasks.cancel_scope.cancel()
     if failed is not None:
@@ -205,7 +205,7 @@ async def open_listener(port: int = 0) -> AsyncIterator[Listener]:
 
 
 async def _receive(http: h11.Connection, stream: SocketStream) -> h11.Request | None:
-    """The head of a request; None if the other side has nothing to say."""
+    """Receives the head of a request; None: the connection ended without one."""
     while True:
         event = http.next_event()
         match event:

@@ -1,12 +1,11 @@
-"""The pages that a person sees in the browser at the end of a login.
+"""The pages that the browser shows at the end of a login.
 
-The local ones, served by `listener`: success, each failure, and a redirect that nobody waits for. They
-hold no script and load nothing; every text in them is escaped, because some of it comes from servers.
+`listener` serves the local pages: success, failure, and a redirect that does not belong to the login. They
+have no script and load nothing; every text in them is escaped, because some of it comes from servers.
 
-The hosted one is a file for the `redirect_uri` of a confidential client. Servers allow such a client no
-loopback redirect, so the browser lands there. It has a script, which sends nothing anywhere: it forwards
-the browser to the program that waits on this machine if the `state` names its port, and shows the address
-to paste in any case.
+The hosted page is a file for the `redirect_uri` of a confidential client, for which servers allow no loopback
+redirect. Its script sends nothing anywhere: it shows the address to paste and, if `state` ends with a port,
+forwards the browser to that port of its own machine.
 """
 
 import base64
@@ -18,7 +17,7 @@ from typing import Final
 from idiolectd.foreign import printable
 from idiolectd.oauth import CALLBACK_PATH, LOOPBACK_HOST
 
-# Beyond the policy of no scripts and no loading: nobody frames or keeps a page whose address holds a code.
+# No scripts, no loading; no site may frame, and no cache may keep, a page whose address contains a code.
 HEADERS: Final = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -30,7 +29,7 @@ HEADERS: Final = (
 
 @dataclass(frozen=True)
 class Page:
-    """An answer for a browser.
+    """A response for the browser.
 
     Attributes:
         status: the HTTP status.
@@ -42,11 +41,11 @@ class Page:
 
 
 def success(account: str, until: str | None) -> Page:
-    """The session is stored.
+    """Makes the page that reports the stored session.
 
     Args:
         account: the handle, or the DID.
-        until: the day on which even a refreshed session ends; None: not known.
+        until: the day on which the session ends even if refreshed; None: unknown.
     """
     kept = f"idiolectd keeps the session of <b><bdi>{escape(account)}</bdi></b> alive"
     end = f" until {escape(until)}; after that a new login is needed" if until is not None else ""
@@ -54,7 +53,7 @@ def success(account: str, until: str | None) -> Page:
 
 
 def failure(message: str, todo: str) -> Page:
-    """The login came to nothing.
+    """Makes the page that reports a failed login.
 
     Args:
         message: what happened.
@@ -64,7 +63,7 @@ def failure(message: str, todo: str) -> Page:
 
 
 def stranger() -> Page:
-    """A redirect that does not belong to the login that waits here: an old one, or a forged one."""
+    """Makes the page for a redirect that does not belong to the waiting login: an old or a forged one."""
     return Page(
         400,
         _local(
@@ -78,15 +77,15 @@ def stranger() -> Page:
 
 
 def not_found() -> Page:
-    """Everything else that is asked for."""
+    """Makes the page for every other request."""
     return Page(404, _local("Nothing here", "bad", "<p>idiolectd waits here for the end of a login.</p>", ""))
 
 
 def hosted(name: str | None) -> str:
-    """The document to host at the `redirect_uri` of a confidential client.
+    """Makes the document to host at the `redirect_uri` of a confidential client.
 
     Args:
-        name: what the client is called; None: no name is shown.
+        name: the client's name; None: no name is shown.
     """
     title = f"Log in: {name}" if name else "Log in"
     policy = (
@@ -102,7 +101,7 @@ def hosted(name: str | None) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as HTML that changes neither the page nor the direction of what stands around it."""
+    """Escapes text for HTML, and control characters in it, such as those that change the text's direction."""
     return html_escape(printable(text))
 
 
@@ -122,7 +121,7 @@ def _document(title: str, body: str, head: str = "") -> str:
 
 
 def _hash(text: str) -> str:
-    """A source expression of a content security policy: this very text and no other."""
+    """Returns the source expression of a content security policy that allows exactly this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -150,13 +149,13 @@ _HOSTED_BODY = """<noscript><p>Copy the address of this page, and paste it where
 <p>To go on, copy this address and paste it where idiolectd asks for it:</p>
 <textarea id="address" readonly spellcheck="false" aria-label="The address to paste"></textarea>
 <button id="copy" type="button">Copy</button>
-<p>It is good for a few minutes, once, and only for the login that you began.</p>
+<p>It is valid for a few minutes, once, and only for the login that you began.</p>
 </div>
-<p id="none" hidden>Nobody is logging in here. A login begins with the command <b>idiolectd login</b>.</p>
+<p id="none" hidden>No login is waiting for this page. A login begins with the command <b>idiolectd login</b>.</p>
 """
 
-# The port is the end of the state, which the program that waits chose. It forwards to this machine's
-# loopback only, by `replace`: going back must not end in being forwarded again.
+# The waiting program has put its port at the end of `state`. The script forwards to the browser's own machine
+# only (127.0.0.1), by `replace`: the back button must not forward again.
 _FORWARD = rf"""
 const state = new URLSearchParams(location.search).get("state");
 document.getElementById(state ? "answer" : "none").hidden = false;

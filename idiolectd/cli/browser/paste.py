@@ -1,8 +1,7 @@
-"""The redirect by hand: a person copies the address of the last page out of the browser.
+"""Reads the address of the browser's last page, which a person pastes.
 
-Reads from a terminal, a pipe or a file, and leaves no thread behind when the wait is cancelled. Takes
-the whole address, or only its query. Does not judge what a redirect says; whether it belongs to this
-login, the caller's `is_ours` decides.
+Reads from a terminal, a pipe or a file, and leaves no thread behind when the wait is cancelled. Accepts the
+whole address or only its query. The caller's `is_ours` decides whether it belongs to this login.
 """
 
 import errno
@@ -19,7 +18,7 @@ _MAX_LINE = 16 * 1024
 
 
 class InputEnded(CommandFailed):
-    """Nothing more will be pasted."""
+    """Standard input ended before the address was pasted."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -28,15 +27,15 @@ class InputEnded(CommandFailed):
 
 
 async def wait_pasted(stream_fd: int, is_ours: Callable[[str], bool], on_wrong: Callable[[], None]) -> str:
-    """Waits for a line with a redirect of this login; returns its raw query.
+    """Waits for a line with the redirect of this login; returns its raw query.
 
     Args:
         stream_fd: the descriptor to read from; it is neither closed nor changed.
-        is_ours: whether a raw query is the one of this login.
-        on_wrong: told of each line that is something else, to ask again.
+        is_ours: returns whether a raw query belongs to this login.
+        on_wrong: called for each other line, to ask again.
 
     Raises:
-        InputEnded: the input is at its end.
+        InputEnded: the input ended.
     """
     unread, ended = b"", False
     while not ended:
@@ -44,7 +43,7 @@ async def wait_pasted(stream_fd: int, is_ours: Callable[[str], bool], on_wrong: 
         ended = not data
         *lines, unread = (unread + data).split(b"\n")
         if ended:
-            lines.append(unread)  # the last line needs no end
+            lines.append(unread)  # the last line may lack its newline
         for line in lines:
             text = line.decode(errors="replace").strip()
             query = _query(text)
@@ -52,25 +51,25 @@ async def wait_pasted(stream_fd: int, is_ours: Callable[[str], bool], on_wrong: 
                 return query
             if text:
                 on_wrong()
-        unread = unread[:_MAX_LINE]  # what is too long is no address, and costs no memory
+        unread = unread[:_MAX_LINE]  # a longer line is no address; cutting it bounds the memory
     raise InputEnded
 
 
 def _query(address: str) -> str:
-    """What stands behind the question mark; all of it if there is none."""
+    """Returns the part after the question mark, or the whole text if there is none."""
     before, mark, after = address.partition("#")[0].partition("?")
     return after if mark else before
 
 
 async def _read(fd: int) -> bytes:
-    """What is there; waits until something is. Empty: the end."""
+    """Waits for data and returns it; empty: the input ended."""
     while True:
         try:
             await anyio.wait_readable(fd)
         except OSError as error:
             if error.errno != errno.EPERM:
                 return b""
-            await anyio.lowlevel.checkpoint()  # a file on disk: always readable, and nothing to wait for
+            await anyio.lowlevel.checkpoint()  # a regular file: always readable, epoll refuses it
         try:
             return os.read(fd, 4096)
         except BlockingIOError:  # another program on this terminal was faster
