@@ -17,7 +17,7 @@ Each name is imported when it is first used: a program that only reads a store p
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 if TYPE_CHECKING:
     from idiolectd.auth import SessionAuth, auth_headers
