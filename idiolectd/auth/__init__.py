@@ -1,6 +1,6 @@
 """Using a session from a client program: headers for any HTTP library, and httpx's own kind of auth.
 
-Nothing here writes a record, unless a client asks to refresh by itself.
+Nothing here writes a record, except for `SessionAuth(refresh=True)`.
 """
 
 from idiolectd.auth.destination import check_destination

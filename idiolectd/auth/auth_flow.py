@@ -1,17 +1,18 @@
-"""One request of a client, up to its answer: every decision, and none of the work.
+"""Decides how one request of a client is authorized, sent and repeated; does no I/O itself.
 
-A generator that asks for one step after the other (`Step`) and is given what the step brought. So
-there is one of it for asyncio, trio and threads, and no twin: `idiolectd.auth.session_auth` does what
-is asked, in whichever way its caller can.
+`AuthFlow.steps` is a generator: it yields one step after another (`Step`) and is sent each step's result.
+`idiolectd.auth.session_auth` carries the steps out, with or without an event loop, so asyncio, trio and
+threads share these decisions.
 
-The way: load → check the host → (renew, if allowed and about to end) → make the body repeatable →
-sign → send → judge. Refused for its nonce or its time: signed anew. Refused for its token: wait until the
-*record* holds another, and repeat. Refused in words that may mean its token: look for a moment whether
-the record holds another, else the refusal is the caller's. Rules:
+The order: load the session → check the host → (renew, if allowed and about to expire) → make the body
+repeatable → sign → send → judge the answer. If the proof was refused for its nonce or its time, the request
+is signed again. If the token was refused, the flow waits until the *record* holds another and repeats the
+request. If the refusal may mean the token, the flow watches the record for a moment; if no other token
+appears, the caller gets the refusal. Rules:
 
-* No lock is taken and no record written here, and no refresh token leaves.
-* A request is repeated only after a refusal for its token or its proof: nothing was done then.
-* A body that can be sent only once is sent only after the PDS has just taken token and nonce.
+* No lock is taken, no record is written and no refresh token is sent here.
+* A request is repeated only after its token or proof was refused: the PDS has done nothing then.
+* A body that can be sent only once is sent only after the PDS has just accepted token and nonce.
 """
 
 from collections.abc import Generator
@@ -36,33 +37,34 @@ from idiolectd.url import xrpc_url
 
 T = TypeVar("T")
 
-# Up to here a body is read into memory, so that it can be sent again. Above the largest blob that
-# Bluesky's servers take for an image (1 MB); a video may as well be streamed.
+# Bytes. Smaller bodies are read into memory, so that they can be sent again. The limit is above the largest
+# image blob that Bluesky's servers accept (1 MB); videos are streamed.
 _SMALL_BODY = 8 * 1024 * 1024
 
-# Between looks at the record: a rotation is written some milliseconds after the server made it.
+# Seconds between two reads of the record: a rotation is written some milliseconds after the server answered.
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.25
 
-# How long a refusal that may mean the token is kept from the caller: as long as a rotation takes to be
-# written, on a slow disk.
+# Seconds that the record is watched after a refusal that may mean the token: as long as a slow disk needs to
+# write a rotation.
 _MOMENT = 1.0
 
-# How many tokens one request is tried with: its first, the next one, and two more if the session was
-# refreshed again just then. Whoever rotates faster than that is broken.
+# How many tokens one request is tried with: the first, its successor, and two more in case that the session
+# is refreshed again meanwhile. A session that rotates faster than that is broken.
 _TOKENS = 4
 
-# The upstream CLI writes its file in place: what can't be read may be half-written.
+# Seconds until an unreadable record is read again: the upstream CLI writes its file in place, so a read may
+# find half of it.
 _SECOND_LOOK = 1.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """Read the record. Brings the session; raises `NoSessionError`, `RecordError` or `StoreError`."""
+    """Read the record. Its result is the session; raises `NoSessionError`, `RecordError` or `StoreError`."""
 
 
 @dataclass(frozen=True)
 class Send:
-    """Send a request. Brings the answer."""
+    """Send a request. Its result is the answer."""
 
     request: httpx.Request
 
@@ -76,26 +78,26 @@ class ReadBody:
 
 @dataclass(frozen=True)
 class ReadBeginning:
-    """Read what an answer says first. Brings it; the caller can still read all of it."""
+    """Read the beginning of an answer's body, which is the result; the caller can still read all of it."""
 
     answer: httpx.Response
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait so many seconds."""
+    """Wait for `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Renew:
-    """Refresh the session under the claim, if nobody else in this process is at it.
+    """Refresh the session under the claim, unless another request in this process does so already.
 
-    Brings whether it was done here; raises what a refresh raises.
+    Its result is whether this request refreshed it; raises what a refresh raises.
 
     Attributes:
-        refused: the access token that the server does not take; None: it is only about to end.
+        refused: the access token that the server refused; None: it is only about to expire.
     """
 
     refused: str | None = field(repr=False)
@@ -103,10 +105,10 @@ class Renew:
 
 @dataclass(frozen=True)
 class Explain:
-    """Find out why no token is taken. Brings the `TokenRefused` to raise.
+    """Find out why no stored token is accepted. Its result is the `TokenRefused` to raise.
 
     Attributes:
-        session: the one that was refused last.
+        session: the session whose token was refused last.
         tokens: how many of its tokens were refused.
         waited: for how many seconds the record was watched.
     """
@@ -126,7 +128,7 @@ class AuthOptions:
     """What the program that uses `SessionAuth` allows.
 
     Attributes:
-        also: origins that get its token beside the PDS's.
+        also: origins besides the PDS's that may get the token.
         patience: how many seconds one request waits for a newer token, in all.
         refresh: whether this process may refresh.
     """
@@ -137,13 +139,13 @@ class AuthOptions:
 
 
 class AuthFlow:
-    """One request. `steps` runs once.
+    """The flow of one request. Run `steps` only once.
 
     Args:
-        request: the client's. It is signed in place.
-        options: what is allowed.
-        servers: what is known of nonces and clocks.
-        clock: ours.
+        request: the client's request; it is signed in place.
+        options: what the client program allows.
+        servers: the known nonces and clock differences.
+        clock: the local clock.
     """
 
     def __init__(self, request: httpx.Request, options: AuthOptions, servers: Servers, clock: Clock) -> None:
@@ -156,12 +158,12 @@ class AuthFlow:
         self._may_renew = options.refresh
 
     def steps(self) -> Steps[None]:
-        """All that has to be done, up to the answer that is the caller's.
+        """Yields the request's steps, up to the answer that the caller gets.
 
         Raises:
             TokenWithheld: the URL is not the session's PDS; nothing was sent.
-            TokenRefused: no stored token is taken.
-            BodyUsedUp: the body went with a token or nonce that was changed just then.
+            TokenRefused: the PDS accepts no stored token.
+            BodyUsedUp: the body was sent with a token or nonce that had just been replaced, and was refused.
             RefreshError, StoreError, SessionError: as the steps raise them.
         """
         session = yield from self._load()
@@ -180,7 +182,7 @@ class AuthFlow:
     # Sending ---------------------------------------------------------------------------------
 
     def _answered(self, request: httpx.Request, session: OAuthSession) -> Steps[OAuthSession]:
-        """Sends until the token is taken; returns the session whose it was."""
+        """Sends the request until its token is accepted; returns the session whose token was accepted."""
         while True:
             refusal = yield from self._sent(request, session, repeat=True)
             if refusal not in (TokenRefusal.TOKEN, TokenRefusal.PERHAPS):
@@ -190,12 +192,12 @@ class AuthFlow:
             if newer is None and certain:
                 raise (yield Explain(session, len(self._refused), self._waited))
             if newer is None:
-                return session  # for another reason, or none that could be told: the caller's to see
+                return session  # refused for another reason, or an unknown one: the caller gets the answer
             session = newer
 
     def _answered_at_once(self, session: OAuthSession) -> Steps[None]:
-        """Sends what can be sent only once, right after a question that costs nothing to repeat."""
-        # Its time-outs are the request's own: nothing else of it belongs to the question.
+        """Sends a body that can be sent only once, right after a cheap request that tests the token."""
+        # The test takes over the request's time-outs and nothing else.
         server = origin(str(self._request.url))
         question = httpx.Request("GET", xrpc_url(server, GET_SESSION), extensions=self._request.extensions)
         session = yield from self._answered(question, session)
@@ -212,7 +214,7 @@ class AuthFlow:
     def _sent(
         self, request: httpx.Request, session: OAuthSession, *, repeat: bool
     ) -> Steps[TokenRefusal | None]:
-        """Signs and sends; again if the answer brought the nonce or the time that was wrong."""
+        """Signs and sends the request; again if the answer corrects the proof's nonce or time."""
         check_destination(session, str(request.url), self._options.also)
         server = origin(str(request.url))
         retry = ProofRetry(lambda: (self._servers.nonce(server), self._servers.skew(server)))
@@ -221,7 +223,7 @@ class AuthFlow:
             self._sign(request, session, retry.nonce, sent_at + self._servers.skew(server))
             answer: httpx.Response = yield Send(request)
             if not _is_from(answer, server):
-                return None  # the client followed a redirect: who answered knows nothing of the token
+                return None  # the client followed a redirect: this server was not sent the token
             self._servers.learn(server, answer, sent_at=sent_at, received_at=self._clock.now())
             if answer.status_code not in STATUSES:
                 return None
@@ -251,8 +253,8 @@ class AuthFlow:
         """Waits until the record holds a token that was not refused yet; None: it does not in time.
 
         Args:
-            refused: whose token was.
-            certain: it was for the token; else the record is watched for a moment only.
+            refused: the session whose token was refused.
+            certain: the token is the reason for certain; if not, the record is watched only for a moment.
         """
         self._refused.add(refused.access_jwt)
         if len(self._refused) == _TOKENS:
@@ -274,11 +276,11 @@ class AuthFlow:
             pause = min(pause * 1.5, _LAST_PAUSE)
 
     def _renewed(self, session: OAuthSession) -> Steps[OAuthSession]:
-        """A session with new tokens if they can be had; else this one, which still lives a little."""
+        """The session with new tokens if a refresh brings them; else this one, still valid for a while."""
         try:
             renewed = yield Renew(None)
         except (RefreshFailed, LockBusy):
-            return session  # if the token is refused, it is tried again, and then the reason is told
+            return session  # if the PDS refuses the token, another refresh is tried, and raises its reason
         return (yield from self._load()) if renewed else session
 
     def _is_ending(self, session: OAuthSession) -> bool:
@@ -290,7 +292,7 @@ class AuthFlow:
 def _is_from(answer: httpx.Response, server: str) -> bool:
     try:
         return origin(str(answer.url)) == server
-    except NotSent:  # httpx takes URLs that are none here
+    except NotSent:  # httpx accepts URLs that `Url.parse` does not
         return False
 
 

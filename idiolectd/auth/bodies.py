@@ -1,7 +1,7 @@
-"""The beginning of a refusal's body, for judging it; the whole of it stays the caller's.
+"""Reads only the beginning of a refusal's body, to judge it; the caller can still read all of it.
 
-A refusal says what it says in some hundred bytes. Whoever answers with gigabytes, or packs them, must not
-fill the memory of a program that only wanted to know whether its token was refused.
+A refusal's error code is within its first few hundred bytes. A server that answers with gigabytes, compressed
+or not, must not fill the client's memory.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -10,19 +10,19 @@ import httpx
 
 from idiolectd.http import unpacked
 
-# Bytes, before and after unpacking.
+# Bytes, before and after decompression.
 MOST = 64 * 1024
 
 
 def read_beginning(answer: httpx.Response) -> bytes:
-    """What an answer says first, unpacked; its body can be read afterwards as if nobody had. Blocks.
+    """Returns the decompressed beginning of an answer's body, and leaves the whole body readable. Blocks.
 
     Raises:
-        httpx.RequestError: as reading it raises.
+        httpx.RequestError: the body can't be read.
     """
     stream = answer.stream
     if not isinstance(stream, httpx.SyncByteStream):
-        return b""  # a stream of the wrong kind is httpx's to complain of
+        return b""  # httpx itself reports a stream of the wrong kind
     parts, beginning, is_whole = iter(stream), b"", True
     try:
         for part in parts:
@@ -57,9 +57,9 @@ async def aread_beginning(answer: httpx.Response) -> bytes:
 
 
 def let_go(answer: httpx.Response) -> None:
-    """Ends an answer that is only part of the next one's history: httpx would read all of it before that.
+    """Closes an answer that will be followed by another: httpx would otherwise read all of it first.
 
-    Its body stays there if it has come whole.
+    Its body stays readable if all of it has arrived.
     """
     if isinstance(answer.stream, _SyncBody):
         answer.stream.close()
@@ -110,5 +110,5 @@ class _AsyncBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         if isinstance(self._rest, AsyncGenerator):
-            await self._rest.aclose()  # trio complains of one that is left half-way
+            await self._rest.aclose()  # trio warns of an async generator that is not run to its end
         await self._stream.aclose()

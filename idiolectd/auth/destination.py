@@ -1,6 +1,6 @@
-"""Where a session's token may go: to its PDS, and to whom its owner named; never in the clear.
+"""Decides where a session's token may be sent: to its PDS and to the origins in `also`, never in the clear.
 
-Decides by the URL alone. Whatever else a host may be, it is not asked.
+Decides by the URL alone and sends nothing.
 """
 
 from collections.abc import Collection
@@ -14,9 +14,9 @@ def check_destination(session: OAuthSession, url: str, also: Collection[str] = (
     """Refuses a URL that the session's token must not be sent to.
 
     Args:
-        session: whose token.
-        url: of the request.
-        also: origins beside the PDS's, as `parse_origins` gives them.
+        session: the session whose token is to be sent.
+        url: the request's URL.
+        also: origins besides the PDS's, as `parse_origins` returns them.
 
     Raises:
         TokenWithheld: the message names both hosts.

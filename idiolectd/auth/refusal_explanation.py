@@ -1,4 +1,4 @@
-"""Why a client gets no newer token, as well as can be told from the store, and what to do."""
+"""Explains to a client, from what the store shows, why there is no newer token and what to do."""
 
 from idiolectd.auth.auth_flow import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
@@ -8,12 +8,12 @@ from idiolectd.store import Reading, is_daemon_running
 
 
 def explain_refusal(why: Explain, reading: Reading | None, *, place: str, now: float) -> TokenRefused:
-    """The error for a client whose token is refused. Looks at the store; raises nothing itself.
+    """Makes the error for a client whose token is refused. Reads the store; raises nothing itself.
 
     Args:
-        why: what happened.
-        reading: the store, if it can be looked into.
-        place: the store, for people.
+        why: the session, its refused tokens and the time waited.
+        reading: reads the store; None: the store can't be read without an event loop.
+        place: the store's name for people.
         now: seconds since the epoch.
     """
     session = why.session
@@ -41,12 +41,12 @@ def _known(session: OAuthSession, reading: Reading | None, now: float) -> Refres
         return None
     try:
         return reconcile(session, reading.state(session.did, now), now).state
-    except IdiolectError:  # a reader of the records need not be one of the state
+    except IdiolectError:  # this user may be allowed to read records but not states
         return None
 
 
 def _state_and_action(did: str, known: RefreshState) -> tuple[str, str | None]:
-    from idiolectd.refresh import report  # rare, and a client pays for it only then
+    from idiolectd.refresh import report  # imported here because it is rarely needed
 
     return known.state.value, report.action(did, State(known.state), known.cause)
 

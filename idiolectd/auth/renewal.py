@@ -1,7 +1,7 @@
-"""A client that refreshes by itself: the way of ``idiolectd refresh``, for the moment that it takes.
+"""Refreshes a session from within a client program, as ``idiolectd refresh`` does.
 
-The same configuration, clients and claim as the daemon's, so both can be at it. Rare, so everything
-is opened for it and closed after it; and imported then, because most clients never need it.
+It uses the daemon's configuration, OAuth clients and claims, so both may run at the same time. As this is
+rare, the store and the HTTP client are opened for one refresh and closed after it, and imported only then.
 """
 
 import os
@@ -22,14 +22,14 @@ async def renew(url: str, did: str, refused: str | None) -> None:
 
     Args:
         url: the store's URL.
-        did: whose session.
-        refused: an access token that the server does not take; None: it is only about to end.
+        did: the account's DID.
+        refused: an access token that the server refused; None: it is only about to expire.
 
     Raises:
         ConfigError: the configuration is wrong.
         NoSessionError: the session was logged out.
         RefreshFailed: there is no usable session now; ``state`` says whether to wait or to log in.
-        LockBusy: another process works on it.
+        LockBusy: another process holds the session's claim.
         StoreError: the store can't answer, or may not be written by this user.
     """
     from idiolectd.config import load_config
@@ -41,16 +41,16 @@ async def renew(url: str, did: str, refused: str | None) -> None:
         await _check_able(parts, did)
         attempt = await parts.engine.refresh(did, needed=True, patience=CLAIM_PATIENCE)
         if session_or_error(did, attempt.outcome).access_jwt == refused:
-            # The server has ended a token that should live: only a new one helps.
+            # The server has ended the token before its time: only a new one helps.
             attempt = await parts.engine.refresh(did, force=True, patience=CLAIM_PATIENCE)
             session_or_error(did, attempt.outcome)
 
 
 async def _check_able(parts: "Parts", did: str) -> None:
-    """Raises what stands in this process's own way.
+    """Raises if this process itself can't refresh the session, for lack of a key or a network.
 
-    The engine would write it into the state that the daemon works by; that this program lacks a key,
-    or a network, is its own matter.
+    The engine would record such a failure in the session's state, which would delay the daemon, although the
+    daemon may lack nothing.
     """
     entry = await parts.store.read(did)
     if entry.session is None:

@@ -1,4 +1,4 @@
-"""What answers tell about servers, kept for all sessions of a process: DPoP nonces, and clocks."""
+"""Keeps what answers show of servers, for all sessions of a process: DPoP nonces and clock differences."""
 
 import httpx
 
@@ -7,10 +7,10 @@ from idiolectd.http.origin_state import Nonces, Skews
 
 
 class Servers:
-    """Shared by every `SessionAuth` of a process, threads included; in memory only, and bounded.
+    """The nonces and clock differences of servers; in memory only, bounded, safe for threads.
 
-    One memory for all: with one each, an appview with ten thousand accounts on one PDS would pay ten
-    thousand refusals for each new nonce.
+    Every `SessionAuth` of a process shares one. With one for each, an appview with ten thousand accounts on
+    one PDS would get ten thousand refusals for each new nonce.
     """
 
     def __init__(self) -> None:
@@ -26,6 +26,6 @@ class Servers:
         return self._skews.of(origin)
 
     def learn(self, origin: str, answer: httpx.Response, *, sent_at: float, received_at: float) -> None:
-        """Takes what an answer says, a success as well as a refusal; both times are of our clock."""
+        """Records the nonce and time in an answer, successful or not; both times are by our clock."""
         self._nonces.take(origin, answer.headers.get("dpop-nonce"))
         self._skews.learn(origin, answer.headers, sent_at=sent_at, received_at=received_at)

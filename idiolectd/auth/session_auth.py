@@ -1,7 +1,7 @@
-"""`SessionAuth`: using a stored session with httpx, async and sync, without knowing what a refresh is.
+"""`SessionAuth`: authorizes the requests of an httpx client, async or sync, with a stored session.
 
-It does what `idiolectd.auth.auth_flow` decides. It never writes a record and takes no lock, unless
-``refresh=True`` makes it a refresher.
+It carries out what `idiolectd.auth.auth_flow` decides. It writes no record and takes no lock, unless
+``refresh=True`` lets it refresh the session.
 """
 
 import threading
@@ -42,7 +42,7 @@ _SYNC_REFRESH = (
 
 
 class SessionAuth(httpx.Auth):
-    """Authorizes requests to an account's PDS with the tokens that its session has right now.
+    """Authorizes requests to an account's PDS with the tokens that are stored at the time.
 
     ::
 
@@ -50,40 +50,41 @@ class SessionAuth(httpx.Auth):
             await http.post(f"{pds}/xrpc/com.atproto.repo.createRecord", json=...)
 
     For `httpx.AsyncClient` (asyncio and trio) and `httpx.Client`; one object serves any number of
-    tasks and threads. The record is read for every request, so a rotation is adopted at once. DPoP
+    tasks and threads. The record is read for every request, so new tokens are used at once. DPoP
     sessions get a fresh proof (RFC 9449), legacy ones a Bearer token. If the PDS refuses the token,
     the request waits until the record holds another and is repeated.
 
     A body given as bytes, JSON or form can be repeated, and so can one of known length up to 8 MiB,
-    which is read into memory. For any other the PDS is first asked whether it takes the token.
+    which is read into memory. Before any other body is sent, a cheap request tests whether the PDS accepts
+    the token.
 
-    With ``follow_redirects=True`` httpx drops ``Authorization`` on the way to another host, but not
-    ``DPoP``: that proof is for the first URL and this token, and worth nothing without the token.
+    With ``follow_redirects=True`` httpx drops ``Authorization`` on a redirect to another host, but not
+    ``DPoP``: that proof is bound to the first URL and to the token, and is useless without the token.
 
     Args:
         store: an open store, a store URL or a path, or None: the configured store. An open store is
             read in the event loop in which it is open; sync clients read the same place themselves.
-        account: a DID, or a stored session's handle, once confirmed (a login and the daemon do so). A
+        account: a DID, or the confirmed handle of a stored session (a login and the daemon confirm it). A
             handle is looked up once, by reading every record of the store, and its DID is kept.
         patience: how many seconds one request waits for a newer token, in all. A rotation takes
-            milliseconds; the rest is for a daemon that is restarted just then.
-        refresh: refresh the session by itself, under the claim, if its token is refused or about to
-            end: for programs that may write the store and are configured as the daemon is. Async
+            milliseconds; the rest allows for a restart of the daemon.
+        refresh: whether to refresh the session here, under the claim, if its token is refused or about to
+            expire: for programs that may write the store and are configured as the daemon is. Async
             clients only.
-        also: origins (``https://HOST``) that may get the token beside the session's PDS.
-        servers: what is known of nonces and clocks; None: what this process knows.
+        also: origins (``https://HOST``) besides the session's PDS that may get the token.
+        servers: the known nonces and clock differences; None: those that this process shares.
 
     Raises:
         ConfigError: the store, its configuration or `also` is wrong.
-        DidError: the account starts like a DID and is none.
+        DidError: the account begins like a DID but is not one.
 
-    Requests raise, beside httpx's own errors:
+    Requests raise, besides httpx's own errors:
         NoSessionError: nothing is stored for the account: log in first.
-        TokenRefused: the PDS takes no stored token; says whether a daemon runs, and what to do.
+        TokenRefused: the PDS accepts no stored token; the message says whether a daemon runs and what to do.
         TokenWithheld: the URL is not the session's PDS, or not https; nothing was sent.
         BodyUsedUp: refused, and the body can't be sent again.
         RecordError, StoreError: the record, or the store, can't be read.
-        HandleError: the handle is not confirmed yet, or for several sessions.
+        HandleError: the handle is confirmed for no session, or for several.
         SessionError: the record can't be used.
         RefreshError: ``refresh=True`` did not bring a usable session, or the client is not async.
     """
@@ -161,7 +162,7 @@ class SessionAuth(httpx.Auth):
             case Load():
                 return self._source.load()
             case ReadBody(request):
-                # A stream of the wrong kind is httpx's to complain of, when it is sent.
+                # httpx itself reports a stream of the wrong kind, when it is sent.
                 return request.read() if isinstance(request.stream, httpx.SyncByteStream) else None
             case ReadBeginning(answer):
                 return read_beginning(answer)
@@ -188,7 +189,8 @@ class SessionAuth(httpx.Auth):
                 return self._explained(step)
 
     async def _renew(self, refused: str | None) -> bool:
-        # One for each object: all others watch the record meanwhile, in whichever loop they are.
+        # One request of this object renews at a time; the others, in any event loop, watch the record
+        # meanwhile.
         if not self._renewing.acquire(blocking=False):
             return False
         try:

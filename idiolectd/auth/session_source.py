@@ -1,7 +1,7 @@
-"""Where a client's session is read: a store by its URL, or one that is open already.
+"""Reads a client's session, from a store that is named by its URL or from one that is already open.
 
-An open store belongs to its event loop: async programs ask it. Synchronous ones read the same place
-without a loop, as far as it is one of our stores.
+An open store belongs to its event loop and is read there. Synchronous programs read the files of the same
+store without a loop, if it is one of our stores.
 """
 
 import os
@@ -23,21 +23,21 @@ from idiolectd.store import (
     open_reading,
 )
 
-# What a client program may name a store by.
+# The forms in which a client program may name a store.
 Store = OAuthTokenStore | str | os.PathLike[str] | None
 
 
 class SessionSource:
-    """One account's record in one store. For any number of tasks and threads.
+    """Reads one account's record in one store. Any number of tasks and threads may share it.
 
     Args:
         store: an open store, a store URL or path, or None: the configured store.
-        account: a DID, or a stored session's handle, once confirmed. A handle is looked up once, at the
-            first request, by reading every record; from then on the DID counts.
+        account: a DID, or the confirmed handle of a stored session. A handle is looked up once, at the
+            first request, by reading every record; later requests use its DID.
 
     Raises:
         ConfigError: there is no such store, or the configuration is wrong.
-        DidError: it starts like a DID and is none.
+        DidError: the account begins like a DID but is not one.
     """
 
     def __init__(self, store: Store, account: str) -> None:
@@ -55,12 +55,12 @@ class SessionSource:
 
     @property
     def place(self) -> str:
-        """How messages name the store."""
+        """The store's name in messages."""
         return self.reading.url if self.reading is not None else type(self._store).__name__
 
     @property
     def account(self) -> str:
-        """The account as far as it is known: its DID, or what was asked for."""
+        """The account's DID, or the handle that was given as long as that has not been looked up."""
         return self._did or self._account
 
     @property
@@ -102,9 +102,9 @@ class SessionSource:
         assert self.reading is not None  # noqa: S101 - see the constructor
         await anyio.lowlevel.checkpoint()
         try:
-            return self.reading.load(did)  # in place: see `idiolectd.store.reading`
+            return self.reading.load(did)  # in the event loop: see `idiolectd.store.reading`
         except LockBusy:
-            # A foreign program commits; whoever waits for it does so where nobody else has to.
+            # A foreign program is committing. Wait for it in a thread, so that the event loop goes on.
             wait = partial(self.reading.load, did, patience=BUSY_TIMEOUT)
             return await anyio.to_thread.run_sync(wait)
 

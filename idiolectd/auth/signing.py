@@ -1,6 +1,6 @@
-"""Using a session: the headers that a request to its PDS needs.
+"""Makes the headers that authorize a request to a session's PDS, for any HTTP library.
 
-For every HTTP library. Nothing here reads a store, sends anything, or refreshes.
+Nothing here reads a store, sends anything or refreshes.
 """
 
 import time
@@ -15,15 +15,15 @@ def auth_headers(
 ) -> dict[str, str]:
     """The headers that authorize one request to the session's PDS.
 
-    For a DPoP session a fresh proof with `ath` (RFC 9449, section 7) beside the token: never reuse
-    them. For a legacy session the Bearer token.
+    For a DPoP session: the token and a new proof with `ath` (RFC 9449, section 7), valid for one request;
+    never reuse them. For a legacy session: the Bearer token.
 
     Args:
-        session: whose tokens to use.
+        session: the session whose token to use.
         method: HTTP method of the request.
-        url: its URL; a query does not matter.
-        nonce: the newest ``DPoP-Nonce`` that this server sent. Without it, or with an old one, it
-            answers 401 ``use_dpop_nonce`` and brings one: make new headers with that, once.
+        url: the request's URL; its query is ignored.
+        nonce: the newest ``DPoP-Nonce`` of this server. Without one, or with an old one, the server answers
+            401 ``use_dpop_nonce`` with a new nonce: make new headers with that one, once.
         now: seconds since the epoch by the server's clock, if that is known to differ from ours.
 
     Raises:
@@ -31,7 +31,7 @@ def auth_headers(
         UrlError: `url` is not a URL.
     """
     if not (session.access_jwt.isascii() and session.access_jwt.isprintable()):
-        # A library's own refusal would quote it, and a line break in it would be a header of its own.
+        # A line break would inject another header, and an HTTP library's own error would quote the token.
         raise SessionError("field accessJwt can't be sent in a header")
     if session.kind == "bearer":
         return {"Authorization": f"Bearer {session.access_jwt}"}

@@ -1,6 +1,6 @@
-"""What a PDS's refusal means for a request that carried a token.
+"""Judges a PDS's refusal of a request that carried a token.
 
-Tells apart the refusals of a token and of its proof; every other refusal is the caller's to handle.
+Tells refusals of the token, of its proof and of anything else apart; the caller handles the last.
 """
 
 from enum import Enum, auto
@@ -14,35 +14,35 @@ from idiolectd.jose import numeric_claim, peek_claims
 from idiolectd.oauth import dpop
 from idiolectd.session import OAuthSession
 
-# The statuses that can speak of a token or a proof. Bodies of all other answers are left unread.
+# The statuses of refusals that may concern a token or a proof. Bodies of all other answers are not read.
 STATUSES = (400, 401)
 
 
-# XRPC's words for a token that is not taken. Some methods say the same of tokens that come by e-mail.
+# XRPC's error codes for a refused access token. Some methods use the same codes for tokens sent by e-mail.
 _TOKEN_WORDS = ("ExpiredToken", "InvalidToken")
 
-# Refusals of requests whose token is taken: another one would not help.
+# Error codes of refusals that have nothing to do with the token: another token would not help.
 _NOT_THE_TOKEN = ("AccountTakedown", "AccountDeactivated", "AccountSuspended")
 
 
 class TokenRefusal(Enum):
-    """Why a request was refused that might be taken the next time."""
+    """Why a request was refused that may succeed when it is repeated."""
 
-    NONCE = auto()  # it wants another DPoP nonce, which came along (RFC 9449, section 9)
-    TOKEN = auto()  # it does not take the access token (RFC 6750, section 3.1)
-    PERHAPS = auto()  # it may not take the access token; servers say so in many words
+    NONCE = auto()  # the PDS wants the DPoP nonce that came with the refusal (RFC 9449, section 9)
+    TOKEN = auto()  # the PDS refuses the access token (RFC 6750, section 3.1)
+    PERHAPS = auto()  # the PDS may be refusing the access token: servers have no common code for it
 
 
 def refusal_of(
     answer: httpx.Response, error: str | None, session: OAuthSession, *, now: float
 ) -> TokenRefusal | None:
-    """Judges an answer; None: its reason is another one, or it is none.
+    """Judges an answer; None: it is no refusal, or it has another reason.
 
     Args:
-        answer: what came.
-        error: the error code in it (`error_in`).
-        session: whose token went along.
-        now: the server's clock, if the answer does not tell it; seconds since the epoch.
+        answer: the answer.
+        error: the answer's error code (`error_in`).
+        session: the session whose token was sent.
+        now: the server's time, used if the answer has no Date; seconds since the epoch.
     """
     if answer.status_code not in STATUSES or error in _NOT_THE_TOKEN:
         return None
@@ -58,12 +58,12 @@ def refusal_of(
 
 
 def error_in(answer: httpx.Response, beginning: bytes) -> str | None:
-    """The error code of an answer, if the beginning of its body holds one."""
+    """The error code in the beginning of an answer's body; None: there is none."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return dpop.error_of(Response(answer.status_code, headers, beginning))
 
 
 def _is_over(session: OAuthSession, now: float) -> bool:
-    """Whether the access token has ended; unreadable counts as yes. A Date is cut to the second."""
+    """Whether the access token has expired; an unreadable expiry counts as yes. A Date has whole seconds."""
     end = numeric_claim(peek_claims(session.access_jwt), "exp") or parse_rfc3339(session.expires_at)
     return end is None or end <= now + 1.0

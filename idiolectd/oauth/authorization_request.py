@@ -1,7 +1,8 @@
 """One login: from the pushed authorization request (PAR, RFC 9126) to the session.
 
-https://atproto.com/specs/oauth. A login makes a DPoP key (RFC 9449), a PKCE code verifier (RFC 7636) and a state
-of its own, pushes the request, reads the authorization response and exchanges the code at the token endpoint.
+https://atproto.com/specs/oauth. A login makes a DPoP key (RFC 9449), a PKCE code verifier (RFC 7636) and a
+state of its own, pushes the request, reads the authorization response and exchanges the code at the token
+endpoint.
 
 Does not open a browser, wait, resolve accounts or store. An authorization response counts only with this
 login's state and its issuer's name (RFC 9207); tokens count only for the account that was chosen before.
@@ -30,14 +31,14 @@ from idiolectd.oauth.token_endpoint import TokenResponse, code_parameters
 from idiolectd.outcome import Code
 from idiolectd.session import OAuthSession
 
-# Where the browser goes after a login with the public client (RFC 8252, section 7.3).
+# The loopback host of the public client's redirect URI (RFC 8252, section 7.3).
 LOOPBACK_HOST = "127.0.0.1"
 CALLBACK_PATH = "/callback"
 
-# A redirect has four parameters; one with many more is somebody's who tries things.
+# An authorization response has at most four parameters. The limit keeps hostile ones from costing time.
 _MAX_PARAMETERS = 32
 
-# RFC 6749, section 4.1.2.1: the two errors of a server that could not, and may later.
+# The two temporary errors of RFC 6749, section 4.1.2.1: the same login may succeed later.
 _PASSING = ("server_error", "temporarily_unavailable")
 
 
@@ -46,8 +47,8 @@ class LoginClient:
     """The OAuth client that a login is made with.
 
     Attributes:
-        auth: its name, and how it authenticates.
-        redirect_uri: where the browser goes afterwards.
+        auth: its client_id, and how it authenticates.
+        redirect_uri: where the server sends the browser with its response.
     """
 
     auth: ClientAuth
@@ -55,13 +56,15 @@ class LoginClient:
 
 
 def loopback_client(scope: str, port: int | None = None) -> LoginClient:
-    """The public client of every machine (https://atproto.com/specs/oauth#localhost-client-development).
+    """The public client that works without registration, on any machine.
+
+    See https://atproto.com/specs/oauth#localhost-client-development.
 
     Args:
         scope: what it may ask for; it is a part of the client_id.
-        port: where the browser is waited for. Servers compare loopback redirects without it (RFC 8252,
-            section 7.3), so the client_id names none and is the same for every login. None: nobody
-            waits there.
+        port: the local port that the login listens on; None: it does not listen. Servers ignore the port
+            when they compare loopback redirects (RFC 8252, section 7.3), so the client_id contains none
+            and is the same for every login.
     """
     declared = {"redirect_uri": f"http://{LOOPBACK_HOST}{CALLBACK_PATH}", "scope": scope}
     client_id = "http://localhost?" + urlencode(declared, quote_via=quote)
@@ -74,8 +77,8 @@ class GrantedSession:
     """What the token endpoint gave for a login's code.
 
     Attributes:
-        session: the session that its tokens make.
-        mismatch: why it must not be stored, and should be revoked; None: it is what was asked for.
+        session: the session with the tokens of the answer.
+        mismatch: why the session must not be stored and should be revoked; None: it is the one asked for.
     """
 
     session: OAuthSession
@@ -84,11 +87,11 @@ class GrantedSession:
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """A login that has begun; good for one. `repr` shows no secret.
+    """A pushed authorization request: one login that has begun. `repr` shows no secret.
 
     Attributes:
-        url: where the browser goes.
-        expires_in: for how many seconds the server keeps the request; None: it does not say.
+        url: the address to open in the browser.
+        expires_in: how many seconds the server keeps the request; None: it does not say.
     """
 
     url: str = field(repr=False)
@@ -116,16 +119,16 @@ class AuthorizationRequest:
 
         Args:
             http: sends the requests.
-            clock: ours.
+            clock: the local clock.
             server: the authorization server of the account's PDS.
-            client: who asks.
-            scope: for what.
-            login_hint: handle or DID of the account, so that the person is not asked for it.
-            state_suffix: what the page behind the redirect_uri should see of the state.
+            client: the client that asks for authorization.
+            scope: the scope to ask for.
+            login_hint: handle or DID of the account, so that the server need not ask the person for it.
+            state_suffix: text to append to the state, for the page at the redirect_uri to read.
 
         Raises:
             LoginError: the server does not offer what a login needs, or refuses the request.
-            TransportError: it can't be reached, or its answer was lost.
+            TransportError: the server can't be reached, or its answer was lost.
         """
         push_to, authorize_at = server.pushed_authorization_request_endpoint, server.authorization_endpoint
         if server.unfit_for_login or push_to is None or authorize_at is None:
@@ -166,23 +169,23 @@ class AuthorizationRequest:
 
     @property
     def issuer(self) -> str:
-        """The authorization server."""
+        """The issuer identifier of the authorization server."""
         return self._request.server.issuer
 
     def is_ours(self, query: str) -> bool:
-        """Whether a redirect with this query belongs to this login: it knows the state."""
+        """Whether a redirect with this query belongs to this login: its state is the one that was sent."""
         return self._knows_state(_parameters(query))
 
     def read_response(self, query: str) -> str:
         """The code of an authorization response (RFC 6749, section 4.1.2).
 
         Raises:
-            LoginError: it brought none, or not from this login's server, or not for this login.
+            LoginError: it holds no code, or its state or issuer is not this login's.
         """
         answer = _parameters(query)
         if not self._knows_state(answer):
             raise LoginError("state_mismatch", "the browser came back from another login")
-        # RFC 9207, section 2.4; before anything else, errors included.
+        # RFC 9207, section 2.4: the issuer is checked before anything else is read, error responses included.
         if answer.get("iss") != self.issuer:
             named = safe_text(answer.get("iss", "")) or "no authorization server"
             raise LoginError(
@@ -197,16 +200,16 @@ class AuthorizationRequest:
         return answer["code"]
 
     async def exchange(self, code: str, account: Account) -> GrantedSession:
-        """Turns the code into a session (RFC 6749, section 4.1.3). Must run to its end once begun.
+        """Exchanges the code for tokens (RFC 6749, section 4.1.3). Must not be cancelled once begun.
 
         Args:
-            code: as `read_response` returned it; good for one exchange.
-            account: whose session it is to be.
+            code: as `read_response` returned it; valid for one exchange.
+            account: the account that was chosen for this login.
 
         Raises:
             LoginError: the server refuses the code, or answers without tokens.
             NotSent: the server could not be reached; the code is unused.
-            Unclear: the answer was lost. A session may be left over there, and ends by itself.
+            Unclear: the answer was lost. The server may have started a session, which expires unused.
         """
         sent_at = self._clock.now()
         parameters = code_parameters(code, self._redirect_uri, self._verifier)
@@ -226,7 +229,7 @@ class AuthorizationRequest:
             did=account.did,
             pds_url=account.pds_url,
             access_jwt=answer.access_token or "",
-            # Only a session that does not fit has none: the access token then names it to revoke.
+            # Without a refresh token the session counts as a mismatch; it is revoked by its access token.
             refresh_jwt=answer.refresh_token or answer.access_token or "",
             dpop_private_key_jwk=self._request.key.to_private_jwk(),
             token_type="DPoP",  # noqa: S106 -- a type, not a password
@@ -256,7 +259,7 @@ class AuthorizationRequest:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """The parameters of a redirect; none at all if one is there twice (RFC 6749, section 3.1)."""
+    """The parameters of a redirect; empty if one of them occurs twice (RFC 6749, section 3.1)."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
@@ -266,13 +269,13 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _mismatch(answer: TokenResponse, account: Account, issuer: str) -> str | None:
-    """Why the tokens are not the session that was asked for."""
+    """Why the tokens can't be stored as a session of the account; None: they can."""
     asked = account.did if account.handle == INVALID_HANDLE else f"{account.handle} ({account.did})"
     if answer.sub is not None and answer.sub != account.did and _is_did(answer.sub):
         return f"{answer.sub} consented at {issuer}, and not {asked}"
     if (mismatch := answer.mismatch(account.did)) is not None:
         return f"{issuer}: {mismatch}, {asked}" if answer.sub != account.did else f"{issuer}: {mismatch}"
-    if answer.unconfirmed is not None:  # a login is what says whose tokens they are: nobody else is asked
+    if answer.unconfirmed is not None:  # a login has no stored session to compare with
         return f"{issuer}: {answer.unconfirmed}"
     if "atproto" not in (answer.scope or "").split():
         return f"{issuer}: the scope that was granted lacks atproto"

@@ -1,8 +1,8 @@
-"""Which OAuth client a session belongs to, and how that client authenticates (RFC 7523).
+"""Finds the OAuth client that a session belongs to, and authenticates requests as that client (RFC 7523).
 
 The reference server ends a session whose refresh token is sent by another client, or with another of the
-client's keys. So nothing is guessed: where the client or its key is not known, `ClientRegistry.client_of`
-returns `Suspended`, and an operator completes the configuration.
+client's keys. So nothing is guessed: if the client or its key is not known, `ClientRegistry.client_of`
+returns `Suspended`, and an operator must complete the configuration.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,18 +17,19 @@ from idiolectd.session import OAuthSession
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-# Servers refuse an assertion from the future without tolerance, and one older than a minute.
+# Seconds that an assertion's `iat` lies in the past. Servers refuse one that is even slightly in the future,
+# and one that is older than a minute.
 _BACKDATED = 8
 _LIFE = 60
 
 
 @dataclass(frozen=True)
 class UnusableKey:
-    """A key that is configured and can't be read, or is none. Only sessions that were started with it wait.
+    """A configured key that can't be read or is not a key. Only sessions that were started with it must wait.
 
     Attributes:
-        why: for a person; names the key, and shows nothing of its text.
-        read: reads it again: somebody may have mended it.
+        why: a message for people; names the key and shows nothing of its text.
+        read: reads the key again, in case that somebody has repaired it.
     """
 
     why: str
@@ -41,7 +42,7 @@ class OAuthClient:
 
     Attributes:
         client_id: its URL.
-        keys: its private keys by ``kid``, the one for new sessions first; none: a public client.
+        keys: its private keys by ``kid``, the one for new sessions first; empty for a public client.
     """
 
     client_id: str
@@ -49,13 +50,13 @@ class OAuthClient:
 
     @property
     def signing_keys(self) -> Mapping[str, SigningKey]:
-        """Those that can be used."""
+        """The keys that can be used."""
         return {kid: key for kid, key in self.keys.items() if isinstance(key, SigningKey)}
 
 
 @dataclass(frozen=True)
 class ClientAuth:
-    """How one session's client authenticates: ``none``, or ``private_key_jwt`` with one key."""
+    """How a session's client authenticates: by ``none``, or by ``private_key_jwt`` with one key."""
 
     client_id: str
     key_id: str | None = None
@@ -67,7 +68,7 @@ class ClientAuth:
         return "none" if self.key is None else "private_key_jwt"
 
     def parameters(self, issuer: str, server_now: float) -> dict[str, str]:
-        """What authenticates one request (RFC 6749, section 2.3; RFC 7523, section 2.2): never used twice."""
+        """The parameters that authenticate one request (RFC 7523, section 2.2). Never reuse them."""
         if self.key is None:
             return {"client_id": self.client_id}
         issued_at = int(server_now) - _BACKDATED
@@ -90,9 +91,9 @@ class ClientRegistry:
     """The clients of the configuration.
 
     Args:
-        clients: all of them that have keys.
-        default_client_id: for sessions that name no client, and whose access token does not either;
-            None: such sessions are suspended.
+        clients: the clients that have keys.
+        default_client_id: the client of sessions for which neither the record nor the access token names
+            one; None: such sessions are suspended.
     """
 
     def __init__(self, clients: Iterable[OAuthClient] = (), default_client_id: str | None = None) -> None:
@@ -100,7 +101,7 @@ class ClientRegistry:
         self._default = default_client_id
 
     def client_of(self, session: OAuthSession) -> ClientAuth | Suspended:
-        """The client of a session, ready to authenticate as the session was started."""
+        """The client of a session, with the key that the session was started with."""
         client_id = session.client_id or self._unnamed(session)
         if isinstance(client_id, Suspended):
             return client_id
@@ -114,10 +115,10 @@ class ClientRegistry:
         return self._with_key(client_id, session.client_key_id)
 
     def check_successor(self, successor: "ClientRegistry") -> None:
-        """Refuses other keys in the place of those that work.
+        """Refuses a new configuration that replaces a working key under its ``kid``, or makes it unreadable.
 
-        A session lives and dies with the very key it was started with. A key that another one replaces
-        under its name, or that can't be read any more, would cost all of them at once.
+        A session can only be refreshed with the key that it was started with, so such a change would end
+        all sessions of that key.
 
         Raises:
             ConfigError: the message names the key.
@@ -140,10 +141,10 @@ class ClientRegistry:
                     raise ConfigError(key.why)
 
     def for_login(self, client_id: str) -> ClientAuth:
-        """A confidential client, ready to start a session: its first key signs for new ones.
+        """A confidential client for a new login, with its first key.
 
         Raises:
-            LoginError: no client of that name is configured, or it has no key.
+            LoginError: no client with that client_id is configured, or it has no key.
         """
         keys = self._keys.get(client_id)
         if not keys:
@@ -170,7 +171,7 @@ class ClientRegistry:
 
     def _with_key(self, client_id: str, key_id: str | None) -> ClientAuth | Suspended:
         keys = self._keys.get(client_id, {})
-        if key_id is None and len(keys) == 1:  # of all that are configured, usable or not
+        if key_id is None and len(keys) == 1:  # counts unusable keys too: the session may be theirs
             key_id = next(iter(keys))
         key = keys.get(key_id) if key_id is not None else None
         if key_id is None or key is None:
@@ -188,12 +189,12 @@ class ClientRegistry:
 
 
 def issuer_hint(session: OAuthSession) -> str | None:
-    """The issuer that the access token names, if it is a JWT with such a claim."""
+    """The `iss` claim of the access token; None if it has none or is not a JWT."""
     return _text_claim(session, "iss")
 
 
 def thumbprint_hint(session: OAuthSession) -> str | None:
-    """The key that the access token says it is bound to (RFC 9449, section 6.1)."""
+    """The thumbprint of the key that the access token says it is bound to (RFC 9449, section 6.1)."""
     confirmation = peek_claims(session.access_jwt).get("cnf")
     value = confirmation.get("jkt") if isinstance(confirmation, dict) else None
     return value if isinstance(value, str) else None

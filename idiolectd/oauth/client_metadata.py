@@ -1,11 +1,12 @@
-"""What a confidential client publishes: its metadata document, and whether the hosted one fits.
+"""Builds a confidential client's metadata document, and checks the one that is hosted at its client_id.
 
-https://atproto.com/specs/oauth#clients: a server fetches the document at the client_id, at every login and
-at refreshes. So a field that is wrong there, or a key that is missing, ends what worked before.
+Servers fetch the document from the client_id at every login and at refreshes
+(https://atproto.com/specs/oauth#clients). A wrong field or a missing key there ends sessions that worked
+before.
 
-Compares what this host needs, and not more: a hosted document may allow more scopes, redirects and keys
-than are used here, and may carry names and links of its own. Changes nothing, and knows no server's cache:
-what is right now may be seen there minutes later.
+The check compares only what this host needs: a hosted document may allow more scopes, redirects and keys than
+are used here, and may have other fields. It changes nothing. Servers cache the document, so they may see a
+correction only minutes later.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from idiolectd.oauth.client_auth import OAuthClient
 from idiolectd.oauth.keys import SigningKey
 from idiolectd.url import Url
 
-# The one algorithm that all ATProto servers take for client assertions.
+# The one algorithm that all ATProto servers accept for client assertions.
 _ALG = "ES256"
 
 # What servers assume where a field is missing (RFC 7591, section 2).
@@ -33,10 +34,10 @@ class ClientMetadata:
     """A confidential client as this host uses it.
 
     Attributes:
-        client: its name and keys.
-        redirect_uri: where logins come back to; None: nobody logs in with it here.
-        scope: what logins ask for.
-        name: what the consent page calls it; None: not said.
+        client: its client_id and keys.
+        redirect_uri: the redirect URI of logins; None: this host makes no logins with it.
+        scope: the scope that logins ask for.
+        name: the name on the consent page; None: none is configured.
     """
 
     client: OAuthClient
@@ -66,9 +67,9 @@ class MetadataFinding:
     """One part of the hosted document, compared with what is needed.
 
     Attributes:
-        part: a field, or a key.
-        problem: what is wrong and what follows from it; None: it fits.
-        passing: whether looking again later may help.
+        part: the name of the field or key.
+        problem: what is wrong and what follows from it; None: nothing is wrong.
+        passing: whether the problem may pass by itself.
     """
 
     part: str
@@ -77,10 +78,10 @@ class MetadataFinding:
 
 
 async def check_hosted_metadata(http: HttpClient, expected: ClientMetadata) -> list[MetadataFinding]:
-    """Fetches what is hosted at the client_id and compares it.
+    """Fetches the document at the client_id and compares it with what is needed.
 
     Raises:
-        TransportError: nobody answers there.
+        TransportError: its host does not answer.
     """
     client_id = expected.client.client_id
     unfit = _unfit_name(client_id)
@@ -102,7 +103,7 @@ def _published(kid: str, key: SigningKey) -> dict[str, str]:
 
 # Fields ------------------------------------------------------------------------------------------
 
-# What a wrong value leads to.
+# What follows from a wrong value.
 _CONSEQUENCES: Mapping[str, str] = {
     "client_id": "servers refuse a document that is not about the address it lies at",
     "application_type": "servers take keys from web clients only",
@@ -156,7 +157,7 @@ def _shown(value: object) -> str:
 
 
 def _unfit_name(client_id: str) -> str | None:
-    """Why servers would not fetch a document at this URL, whatever lies there."""
+    """Why servers would refuse to fetch a client's document from this URL; None: they would not."""
     url = Url.parse(client_id)
     if url.address is not None:
         return "servers want the name of a host in it, not an address"
@@ -194,7 +195,7 @@ async def _hosted_keys(
 
 
 def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> MetadataFinding:
-    """Whether servers can verify what one of our keys signs."""
+    """Checks that the hosted document lets servers verify what one of our keys signs."""
     part = f"key {kid}"
     if key.alg != _ALG:
         return MetadataFinding(part, f"is for {key.alg}: servers take {_ALG}; make a key on the curve P-256")
@@ -213,7 +214,7 @@ def _key(kid: str, key: SigningKey, hosted: list[Mapping[str, Any]]) -> Metadata
 
 
 async def _fetched(http: HttpClient, url: str, part: str) -> dict[str, Any] | MetadataFinding:
-    """A JSON object, served as ATProto servers want it: status 200, no redirect, the right type."""
+    """Fetches a JSON object as ATProto servers do: status 200, no redirect, type ``application/json``."""
     response = await http.request("GET", url)
     if response.status != 200:
         where = "; servers follow no redirect" if 300 <= response.status < 400 else ""

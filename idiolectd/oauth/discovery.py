@@ -1,11 +1,11 @@
-"""From a PDS to its authorization server, and from an issuer to its endpoints.
+"""Finds the authorization server of a PDS, and the endpoints of an authorization server.
 
-PDS → ``/.well-known/oauth-protected-resource`` (RFC 9728) → issuer →
-``/.well-known/oauth-authorization-server`` (RFC 8414). What a server says of itself is believed only if
-it says so where it is: its `issuer` is the URL it was fetched from. Answers are kept for a while; who
-asks for the same at the same time shares one request.
+A PDS names its issuer in ``/.well-known/oauth-protected-resource`` (RFC 9728); the issuer lists its endpoints
+in ``/.well-known/oauth-authorization-server`` (RFC 8414). Metadata is accepted only if the `issuer` in it is
+the URL that it was fetched from. Answers are cached; tasks that ask for the same at the same time share one
+request.
 
-Does not decide which issuer a session belongs to: a pinned one is never replaced from here.
+Does not decide which issuer a session belongs to, and never replaces the one in a session's record.
 """
 
 from collections import OrderedDict
@@ -21,10 +21,10 @@ from idiolectd.http import HttpClient, Response, is_our_refusal, origin, retry_a
 from idiolectd.outcome import Code, Retry
 from idiolectd.url import Url
 
-# Endpoints move rarely, and one that moved makes `Discovery.forget` ask anew.
+# Seconds. Endpoints move rarely; when one has moved, `Discovery.forget` drops the cached answer.
 _KEPT = 3600.0
 
-# Sessions of one server come in crowds: a dead server is asked once, not once for each of them.
+# Seconds. Many sessions of one server are refreshed together: a dead server is asked once, not once for each.
 _FAILURE_KEPT = 10.0
 
 _MAX_KEPT = 4096
@@ -39,16 +39,16 @@ _LOGIN_VALUES = {
 
 @dataclass(frozen=True)
 class AuthorizationServer:
-    """What is used of an authorization server's metadata.
+    """The part of an authorization server's metadata (RFC 8414) that is used.
 
     Attributes:
-        issuer: its name, and the audience of client assertions.
-        token_endpoint: where refresh tokens go.
-        revocation_endpoint: where they end; None: it has none.
-        authorization_endpoint: where the browser goes for a login.
-        pushed_authorization_request_endpoint: where a login begins (RFC 9126).
-        unfit_for_login: what a login needs and the metadata does not say, for a person; empty: it
-            says it all. Refreshing needs none of it.
+        issuer: the issuer identifier, which is also the audience of client assertions.
+        token_endpoint: as in the metadata.
+        revocation_endpoint: as in the metadata; None: the server has none.
+        authorization_endpoint: as in the metadata.
+        pushed_authorization_request_endpoint: as in the metadata (RFC 9126).
+        unfit_for_login: what a login needs and the metadata lacks, as messages for people; refreshing needs
+            none of it.
     """
 
     issuer: str
@@ -60,9 +60,9 @@ class AuthorizationServer:
 
 
 class Discovery:
-    """Looks servers up. What can't be found out now is a `Retry`, never an exception.
+    """Looks servers up. A look-up that fails returns a `Retry` and raises nothing.
 
-    Each names the server that was asked: a PDS's wrong answer does not count against its issuer.
+    The `Retry` names the server that was asked: a PDS's wrong answer does not count against its issuer.
     """
 
     def __init__(self, http: HttpClient, clock: Clock) -> None:
@@ -72,20 +72,20 @@ class Discovery:
         self._servers = _Cache(self._fetch_server)
 
     async def issuer_of_pds(self, pds_url: str) -> str | Retry:
-        """The issuer whose tokens a PDS takes."""
+        """The issuer whose tokens a PDS accepts."""
         try:
             return await self._issuers.get(origin(pds_url))
         except NotSent as error:
             return Retry(Code.DISCOVERY, str(error))
 
     async def server(self, issuer: str) -> AuthorizationServer | Retry:
-        """The endpoints of an issuer."""
+        """The metadata of an issuer's authorization server."""
         return await self._servers.get(issuer)
 
     def issuer_of(self, url: str) -> str | None:
-        """An issuer as it is compared and asked: scheme, host and port; None: it is not one that is used.
+        """The canonical form of an issuer (scheme, host and port); None: it can't be an issuer.
 
-        Programs write it with a slash behind it, in upper case, with the port that goes without saying.
+        Programs also write issuers with a slash at the end, in upper case, or with the default port.
         """
         try:
             found = self._http.target(url)
@@ -95,14 +95,14 @@ class Discovery:
         return found.origin if is_bare else None
 
     def forget(self, issuer: str) -> None:
-        """Asks anew next time: an endpoint did not answer like one."""
+        """Drops an issuer's cached metadata, after an endpoint did not answer as one does."""
         self._servers.forget(issuer)
 
     async def _fetch_issuer(self, pds: str) -> str | Retry:
         document = await self._document(f"{pds}/.well-known/oauth-protected-resource")
         if isinstance(document, Retry):
             return document
-        # RFC 9728, section 3.3. ATProto: the first one counts.
+        # RFC 9728, section 3.3. Of several authorization servers ATProto uses the first.
         if document.get("resource") != pds:
             return _unusable(pds, "its OAuth metadata speaks of another server")
         issuers = document.get("authorization_servers")
@@ -133,12 +133,12 @@ class Discovery:
         )
 
     def _endpoint(self, document: Mapping[str, object], name: str) -> Url | None:
-        """The URL of an endpoint; None: the metadata names none that requests may go to."""
+        """The URL of an endpoint; None: the metadata names none, or one that requests must not go to."""
         url = document.get(name)
         return self._http.target(url) if isinstance(url, str) and self._http.permits(url) else None
 
     def _login_endpoint(self, document: Mapping[str, object], name: str) -> Url | None:
-        """The same of an endpoint for logins; RFC 6749, section 3.1: it has no fragment."""
+        """As `_endpoint`; the URL must have no fragment (RFC 6749, section 3.1)."""
         url = self._endpoint(document, name)
         return None if url is None or url.has_fragment else url
 
@@ -160,12 +160,12 @@ class Discovery:
         )
 
     def _is_issuer(self, url: str) -> bool:
-        """ATProto: scheme, host and port, nothing else."""
+        """Whether a URL has the form of an ATProto issuer: scheme, host and port, nothing else."""
         return self._http.permits(url) and origin(url) == url
 
 
 def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
-    """Which of ATProto's demands on an authorization server that a login relies on it does not meet.
+    """Which requirements of ATProto that a login relies on the metadata does not meet.
 
     https://atproto.com/specs/oauth#authorization-servers
     """
@@ -174,7 +174,7 @@ def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
         for name, value in _LOGIN_VALUES.items()
         if not isinstance(found := document.get(name), list) or value not in found
     ]
-    # RFC 9207, section 3. Without it, a code of another server could be slipped in.
+    # RFC 9207, section 3. Without it, a code that another server issued could be injected.
     if document.get("authorization_response_iss_parameter_supported") is not True:
         unfit.append("authorization_response_iss_parameter_supported is not true")
     return unfit
@@ -195,7 +195,7 @@ class _CacheEntry(Generic[ValueT]):
 
 
 class _Cache(Generic[ValueT]):
-    """One lookup at a time for each key; the others wait for its result."""
+    """A cache that runs one look-up at a time for each key; other tasks wait for its result."""
 
     def __init__(self, fetch: Callable[[str], Awaitable[ValueT | Retry]]) -> None:
         self._fetch = fetch
@@ -206,7 +206,7 @@ class _Cache(Generic[ValueT]):
         self._entries.move_to_end(key)
         if len(self._entries) > _MAX_KEPT:
             self._entries.popitem(last=False)
-        # Whoever holds the lock asks, in its own task: if it is cancelled, the next one asks.
+        # The task that holds the lock does the look-up; if it is cancelled, the next one does.
         async with entry.lock:
             if entry.value is None or anyio.current_time() >= entry.until:
                 value = await self._fetch(key)

@@ -1,9 +1,9 @@
-"""DPoP (RFC 9449): proofs, and requests that carry one.
+"""Makes DPoP proofs (RFC 9449) and sends requests that carry one.
 
-A server asks for a nonce by refusing; such a request is repeated once, with a new proof. Nonces are
-kept in `HttpClient.nonces`, one per server, for all sessions. An authorization server and a PDS are
-two servers, also on one origin: neither takes the other's nonces. Proofs are dated by the server's
-clock as far as it is known.
+A server asks for a nonce by refusing the request, which is then sent again with a new proof. Nonces are kept
+in `HttpClient.nonces`, one per server, for all sessions. An authorization server and a PDS count as two
+servers even on one origin: neither accepts the other's nonces. A proof's `iat` follows the server's clock if
+that is known.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from idiolectd.oauth.keys import SigningKey, new_jti
 from idiolectd.oauth.proof_retry import ProofRetry
 from idiolectd.url import Url
 
-# Parsing a key takes twice the time of signing with it, and whoever needs one needs it again soon. Kept no
-# longer than that: of a session that ended, nothing stays in memory.
+# Parsing a key takes twice the time of signing with it, and a key is used several times within a refresh. It
+# is dropped a minute after its last use, so that no key of an ended session stays in memory.
 _KEYS_KEPT, _KEPT_SECONDS = 256, 60.0
 
 
@@ -29,10 +29,10 @@ class DpopKey(SigningKey):
 
     @classmethod
     def from_jwk_json(cls, text: str | None) -> "DpopKey":
-        """The key of a session record.
+        """Parses the key of a session record.
 
         Raises:
-            SessionError: it can't be used. The message shows nothing of it.
+            SessionError: the key can't be used. The message shows nothing of it.
         """
         try:
             return _RECENT.get(text or "")
@@ -48,14 +48,14 @@ class DpopKey(SigningKey):
         nonce: str | None = None,
         access_token: str | None = None,
     ) -> str:
-        """A fresh proof (RFC 9449, section 4.2), good for one request.
+        """A new proof for one request (RFC 9449, section 4.2).
 
         Args:
             htm: the request's method.
             htu: the request's URL; query and fragment are left out.
             iat: now, by the server's clock; seconds since the epoch.
-            nonce: the server's newest.
-            access_token: at a PDS, the token that goes along; never at an authorization server.
+            nonce: the server's newest nonce.
+            access_token: the access token that is sent to a PDS; None for an authorization server.
 
         Raises:
             UrlError: `htu` is not a URL.
@@ -75,10 +75,10 @@ class DpopKey(SigningKey):
 
 
 class RecentKeys:
-    """Parsed keys, each until a minute after its last use. May be shared by threads.
+    """Keeps parsed keys, each until a minute after its last use. Threads may share it.
 
     Args:
-        now: monotonic time.
+        now: returns monotonic time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ class RecentKeys:
         return len(self._keys)
 
     def get(self, text: str) -> DpopKey:
-        """The key of a private JWK. Raises as `DpopKey.parse`."""
+        """The key of a private JWK's JSON. Raises what `DpopKey.parse` raises."""
         with self._changing:
             now = self._now()
             known = self._keys.pop(text, None)
@@ -122,11 +122,11 @@ async def request(
         key: signs the proof.
         method: HTTP method.
         url: without a query.
-        access_token: for a request to a PDS.
-        form: makes the body; called for every sending, because a client assertion is good for one.
+        access_token: the access token, for a request to a PDS.
+        form: makes the body; called each time, because a client assertion is valid for one request.
 
     Raises:
-        NotSent: nothing was sent, or only what was refused for its nonce.
+        NotSent: nothing was sent, or only requests that were refused for their nonce.
         Unclear: as `HttpClient.request`.
     """
     target = http.target(url)
@@ -163,12 +163,12 @@ async def _send(
 
 
 def nonce_key(url: str | Url, access_token: str | None = None) -> str:
-    """Under which key `HttpClient.nonces` keeps the nonce for a request: per origin, and apart for a PDS."""
+    """The key of a request's nonce in `HttpClient.nonces`: the origin, marked if the origin acts as a PDS."""
     return origin(url) if access_token is None else f"{origin(url)} pds"
 
 
 def error_of(response: Response) -> str | None:
-    """The error code of a refusal: a PDS puts it into `WWW-Authenticate`, everybody into the body."""
+    """The error code of a refusal, from `WWW-Authenticate` (a PDS) or from the body (all servers)."""
     if not 400 <= response.status < 500:
         return None
     return challenge_error(response) or ErrorResponse.found(response).error

@@ -1,6 +1,6 @@
 """Elliptic-curve keys that sign JWTs: ES256 and ES256K, the two that ATProto uses.
 
-Does not verify anything: servers judge what is signed here.
+Does not verify signatures: servers do.
 """
 
 import json
@@ -33,7 +33,7 @@ _SHA256 = ec.ECDSA(hashes.SHA256())
 
 
 class SigningKey:
-    """A private key with what a JWT's header says about it. `repr` shows the thumbprint only."""
+    """A private key, its algorithm and its public JWK. `repr` shows only algorithm and thumbprint."""
 
     def __init__(self, crv: str, private_key: ec.EllipticCurvePrivateKey) -> None:
         self._crv = crv
@@ -52,7 +52,7 @@ class SigningKey:
         """Reads the JSON of a private JWK (RFC 7517), or an unencrypted PEM (RFC 7468).
 
         Raises:
-            ValueError: neither, or its public half is another key's. Shows no value of it.
+            ValueError: it is neither, or its public and private halves don't match. Shows no value of it.
         """
         if text.lstrip().startswith("-----BEGIN"):
             return cls._from_pem(text)
@@ -70,7 +70,7 @@ class SigningKey:
         except ValueError:
             raise ValueError("the key's private half is missing or unusable") from None
         key = cls(str(jwk["crv"]), private_key)
-        # Compared as text: the thumbprint, which tokens are bound to, is taken of the text.
+        # Compared as text, because the thumbprint that tokens are bound to is computed from the text.
         if any(jwk.get(name) != value for name, value in key.public_jwk.items()):
             raise ValueError("the key's two halves don't belong together")
         return key
@@ -94,18 +94,18 @@ class SigningKey:
 
     @cached_property
     def public_jwk(self) -> Mapping[str, str]:
-        """The public half, with the members that a thumbprint is made of."""
+        """The public key as a JWK with exactly the members that a thumbprint needs."""
         numbers = self._private_key.public_key().public_numbers()
         x, y = (b64url_encode(n.to_bytes(_COORDINATE_BYTES)) for n in (numbers.x, numbers.y))
         return {"kty": "EC", "crv": self._crv, "x": x, "y": y}
 
     @cached_property
     def thumbprint(self) -> str:
-        """RFC 7638."""
+        """The key's JWK thumbprint (RFC 7638)."""
         return jwk_thumbprint(self.public_jwk)
 
     def to_private_jwk(self) -> str:
-        """The JSON of the private JWK, as `parse` reads it: for a session's record, and nowhere else."""
+        """The JSON of the private JWK, as `parse` reads it. Only a session's record may hold it."""
         d = self._private_key.private_numbers().private_value.to_bytes(_COORDINATE_BYTES)
         return json.dumps({**self.public_jwk, "d": b64url_encode(d)}, separators=(",", ":"))
 
@@ -118,14 +118,14 @@ class SigningKey:
 
 
 def new_jti() -> str:
-    """An identifier that no other JWT has: servers refuse one that they saw before."""
+    """A new unique JWT identifier: servers refuse one that they have seen before."""
     return secrets.token_urlsafe(16)
 
 
 def _octets(jwk: Mapping[str, Any], name: str) -> bytes:
     value = jwk.get(name)
     if not isinstance(value, str):
-        raise ValueError(name)  # noqa: TRY004 -- one error for all that a key can have wrong
+        raise ValueError(name)  # noqa: TRY004 -- one error for every fault of a key
     return b64url_decode(value)
 
 

@@ -1,11 +1,11 @@
 """The OAuth side of a refresh: prepare, send, probe, revoke (`idiolectd.ports.SplitRefresher`).
 
-`prepare` finds the token endpoint and checks locally what would make the server end the session: another
-DPoP key, another client, another issuer. `send` sends the refresh token and is not cancelled from here; it
-sends once more only if the DPoP proof was refused for its nonce or its time.
+`prepare` finds the token endpoint and checks that DPoP key, client and issuer are the session's: with another
+one the server would end the session. `send` sends the refresh token; it sends it again only if the server
+refused the DPoP proof for its nonce or its time.
 
 Refresh tokens go to the session's issuer only, access tokens to its PDS only. Nothing is stored, scheduled or
-tried again here.
+retried here.
 """
 
 from collections.abc import Mapping
@@ -44,19 +44,19 @@ from idiolectd.url import Url, xrpc_url
 
 @dataclass(frozen=True)
 class OAuthRequest:
-    """All that a session's requests to its authorization server need."""
+    """What a session's requests to its authorization server need: server, client and DPoP key."""
 
     server: AuthorizationServer
     client: ClientAuth
     key: DpopKey = field(repr=False)
 
     def form(self, parameters: Mapping[str, str], http: HttpClient, url: Url) -> dict[str, str]:
-        """The body of one request, with a client assertion of its own if the client has keys."""
+        """The body of one request, with a new client assertion if the client has keys."""
         authentication = self.client.parameters(self.server.issuer, http.server_now(url))
         return {**parameters, **authentication}
 
     async def post(self, http: HttpClient, url: Url, parameters: Mapping[str, str]) -> Response:
-        """Posts one form with a proof and the client's authentication. Raises as `dpop.request`."""
+        """Posts a form with a DPoP proof and the client's authentication. Raises as `dpop.request`."""
         return await dpop.request(http, self.key, "POST", url, form=lambda: self.form(parameters, http, url))
 
 
@@ -65,7 +65,7 @@ class OAuthRefresher:
 
     Args:
         http: sends the requests.
-        clock: ours.
+        clock: the local clock.
         clients: the OAuth clients that this host may act as.
         discovery: finds issuers and their endpoints.
         identity: finds the PDS of an account.
@@ -118,7 +118,7 @@ class OAuthRefresher:
         return Prepared(OAuthRequest(server, client, key), known, server.token_endpoint.origin)
 
     async def _issuer(self, session: OAuthSession) -> str | Retry | Suspended:
-        """The session's issuer; if it does not name one: its PDS's, if its token agrees."""
+        """The session's issuer; if the record has none, its PDS's, unless the access token names another."""
         if session.issuer is not None:
             return self._named_issuer(session.issuer)
         if not self._http.permits(session.pds_url):
@@ -132,7 +132,7 @@ class OAuthRefresher:
         return found
 
     def _named_issuer(self, issuer: str) -> str | Suspended:
-        """A session's own word for its issuer, in the spelling that is used."""
+        """The canonical form of the issuer in a session's record."""
         message = f"the session's issuer, {issuer[:80]!a}, is not one that is used"
         found = self._discovery.issuer_of(issuer)
         return found or Suspended(Cause.ISSUER_UNUSABLE, Cause.ISSUER_UNUSABLE, message)
@@ -142,7 +142,7 @@ class OAuthRefresher:
     ) -> AccountLocation | Suspended | Retry:
         """Where the account is now. See `SplitRefresher.locate`.
 
-        A session goes along to another PDS of the same issuer, and to no other issuer ever.
+        A session may move to another PDS of the same issuer, but never to another issuer.
         """
         pinned = None if session.issuer is None else self._named_issuer(session.issuer)
         if isinstance(pinned, Suspended):
@@ -163,15 +163,15 @@ class OAuthRefresher:
     # Send ------------------------------------------------------------------------------------
 
     async def send(self, session: OAuthSession, prepared: Prepared[OAuthRequest]) -> Answer:
-        """Sends the refresh token, once or, after `use_dpop_nonce`, twice. See `SplitRefresher.send`."""
+        """Sends the refresh token, and again only as `ProofRetry` allows. See `SplitRefresher.send`."""
         return await self._refresh(session, prepared.request)
 
     async def _refresh(self, session: OAuthSession, request: OAuthRequest) -> Answer:
         sent_at = self._clock.now()
         url = request.server.token_endpoint
         try:
-            # The point of no return: from the first byte on the old token may be used up, and the
-            # only copy of the new one is in the answer.
+            # From the first byte on, the server may have used up the old token; the only copy of the new
+            # one is then in the answer.
             response = await self._post(url, request, refresh_parameters(session.refresh_jwt))
         except (NotSent, Unclear) as error:
             answer = read_cut_off(error, session, sent_at=sent_at)
@@ -190,7 +190,7 @@ class OAuthRefresher:
     # Probe -----------------------------------------------------------------------------------
 
     async def probe(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        """Asks the PDS whether it still accepts the access token. See `SplitRefresher.probe`."""
         key = _bound_key(session)
         if isinstance(key, Suspended):
             return Probe(AccessTokenStatus.UNKNOWN)  # the PDS would refuse the key and call the token invalid
@@ -230,12 +230,12 @@ class OAuthRefresher:
         return await revoke_and_check(session, revoke_once, refresh)
 
     def _refuses(self, session: OAuthSession, response: Response) -> bool:
-        """Whether a server calls the token of a revocation none of its own: the check tells, then."""
+        """Whether the server refused a revocation's token as invalid; the check that follows decides then."""
         now = self._clock.now()
         return is_about_session(read_answer(response, session, sent_at=now, now=now))
 
     async def _revoke_at(self, url: Url, request: OAuthRequest, parameters: Mapping[str, str]) -> Response:
-        """Posts a revocation; twice if the nonce was not the newest, because 200 hides that too."""
+        """Posts a revocation; again if the nonce was not the newest: servers may answer 200 even then."""
         known = self._http.nonces.get(dpop.nonce_key(url))
         response = await self._post(url, request, parameters)
         if self._http.nonces.get(dpop.nonce_key(url)) != known:
@@ -260,7 +260,7 @@ def _issuer_changed(message: str) -> Suspended:
 
 
 def _moved(session: OAuthSession, pds_url: str) -> bool:
-    """Whether it is another server; another spelling of the same one leaves the record alone."""
+    """Whether `pds_url` is another server than the record's, not only another spelling of its URL."""
     try:
         return origin(session.pds_url) != origin(pds_url)
     except NotSent:

@@ -1,7 +1,7 @@
-"""The token endpoint's parameters, and what its answer means: for a refresh, and for a login's code.
+"""Makes the token endpoint's parameters and reads its answers, for a refresh and for a login's code.
 
-An answer to a refresh that holds a token is `Arrived`, however odd the rest of it: the server has used up the
-old refresh token by then. What does not fit the session is said beside the tokens.
+An answer to a refresh that holds a token is `Arrived`, whatever else is wrong with it: the server has used up
+the old refresh token by then. What does not match the session is reported together with the tokens.
 """
 
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from idiolectd.policy import CAUTIOUS_LIFETIME, believed_lifetime
 from idiolectd.ports import Answer, Arrived
 from idiolectd.session import OAuthSession, Tokens
 
-# Seconds. The old access token is dead, or about to be.
+# Seconds until the next refresh if an answer held no access token: the old one is invalid, or soon will be.
 _WITHOUT_ACCESS_TOKEN = 60.0
 
 
 def refresh_parameters(refresh_token: str) -> dict[str, str]:
-    """RFC 6749, section 6."""
+    """The parameters of a refresh (RFC 6749, section 6)."""
     return {"grant_type": "refresh_token", "refresh_token": refresh_token}
 
 
 def code_parameters(code: str, redirect_uri: str, code_verifier: str) -> dict[str, str]:
-    """RFC 6749, section 4.1.3, and RFC 7636, section 4.5."""
+    """The parameters of a code exchange (RFC 6749, section 4.1.3, and RFC 7636, section 4.5)."""
     return {
         "grant_type": "authorization_code",
         "code": code,
@@ -37,15 +37,15 @@ def code_parameters(code: str, redirect_uri: str, code_verifier: str) -> dict[st
 
 @dataclass(frozen=True)
 class TokenResponse:
-    """A successful answer (RFC 6749, section 5.1) that holds a token, as far as it can be used.
+    """The usable fields of a successful answer (RFC 6749, section 5.1) that holds at least one token.
 
     Attributes:
         access_token: opaque; None: it is missing.
-        refresh_token: the same.
-        lifetime: seconds that the access token lives.
+        refresh_token: opaque; None: it is missing.
+        lifetime: seconds until the access token expires.
         token_type: as sent.
-        scope: as granted.
-        sub: whose tokens they are (ATProto's addition): a DID.
+        scope: the scope that was granted.
+        sub: the account's DID (ATProto's addition).
     """
 
     access_token: str | None = field(repr=False)
@@ -57,10 +57,10 @@ class TokenResponse:
 
     @classmethod
     def found(cls, response: Response) -> "TokenResponse | None":
-        """Reads an answer; None if there is no token in it.
+        """Reads an answer; None if it holds no token.
 
-        One that is no JSON object as a whole, or was cut off, counts if it holds the refresh token:
-        without it the other one says nothing of what became of it.
+        An answer that is cut off or not a JSON object counts only if its refresh token can be read: an access
+        token alone does not show whether the old refresh token was used up.
         """
         whole = response.json_object()
         body = response.members() if whole is None else whole
@@ -77,7 +77,7 @@ class TokenResponse:
         )
 
     def mismatch(self, did: str) -> str | None:
-        """Why these are not DPoP-bound tokens of an account; None: what the answer says fits."""
+        """What in the answer contradicts DPoP-bound tokens of this account; None: nothing does."""
         if self.token_type is not None and self.token_type.lower() != "dpop":
             return "the answer's token_type is not DPoP"
         if self.sub is not None and self.sub != did:
@@ -86,7 +86,7 @@ class TokenResponse:
 
     @property
     def unconfirmed(self) -> str | None:
-        """What the answer does not say, although it must, of the tokens' type and account; None: it does."""
+        """Which of the required fields `token_type` and `sub` the answer lacks; None: it has both."""
         said = {"token_type": self.token_type, "sub": self.sub}
         missing = [name for name, value in said.items() if value is None]
         return f"the answer came without {' and '.join(missing)}" if missing else None
@@ -98,8 +98,8 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
     Args:
         response: the answer.
         session: whose refresh token was sent.
-        sent_at: when the request left, by our clock: the new tokens are at most that old.
-        now: our clock.
+        sent_at: when the request was sent, by our clock: the new tokens are not older than that.
+        now: the time by our clock.
     """
     found = TokenResponse.found(response) if response.is_success else None
     if found is not None:
@@ -112,9 +112,9 @@ def read_answer(response: Response, session: OAuthSession, *, sent_at: float, no
 
 
 def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: float) -> Answer:
-    """What an exchange without a whole answer means for a session: tokens, if they are in what arrived.
+    """What an incomplete answer means for a session: new tokens, if they are in the part that arrived.
 
-    Never a refusal: nobody knows what else the answer would have said.
+    Never a refusal, because the rest of the answer is not known.
     """
     if isinstance(error, CutOff) and error.response.is_success:
         found = TokenResponse.found(error.response)
@@ -124,8 +124,8 @@ def read_cut_off(error: NotSent | Unclear, session: OAuthSession, *, sent_at: fl
 
 
 def _arrived(found: TokenResponse, session: OAuthSession, sent_at: float) -> Arrived:
-    # Half an answer still holds the only copy of the new refresh token; a whole one is asked for
-    # within a minute, and not in a loop.
+    # An answer without an access token still holds the only copy of the new refresh token: it is stored, and
+    # the next refresh follows in a minute, not at once, so that this can't loop.
     lifetime = found.lifetime if found.access_token is not None else _WITHOUT_ACCESS_TOKEN
     tokens = Tokens(
         access_jwt=found.access_token or session.access_jwt,
@@ -139,5 +139,5 @@ def _arrived(found: TokenResponse, session: OAuthSession, sent_at: float) -> Arr
 
 
 def _lifetime(expires_in: object, access_token: str) -> float:
-    """Seconds that the access token lives: the shorter of what server and JWT say, else a guess."""
+    """Seconds until the access token expires: the shorter of what answer and JWT say, else a default."""
     return believed_lifetime(number(expires_in, 0.0), claimed_life(access_token)) or CAUTIOUS_LIFETIME
