@@ -79,11 +79,11 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
     metavar="URL",
     help="Log in at this PDS; the account's DID document must name it. [default: the account's PDS]",
 )
-@click.option("--browser", is_flag=True, help="Log in in the browser, even if an app password is given.")
+@click.option("--browser", is_flag=True, help="Use the browser, even if an app password is given.")
 @click.option(
     "--paste",
     is_flag=True,
-    help="Log in in a browser on another machine: shows the address to open there, and reads the address"
+    help="Use a browser on another machine: shows the address to open there, and reads the address"
     " of the last page.",
 )
 @click.option(
