@@ -68,7 +68,7 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
                 "idiolectd login --handle bot.example --pds-url https://pds.example",
                 "as the upstream CLI spells it",
             ),
-            ("idiolectd login --batch accounts.txt", "many, with app passwords"),
+            ("idiolectd login --batch accounts.txt", "many accounts, with app passwords"),
         ),
     },
 )
@@ -119,7 +119,7 @@ def login_command(
     app_password: str | None,
     batch: Path | None,
 ) -> int:
-    """Log in, in the browser, and store the session.
+    """Log an account in by the browser, and store its session.
 
     ACCOUNT is a handle or a DID. The browser opens, you log in at the account's own server, and the server
     redirects the browser back to this command. A running daemon refreshes the session from then on. A stored
