@@ -1,7 +1,7 @@
-"""Who runs on this store: a lock that the kernel frees, and a note for people beside it.
+"""Finds out whether a daemon runs on a store: reads its lock, and its note for people beside the lock.
 
-The note (``daemon.json``) is believed only while the lock (``daemon.lock``) is held: a process that
-was killed can't tidy up. Here both are only looked at; the daemon itself writes them.
+The note (``daemon.json``) counts only while the lock (``daemon.lock``) is held, because a killed process
+leaves its note behind. The daemon writes both; they are only read here.
 """
 
 import json
@@ -19,15 +19,15 @@ PRESENCE_NOTE = "daemon.json"
 
 @dataclass(frozen=True)
 class Presence:
-    """What a running daemon says of itself.
+    """What a running daemon notes about itself.
 
     Attributes:
-        pid: its process.
+        pid: its process ID.
         since: when it started, RFC 3339.
         version: which idiolectd it is.
         config: its configuration file, if it has one.
-        format: of the store that it keeps; see `idiolectd.store.format`.
-        paused: issuers that nothing is sent to now, as of the last note.
+        format: the store's format; see `idiolectd.store.format`.
+        paused: issuers to which nothing is sent for the time being, as of the last note.
         unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
     """
 
@@ -41,19 +41,19 @@ class Presence:
 
 
 def read_presence(folder: Path | None) -> Presence | None:
-    """The running daemon of a store; None if there is none, or this user may not know."""
+    """The running daemon of a store; None if there is none, or this user may not see it."""
     if folder is None or not is_held(folder / PRESENCE_LOCK):
         return None
     try:
         found = json.loads((folder / PRESENCE_NOTE).read_bytes())
-        # A newer daemon may say more of itself.
+        # A newer daemon may note more fields.
         return Presence(**{f.name: found[f.name] for f in fields(Presence) if f.name in found})
     except (OSError, ValueError, TypeError):
         return None
 
 
 def is_daemon_running(folder: Path | None) -> bool | None:
-    """Whether a daemon runs on a store; None: this user may not know.
+    """Whether a daemon runs on a store; None: this user may not see it.
 
     Args:
         folder: the store's `runtime_dir`; None: a store in memory has no daemon.

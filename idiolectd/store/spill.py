@@ -1,11 +1,10 @@
-"""Tokens that the store would not take, kept in a second place until it does.
+"""Keeps tokens that could not be saved in the store in a second place, until they can be.
 
-One file for each session in a private folder. A spill belongs to the token it replaces, named by its
-hash: it is adopted by comparing hashes, never by comparing clocks, and is worthless once another token
-than that one is stored.
+Each session has one file in a private folder. The file names the hash of the token that its tokens replace: a
+spill is adopted only while that token is the stored one, never by comparing times.
 
-Everything here blocks; call it from a worker thread. It raises `OSError`. Which folders belong to a
-store, `idiolectd.store.spill_places` knows; what a spill means, the room `refresh` decides, under the claim.
+Everything here blocks and raises `OSError`: call it from a worker thread. `idiolectd.store.spill_places`
+finds the folders of a store; `idiolectd.refresh` decides, under the claim, whether a spill is adopted.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from idiolectd.store import durable
 _VERSION = 1
 _END = ".json"
 _MAX_SPILL = 1024 * 1024
-# What the file calls them, and what `Spilled` does.
+# The file's keys, and the fields of `Spilled` that they stand for.
 _WHY_WITHHELD = {"misfit": "mismatch", "unsaid": "unconfirmed"}
 
 
@@ -59,16 +58,16 @@ class SpillFolder:
         return path
 
     def find(self, did: str) -> Spilled | None:
-        """What is kept for a DID, if anything readable is."""
+        """The spill of a DID; None: there is none that can be read."""
         return self._read(self._file(did))
 
     def remove(self, did: str) -> None:
-        """Forgets what is kept for a DID."""
+        """Removes the spill of a DID."""
         with suppress(NotADirectoryError):  # no folder, no file
             durable.remove(self._file(did))
 
     def dids(self) -> list[str]:
-        """Whose tokens are kept here."""
+        """The DIDs whose tokens are kept here."""
         try:
             with os.scandir(self.path) as entries:
                 names = sorted(entry.name for entry in entries if entry.name.endswith(_END))

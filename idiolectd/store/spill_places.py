@@ -1,16 +1,16 @@
-"""Where the spills of one store lie: the same for everybody who may claim its sessions.
+"""Finds the folders of one store's spilled tokens, the same for every process that may claim its sessions.
 
-A spill that somebody does not find is a lost session: he would send the used token again. So the places
-are written down in the store, beside its locks, before anything is sent:
+A process that misses a spill would send the used token again and lose the session. So the folders are
+recorded in the store, beside its locks, before any token is sent:
 
     RUNTIME/spill/places/0f3c….json     {"version": 1, "folder": "/run/idiolectd/spill/8d21…"}
 
-Whoever claims looks at all of them, whatever his own environment says. A new place is chosen by the
-first who needs one: `store.spill_dir`; else a folder on another file system than the store (a full disk
-is the usual reason for a spill); else wherever its owner can write, at last beside the locks. Within a
-place each store has a folder of its own: two stores may hold the same account.
+A process that holds a claim looks in all of them, whatever its own environment says. The first process that
+needs a place chooses it: `store.spill_dir`; else a folder on another file system than the store's (a full
+disk is the usual reason for a spill); else any folder that the store's owner can write, at last one beside
+the locks. Within a place each store has its own folder, because two stores may hold the same account.
 
-Version 0.2.0 wrote nothing down and kept its spills in the place itself, so those are looked at, too.
+Version 0.2.0 recorded nothing and kept its spills directly in the place, so those are searched too.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class _Place:
     Attributes:
         folder: the folder.
         is_ours: no other store uses it.
-        is_known: it is written down, so somebody may have used it: that it can't be read matters.
+        is_known: it is recorded, so tokens may lie there: if it can't be read, that is an error.
     """
 
     folder: SpillFolder
@@ -59,8 +59,8 @@ class StoreSpill:
 
     Args:
         runtime_dir: the store's private folder.
-        named: the place that the configuration names; None: none.
-        environ: the environment, for the places that a user's programs use.
+        named: `store.spill_dir` of the configuration; None: it is not set.
+        environ: the environment variables, for the default places.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class StoreSpill:
         return f"<StoreSpill {self._registry}>"
 
     def make_known(self) -> None:
-        """Chooses where tokens would be spilled, and writes it down for everybody. Blocks.
+        """Chooses where tokens would be spilled, and records it in the store. Blocks.
 
-        Before anything is sent: what could be written down once the disk is full is nothing. Where no
-        place can be made there is none, and tokens that can't be saved are held in memory only.
+        Call it before any token is sent: once the disk is full, nothing can be recorded. If no place can be
+        made, tokens that can't be saved are held in memory only.
         """
         if self._chosen is not None and self._chosen.is_dir() and self._is_written_down(self._chosen):
             return
@@ -120,7 +120,7 @@ class StoreSpill:
             except OSError as error:
                 failed = failed or error
             else:
-                with suppress(OSError):  # the chosen one is written down already
+                with suppress(OSError):  # the chosen folder is recorded already
                     self._write_down(folder)
                 return file
         raise failed or FileNotFoundError(2, os.strerror(2), str(self._fallback))
@@ -155,7 +155,7 @@ class StoreSpill:
     # Places ----------------------------------------------------------------------------------
 
     def _places(self, broken: list[str]) -> Iterator[_Place]:
-        """All folders where spills of this store may lie; what can't be told of them goes to `broken`."""
+        """All folders where spills of this store may lie; appends messages on unreadable ones to `broken`."""
         known = self._written_down(broken)
         own = [*known, self._fallback, *map(self._folder_in, self._usual())]
         for folder in dict.fromkeys(own):
@@ -169,7 +169,7 @@ class StoreSpill:
         in_place = {folder.parent: folder for folder in known}
         usual = [in_place.get(place) or self._folder_in(place) for place in self._usual()]
         home = _device(self._registry)
-        # A stable sort: of two that are equally good the one that is written down comes first.
+        # The sort is stable: of two equally good folders a recorded one comes first.
         found = sorted([*known, *usual], key=lambda folder: _device(folder) == home)
         if self._named is not None:
             found.insert(0, in_place.get(self._named) or self._folder_in(self._named))
@@ -186,7 +186,7 @@ class StoreSpill:
         return [*found, state / "idiolectd" / "spill"]
 
     def _former(self) -> list[Path]:
-        """Where 0.2.0 may have left something, and nobody would spill today."""
+        """The places where only version 0.2.0 spilled."""
         service = self._environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         found = [Path(service) / "spill"] if service else []
         return [*found, _UNIT_RUNTIME / "spill", self._home() / ".local" / "state" / "idiolectd" / "spill"]
@@ -223,7 +223,7 @@ class StoreSpill:
         return found
 
     def _is_written_down(self, folder: Path) -> bool:
-        # The fallback lies beside the locks: everybody looks there.
+        # Every process looks in the fallback, which lies beside the locks.
         return folder == self._fallback or self._line(folder).exists()
 
     def _write_down(self, folder: Path) -> None:
@@ -240,7 +240,7 @@ def _ask(place: _Place, ask: Callable[[SpillFolder], T], broken: list[str]) -> T
     try:
         return ask(place.folder)
     except OSError as error:
-        # A place that is closed to us and not written down holds nothing that a process of ours left.
+        # A place that is neither readable for us nor recorded holds no spill of this store.
         if place.is_known or not isinstance(error, PermissionError):
             broken.append(
                 f"can't read {place.folder.path}, where tokens of this store may lie: {error.strerror};"
@@ -254,12 +254,12 @@ def _short_hash(text: str) -> str:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
+    """The path itself, or the nearest folder above it that exists."""
     return next((above for above in (path, *path.parents) if above.exists()), Path("/"))
 
 
 def _device(path: Path) -> int | None:
-    """Of which file system a path is; None: the disk does not even tell that, and it is the store's that fails."""
+    """The device number of a path's file system; None: it can't be read, as on the store's failing disk."""
     try:
         return _nearest(path).stat().st_dev
     except OSError:

@@ -1,4 +1,4 @@
-"""Reading a file that anybody may have put there: no more of it than a record can hold, no surprises."""
+"""Reads a file that any program may have put there: regular files only, up to a size limit."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from idiolectd.errors import RecordError
 from idiolectd.store.merge import too_large
 
-# Errors that say that one file is at fault, and not the store.
+# Errors that concern one file and not the whole store.
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
@@ -16,8 +16,8 @@ def read_bounded(path: Path, limit: int, did: str | None) -> bytes | None:
     """A file's content; None if there is none.
 
     Raises:
-        RecordError: it is larger than the limit, not a regular file, or closed to us.
-        OSError: the store itself is in trouble.
+        RecordError: it is larger than the limit, not a regular file, or not readable for this user.
+        OSError: the store itself can't be read.
     """
     try:
         # Without O_NONBLOCK a FIFO would wait for its writer.

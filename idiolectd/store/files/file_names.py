@@ -1,4 +1,4 @@
-"""Which DID a record's file name stands for: the reverse of `idiolectd.did.file_name`."""
+"""Finds the DID that belongs to a record's file name: the reverse of `idiolectd.did.file_name`."""
 
 import re
 
@@ -9,7 +9,7 @@ _RECORD = re.compile(r"did_([a-z]+)_([A-Za-z0-9._~%-]+)\.json", re.ASCII)
 
 
 def did_of(name: str) -> str | None:
-    """The one DID that a file name can belong to; None if the file itself has to be asked."""
+    """The one DID that a file name can belong to; None if only the file's content can tell."""
     found = _RECORD.fullmatch(name)
     if found is None or "_" in found[2]:
         return None
@@ -26,7 +26,7 @@ def belongs(name: str, did: str) -> bool:
 
 
 def guess_did(name: str) -> str | None:
-    """The likeliest DID of a name under which nothing readable lies.
+    """The likeliest DID of an unreadable file, by its name.
 
     A ``_`` in upstream's names was a ``:`` or a ``_``; a host name (did:web) has no underscores.
     """

@@ -1,7 +1,7 @@
 """One JSON file for each session, as idiolect-oauth keeps them; safe between processes.
 
-Files are read without a lock: they are replaced whole. Whatever reads and writes does so in one
-worker thread, under the write lock, to its end. What is due is known in memory only.
+Files are replaced whole, so reading needs no lock. An operation that reads and then writes runs in one worker
+thread, under the write lock, and is never stopped half-way. The schedule is kept in memory only.
 """
 
 import os
@@ -41,8 +41,8 @@ from idiolectd.store.locks.claims import Locks
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store_url import StoreUrl
 
-# Longer than a commit takes from its first file to its second, if the disk is not very busy. Who only
-# looks may take no lock; at worst it shows what was true a moment before.
+# Seconds; longer than a commit takes from its first file to its second, unless the disk is very busy. A store
+# that is opened for looking only may take no lock; at worst it shows what was true a moment before.
 _BETWEEN_FILES = 0.05
 
 T = TypeVar("T")
@@ -73,9 +73,9 @@ class FilesystemOAuthTokenStore:
         self._prepared = False
         self._schedule = DueIndex()
         self._watches = 0
-        # The names that `unplanned` has still to look at.
+        # File names that `unplanned` has not looked at yet.
         self._unseen: list[str] = []
-        # What our own commits wrote while somebody looked out: that need not be reported.
+        # What our own commits wrote while a watch is running: the watch does not report it.
         self._own: dict[str, Stamp] = {}
 
     def __repr__(self) -> str:
@@ -186,7 +186,7 @@ class FilesystemOAuthTokenStore:
         with translated(f"can't read {did} from {self.url}"):
             entry = await in_thread(self._read, parse_did(did))
         if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
-            # Perhaps a commit was between its two files: look again when it can't be.
+            # A commit may have been between its two files: read again under the write lock.
             if self._looking:
                 await anyio.sleep(_BETWEEN_FILES)
                 with translated(f"can't read {did} from {self.url}"):
@@ -204,9 +204,9 @@ class FilesystemOAuthTokenStore:
     ) -> Committed:
         """See `SharedStore.commit`."""
         did = parse_did(read.did)
-        if tokens is None:  # nothing has been sent, or it is lost: without a claim nothing may be
+        if tokens is None:  # there are no new tokens to lose, so a lost claim can stop the commit
             await self._locks.confirm_claim(did)
-        # What was sent, or is about to be, waits behind nobody's note that nothing could be sent.
+        # New tokens, and the state that is written before a token is sent, go before all other commits.
         first = tokens is not None or state.state is State.AMBIGUOUS
         return await self._write(
             f"can't commit {did}", self._commit, did, read, state, tokens, due, first=first
@@ -244,7 +244,7 @@ class FilesystemOAuthTokenStore:
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
-        """See `SharedStore.due`; of a folder that is not there any more it is no answer."""
+        """See `SharedStore.due`; raises `StoreError` if the folder is gone."""
         with translated(f"can't read the schedule of {self.url}"):
             await in_thread(self._folder.check_identity)
         return self._schedule.before(before, limit, after)
@@ -327,10 +327,10 @@ class FilesystemOAuthTokenStore:
             self._own[name] = stamp(written)
 
     def _read(self, did: str) -> StoredSession:
-        # The record first: a state that is newer than its record shows, one that is older doesn't.
+        # The record is read first: a state newer than its record can be recognized, an older one can't.
         found = self._folder.locate(did)
         entry = StoredSession(found.readable(), self._folder.state(did, self._clock.now()))
-        # It can't be now: whoever reads that looks again under the write lock.
+        # Set if a commit may be between its two files: `read` then looks again under the write lock.
         return replace(
             entry, interrupted_commit=_is_used(entry) and self._folder.is_older_than_its_state(found, did)
         )

@@ -1,17 +1,17 @@
-"""The files of a filesystem store: where they lie, and how they are read and written.
+"""Locates, reads and writes the files of a filesystem store.
 
 ::
 
     STORE/did_plc_abc.json                      the record: upstream's format, upstream's name
-    STORE/.idiolectd/state/did_plc_abc.json     what is known of its refreshing
+    STORE/.idiolectd/state/did_plc_abc.json     its refresh state
     STORE/.idiolectd/format.json                see `idiolectd.store.format`
     STORE/.idiolectd/locks/claims               see `idiolectd.store.locks.claims`
 
-Blocking; call it from a worker thread, and under the write lock for whatever writes. It knows
-nothing of tasks. Errors of single records are `RecordError`, all others `OSError` or `StoreError`.
+Everything here blocks: call it from a worker thread, and hold the write lock for what writes. Errors of
+single records are `RecordError`, all others `OSError` or `StoreError`.
 
-Rules: a DID never leads out of the folder; symbolic links are not followed; a name that two DIDs
-could share proves nothing, only the DID inside does.
+Rules: a DID never leads out of the folder; symbolic links are not followed; if two DIDs could share a file
+name, only the DID in the file decides whose record it is.
 """
 
 import json
@@ -46,7 +46,7 @@ from idiolectd.store.merge import (
     merge_save,
 )
 
-# What a try writes: as much as a record has.
+# Bytes that `try_to_write` writes: about as much as a record has.
 _TRIED = 4096
 
 # A state holds up to two records as escaped text.
@@ -55,11 +55,11 @@ _MAX_STATE = 8 * MAX_RECORD
 
 @dataclass(frozen=True)
 class RecordFile:
-    """Where the record of a DID is, or would be.
+    """The file where the record of a DID is, or would be.
 
     Attributes:
-        path: its file; the one to write.
-        session: what it holds; None: missing or damaged.
+        path: the file to read and write.
+        session: the session in it; None: it is missing or damaged.
         damage: why it can't be read.
         twin: another file with an older record of the same DID, to be removed with the next write.
     """
@@ -95,7 +95,7 @@ class Folder:
         self._format = self.runtime_dir / "format.json"
         self._access = access
         self._identity = _identity(root)
-        # State files whose last write failed: their content proves nothing about the disk.
+        # State files whose last write failed: what is read of them may not be on the disk.
         self._doubtful: set[Path] = set()
 
     # Reading ---------------------------------------------------------------------------------
@@ -104,8 +104,8 @@ class Folder:
         """Finds the record of a DID.
 
         Where upstream's name is not ours (it could belong to two DIDs), a file of upstream's name
-        with this DID inside is the live record: foreign programs know no other name, so whatever
-        they wrote is there. Our own file beside it is then from before, or a restored copy.
+        with this DID inside is the live record: foreign programs write under no other name. Our own file
+        beside it is then older, or a restored copy.
         """
         own = self.root / file_name(did)
         upstream = self.root / upstream_file_name(did)
@@ -115,7 +115,7 @@ class Folder:
             text = read_bounded(upstream, MAX_RECORD, did)
             theirs = decode_any(text, place=str(upstream)) if text is not None else None
         except RecordError as damage:
-            # It may be this DID's, but a readable file of our own says more.
+            # The damaged file may be this DID's, but a readable file under our own name is preferred.
             found = self._located(own, did)
             return found if found.session or found.damage else RecordFile(own, damage=damage)
         if theirs is not None and theirs.did == did:
@@ -149,7 +149,7 @@ class Folder:
         return decode_state(self._state_text(did), now)
 
     def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
-        """Whether nobody has touched a record since its state was written, so far as can be told."""
+        """Whether the record seems unchanged since its state was written."""
         return durable.is_older(found.path, self._states / file_name(did))
 
     def _state_text(self, did: str) -> bytes | None:
@@ -196,7 +196,7 @@ class Folder:
             return None
 
     def dids_of(self, names: Iterable[str]) -> list[str]:
-        """The DIDs of the records of these names; files are opened only if a name leaves it open."""
+        """The DIDs of the records with these names; opens a file only if its name is ambiguous."""
         found = (did_of(name) or self.did_in(name) for name in names)
         return [did for did in found if did is not None]
 
@@ -213,8 +213,8 @@ class Folder:
     # Writing, under the write lock -----------------------------------------------------------
 
     def prepare(self) -> None:
-        """What writing needs: folders, and no left-overs of writers that crashed."""
-        self.check_identity()  # nothing is made where the store itself is gone
+        """Makes the folders that writing needs, and removes what crashed writers left."""
+        self.check_identity()  # makes nothing if the store itself is gone
         self.check_format()
         if self._access.now().gid is not None:
             self._secure_root()
@@ -237,16 +237,16 @@ class Folder:
         check_format(version, needs, self.root)
 
     def try_to_write(self) -> None:
-        """Writes something, and removes it, both durably; in the records' own folder."""
+        """Durably writes and removes a file in the records' folder, to see whether that is possible."""
         place = self.root / ".idiolectd-room.tmp"  # `sweep` knows it, should we end here
         durable.replace_file(place, b"x" * _TRIED)
         durable.remove(place)
 
     def secure(self) -> None:
-        """Gives folder and records the permissions of `store.group` as it is now, or of none.
+        """Sets the permissions of folder and records to what `store.group` says now.
 
-        A group that was taken out of the configuration could read what was written before; one that
-        came in could not.
+        Otherwise a group that was removed from the configuration could still read older records, and a group
+        that was added could not.
         """
         access = self._access.now()
         self._secure_root()
@@ -272,10 +272,10 @@ class Folder:
         did = session.did
         found = self.locate(did)
         merged = merge_save(session, found.session, self.state(did, now), now)
-        # A crash between the two files must leave what `reconcile` can mend. A state of the same key
-        # mends a record of before (see `commit`). A state of another key would not: it would take
-        # the old record for a new login, and the login for spent. A new record with an old state
-        # is what a foreign writer leaves, and is adopted.
+        # A crash between the two files must leave what `reconcile` can repair. With the same DPoP key, a new
+        # state beside an old record can be repaired (see `commit`). With another key it can't: the old record
+        # would count as a new login, and the login as spent. So after a login the record is written first: a
+        # new record beside an old state is what a foreign writer leaves, and is adopted.
         if merged.new_login:
             self._write_record(found, merged.session)
             self._write_state(did, merged.state)
@@ -297,18 +297,18 @@ class Folder:
             read: as there.
             state: as there.
             tokens: as there.
-            own_write: told a record's name and what its new file is just before others see it,
-                if nobody else had changed the record since it was read.
+            own_write: called with the record's name and the new file's `stat` just before the file becomes
+                visible, if no other program has changed the record since it was read.
         """
         found = self.locate(read.did)
         stored = found.readable()
         merged = merge_commit(stored, read, state, tokens)
         if isinstance(merged, Committed):
             return merged
-        # The state first. A crash after it leaves a record with a token that the state calls spent,
-        # beside the last good record, which holds the new tokens: `reconcile` puts them back. The other
-        # way round, a foreign writer who put the used token back in that moment would destroy the
-        # only copy of the new ones.
+        # The state is written first; it also holds the new tokens, as the last good record. After a crash
+        # between the two, the record holds a token that the state lists as spent, and `reconcile` restores
+        # the new tokens from the state. In the other order, a foreign writer that put the used token back at
+        # that moment would destroy the only copy of the new ones.
         self._write_state(read.did, state)
         if tokens is not None:
             as_read = stored is not None and is_as_read(stored, read, state)
@@ -348,7 +348,7 @@ class Folder:
     def _write_state(self, did: str, state: RefreshState) -> None:
         path = self._states / file_name(did)
         text = state.to_json().encode(errors="backslashreplace")
-        # After a restart every session is looked at and committed; most have nothing new to say.
+        # After a restart every session is looked at and committed; most states have not changed.
         if path not in self._doubtful and self._state_text(did) == text:
             return
         self._doubtful.add(path)

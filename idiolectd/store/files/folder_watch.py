@@ -1,10 +1,10 @@
-"""Changes in a folder of records, whoever makes them.
+"""Reports changes in a folder of records, whichever program makes them.
 
-The kernel tells which names changed (inotify(7)); where its limits are used up, the folder is listed
-twice a second. A name is turned into a DID; the file is opened only if the name leaves it open.
+The kernel reports the names that changed (inotify(7)); if its limits are used up, the folder is listed twice
+a second instead. Names are turned into DIDs; a file is opened only if its name is ambiguous.
 
-What is reported: a file written and closed, renamed, linked or removed, or given other permissions. A program that writes in
-place is noticed when it closes the file. Not reported: what `commit` of the same store wrote.
+What is reported: a file written and closed, renamed, linked or removed, or given other permissions. A program
+that writes in place is noticed when it closes the file. Not reported: what `commit` of the same store wrote.
 """
 
 import os
@@ -22,13 +22,13 @@ from idiolectd.store.error_translation import translated
 from idiolectd.store.files.file_names import did_of, guess_did
 from idiolectd.store.files.folder import Folder, is_record_name
 
-# What tells one content of a file from another without reading it; a rename doesn't change it.
+# Distinguishes contents of a file without reading it; a rename doesn't change it.
 Stamp = tuple[int, int, int]
 
 # Mode, owner and group.
 Rights = tuple[int, int, int]
 
-# A replaced file makes several events, and storms make many: gather them for a moment.
+# Seconds that events are gathered: replacing one file makes several.
 _GATHER = 0.01
 _POLL = 0.5
 
@@ -45,18 +45,18 @@ class ChangeSource(Protocol):
     """Where the names of changed files come from.
 
     Attributes:
-        regranted: of the names that `drain` gave last, those whose owner or permissions changed. A file
-            of our own is no news, but that somebody closed it to us, or opened it again, is.
+        regranted: those of the names that `drain` returned last whose owner or permissions changed. Such a
+            change is reported even if the file is one that we wrote.
     """
 
     regranted: set[str]
 
     async def wait_changes(self) -> None:
-        """Waits until `drain` may have something to tell."""
+        """Waits until there may be changes to `drain`."""
         ...
 
     def drain(self) -> set[str] | None:
-        """The names that changed since the last call; None: any may have. Blocks a little."""
+        """The names that changed since the last call; None: any name may have changed. Blocks briefly."""
         ...
 
     def close(self) -> None:
@@ -68,22 +68,22 @@ class FolderWatch:
     """Watches a folder, for one task. See `idiolectd.ports.Watch`.
 
     Args:
-        folder: what to look at.
-        own: by name, what need not be reported: our own commits' files.
+        folder: the folder to watch.
+        own: the stamps of files that our own commits wrote, by name; these are not reported.
     """
 
     def __init__(self, folder: Folder, own: Mapping[str, Stamp]) -> None:
         self._folder = folder
         self._own = own
         self._source: ChangeSource | None = None
-        # Whose record an ambiguous name held when last looked at: afterwards it may be gone.
+        # The DID that each file with an ambiguous name held, for when the file is gone.
         self._held: dict[str, str] = {}
         self._names: set[str] = set()
         self._pending = ChangeSet(())
 
     def start(self) -> None:
-        """Starts looking out; blocks. What happened before nobody can tell: the first answer names all."""
-        # First watched, then listed: what happens in between is named twice, not never.
+        """Starts the watch; blocks. Earlier changes are unknown, so the first answer names every record."""
+        # Watched first, then listed: a change in between is reported twice rather than never.
         self._source = _source(self._folder)
         self._names = self._folder.names()
         self._pending.add(self._dids_of(self._names | self._folder.orphans()))
@@ -149,7 +149,7 @@ class FolderWatch:
 
 
 class _Inotify:
-    """The kernel's own report."""
+    """Gets changes from the kernel (inotify(7))."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -184,8 +184,8 @@ class _Inotify:
         return None if everything else names
 
     def _is_empty(self, name: str) -> bool:
-        # Just made, and about to be written: closing it will be an event of its own. A hard link
-        # to a whole file is made by the same event, and has no other.
+        # An empty file has just been made and will be written: closing it makes another event. A hard link to
+        # a complete file makes only this one.
         try:
             found = (self._folder.root / name).lstat()
         except FileNotFoundError:
@@ -197,7 +197,7 @@ class _Inotify:
 
 
 class _Listing:
-    """The folder, listed twice a second."""
+    """Finds changes by listing the folder twice a second."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder

@@ -1,1 +1,1 @@
-"""The claim on one session, and the write lock: kernel locks between processes, queues within one."""
+"""Claims on sessions and the write lock: kernel locks between processes, queues within one process."""

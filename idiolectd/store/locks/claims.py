@@ -1,8 +1,9 @@
 """The two locks of a store: the claim on one DID, and the write lock.
 
-The claim is long (it is held across HTTP), the write lock short. Both are byte ranges of one file in
-a private folder beside the store's *real* path, so a symbolic link to the store makes no second
-claim, and a million DIDs need no million files. Programs without write permission can't open it.
+A claim is held across HTTP requests, the write lock for milliseconds. Each is a lock on one byte of the same
+file, so a million DIDs need no million files. The file lies in a private folder beside the store's *real*
+path, so a symbolic link to the store leads to the same claims. Programs without write permission can't open
+it.
 
 Rules: fail closed: whatever goes wrong is a `StoreError`, and nothing is done. Waiting can be
 cancelled and has a bound. Within the process tasks queue; the kernel decides between processes. A
@@ -30,7 +31,7 @@ from idiolectd.store.locks.waiting import LockWaiters, OwnedLock
 # Claims lie below, the write lock at this byte. A file offset is a signed 64-bit number.
 _WRITE_LOCK = 2**62
 
-# The write lock is held for milliseconds; who waits that long waits for something broken.
+# Seconds. The write lock is held for milliseconds: a holder that keeps it this long is broken.
 WRITE_PATIENCE = 10.0
 
 # The process that is next to get the write lock holds this byte while it waits. It decides nothing: older
@@ -43,7 +44,7 @@ class Locks:
 
     Args:
         runtime_dir: the private folder beside the store; made when the first lock is asked for.
-        in_place: does what never waits; None: one of its own.
+        in_place: runs calls that never wait; None: a new one is made.
     """
 
     def __init__(self, runtime_dir: Path, in_place: InPlace | None = None) -> None:
@@ -65,14 +66,14 @@ class Locks:
                 del self._claims[did]
 
     async def confirm_claim(self, did: str) -> None:
-        """Makes sure that a claim of ours, if we hold one on this DID, still keeps others out.
+        """Checks that a claim of this process on the DID, if there is one, still keeps others out.
 
         Raises:
             LockBusy: the lock file was removed, and another process has taken the claim on the new one.
         """
         locks = self._claims.get(did)
         if locks and not await self._in_place.run(locks[-1].is_current):
-            # The old one is kept beside it: somebody may still have that file open.
+            # The lock on the removed file is kept as well: another process may still have that file open.
             await self._take(_claim_on(did), _claim_byte(did), anyio.current_time(), locks)
 
     async def claim_holder(self, did: str) -> str | None:
@@ -86,10 +87,10 @@ class Locks:
 
     @asynccontextmanager
     async def writing(self, *, first: bool = True) -> AsyncIterator[None]:
-        """The write lock.
+        """Holds the write lock for the block.
 
         Args:
-            first: goes before those of this process that are not: what is lost if it waits for too long.
+            first: goes before this process's other waiters: for tokens, which are lost if they wait too long.
 
         Raises:
             LockBusy: another process kept it for 10 seconds.
@@ -132,7 +133,7 @@ class Locks:
         refuse_network_file_system(self._file.parent)
 
     def _restore_folder(self) -> None:
-        # Not what lies above it: where the store itself is gone (a disk that was unmounted), nothing is made.
+        # Raises if the store's own folder is gone (its disk was unmounted, say): that one is not made anew.
         self._file.parent.parent.parent.stat()
         self._make_folder()
 

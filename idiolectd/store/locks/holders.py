@@ -1,14 +1,13 @@
-"""Who holds a lock: which process, as far as the system tells.
+"""Finds out which process holds a lock, for messages.
 
-The lock itself is owned by an open file description, of which the kernel names no process. So each
-process that takes it also signs: it keeps a POSIX lock on the same byte of a file beside it, whose owner
-``F_GETLK`` names (fcntl(2)). The sign decides nothing. Like the lock it goes when its process dies, so it
-can't be out of date as a note in a file could. Processes that don't sign (older versions, SQLite's locks)
-are looked for in ``/proc``, which shows those of the same user, or all of them to root.
+A lock is owned by an open file description, and the kernel does not say which process that belongs to. So
+each process that takes a lock also signs it: it takes a POSIX lock on the same byte of a second file, whose
+owner ``F_GETLK`` returns (fcntl(2)). The sign keeps nobody out. The kernel frees it when the process dies, so
+unlike a PID file it is never out of date. Holders that don't sign (older versions, SQLite) are searched for
+in ``/proc``, which shows the processes of the same user, and all processes to root.
 
-A process loses all its POSIX locks on a file when it closes *any* descriptor of it, so each file of signs
-has one descriptor in a process, closed with the last sign. A forked child inherits no signs, and needs
-none: it keeps no lock either.
+A process loses all its POSIX locks on a file when it closes *any* descriptor of it, so a process opens each
+file of signs once and closes it with the last sign. A forked child inherits neither signs nor locks.
 """
 
 import fcntl
@@ -46,9 +45,9 @@ def _signs_beside(lock: Path) -> Path:
 
 
 def sign(lock: Path, byte: int) -> bool:
-    """Says that this process holds the lock on a byte of a file, until `unsign`, which is called first of all.
+    """Signs a lock that this process holds on a byte of a file; call `unsign` before releasing the lock.
 
-    Returns whether it is said; failing to is no reason not to work.
+    Returns whether it succeeded. A lock without a sign is valid all the same.
     """
     path = _signs_beside(lock)
     with _guard, suppress(OSError):
@@ -64,7 +63,7 @@ def sign(lock: Path, byte: int) -> bool:
 
 
 def unsign(lock: Path, byte: int) -> None:
-    """Takes back what `sign` said, once for each time; before the lock is released."""
+    """Removes a sign, before the lock is released; once for each successful `sign`."""
     path = _signs_beside(lock)
     with _guard:
         file = _files.get(path)
@@ -96,7 +95,7 @@ def holder_of(path: Path, byte: int) -> str | None:
 
 
 def signed_holder_of(path: Path, byte: int) -> str | None:
-    """As `holder_of`, of those that signed only: one system call."""
+    """As `holder_of`, but finds only holders that signed, by one system call."""
     pid = _signed(path, byte)
     return None if pid is None else _named(pid)
 
@@ -139,7 +138,7 @@ def _descriptors_on(process: Path, wanted: os.stat_result) -> Iterator[str]:
 
 
 def _is_locked(fdinfo: Path, byte: int) -> bool:
-    """Whether a descriptor's file is locked there by its process (proc_pid_fdinfo(5))."""
+    """Whether the process has locked the byte through this descriptor (proc_pid_fdinfo(5))."""
     with suppress(OSError):
         for line in fdinfo.read_text().splitlines():
             # lock:   1: OFDLCK ADVISORY  WRITE -1 fe:00:2295813 120 EOF

@@ -1,7 +1,7 @@
-"""Which file system a folder lies on, and whether locks there mean something.
+"""Refuses stores on file systems where kernel locks are unreliable.
 
-On a network file system a lock may be seen by one host only, be dropped when the connection is, or
-outlive its holder. A claim that is not certain is no claim, so those are refused.
+On a network file system a lock may be visible to one host only, be dropped with the connection, or outlive
+its holder, so claims there would protect nothing.
 """
 
 import os
@@ -38,7 +38,7 @@ _NETWORK = frozenset(
         "vmhgfs",
     }
 )
-# FUSE file systems that only rearrange local files; of all others nobody knows where they end.
+# FUSE file systems that only present local files. Any other may be a network file system, and is refused.
 _LOCAL_FUSE = frozenset(
     {
         "fuse.bindfs",

@@ -60,11 +60,11 @@ class HeldLock:
             if self not in _held:
                 return
             _held.discard(self)
-            # A disk that fails now must not hide what was done under the lock; and Linux frees the
-            # descriptor, and with it the lock, whatever close(2) answers.
+            # An I/O error here must not replace the result of the work under the lock. Linux frees the
+            # descriptor, and with it the lock, whatever close(2) returns.
             with contextlib.suppress(OSError):
-                # Unlocked by name first: a copy of the descriptor that somebody made in C code
-                # (fork without Python's handlers) would keep the lock alive.
+                # Unlocked explicitly: a copy of the descriptor in a child that C code forked, without
+                # Python's handlers, would otherwise keep the lock.
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, 0, 0))
             with contextlib.suppress(OSError):
                 os.close(self._fd)
@@ -77,10 +77,11 @@ def try_lock(path: Path, start: int = 0, length: int = 0, *, turn: int | None = 
         path: the lock file; made if it is missing.
         start: the first byte; the file need not be that long.
         length: how many bytes; 0: all that follow.
-        turn: None also if somebody holds this byte: he waits for the lock; see `wait_lock`.
+        turn: another byte; None is returned also if it is held, because its holder waits for the lock; see
+            `wait_lock`.
 
     Raises:
-        OSError: it can't be told. Nothing may be done then.
+        OSError: the state of the lock is unknown. The caller must not go on without it.
     """
     with _guard, _entered_as_opening(path):
         while True:
@@ -98,7 +99,7 @@ def try_lock(path: Path, start: int = 0, length: int = 0, *, turn: int | None = 
                 raise
             if _is_at(path, fd):
                 break
-            os.close(fd)  # removed between the two calls: whoever comes next would lock another file
+            os.close(fd)  # removed between the two calls: the next process would lock another file
         held = HeldLock(fd, path)
         _held.add(held)
         return held
@@ -117,9 +118,9 @@ def _entered_as_opening(path: Path) -> Iterator[None]:
 def wait_lock(path: Path, start: int, *, turn: int | None = None) -> HeldLock:
     """Takes an exclusive lock on one byte of a file, however long that takes; can't be interrupted.
 
-    The kernel gives it in the order in which it was asked for. But whoever asks at the very moment when it is
-    free gets it before those who are just being woken, and a busy program asks all the time; so with a `turn`
-    one also waits for that byte, and only its owner waits for the lock.
+    The kernel wakes waiters in the order in which they asked. But a process that asks while the lock is free
+    gets it before a waiter that is just being woken, and a busy process asks all the time. So with `turn` a
+    process first takes that byte, and only the holder of that byte waits for the lock.
 
     Args:
         path: the lock file; made if it is missing.
@@ -127,7 +128,7 @@ def wait_lock(path: Path, start: int, *, turn: int | None = None) -> HeldLock:
         turn: another byte that is held while waiting for this one.
 
     Raises:
-        OSError: it can't be told. Nothing may be done then.
+        OSError: the state of the lock is unknown. The caller must not go on without it.
     """
     while True:
         with _guard, _entered_as_opening(path):
@@ -149,11 +150,11 @@ def wait_lock(path: Path, start: int, *, turn: int | None = None) -> HeldLock:
 
 
 def try_exclusive(path: Path) -> HeldLock:
-    """Takes a whole lock file, its private folder made if need be, or raises without waiting.
+    """Locks a whole file without waiting; makes its private folder if that is missing.
 
     Raises:
         LockBusy: another process, or another part of this one, holds it.
-        StoreError: it can't be told.
+        StoreError: it can't be locked.
     """
     with translated(f"can't lock {path}"):
         make_private_folder(path.parent)
@@ -164,9 +165,9 @@ def try_exclusive(path: Path) -> HeldLock:
 
 
 def is_held(path: Path, byte: int | None = None) -> bool:
-    """Whether somebody holds a lock file, or a byte of it, now, without taking it even for a moment.
+    """Whether a lock file, or a byte of it, is locked now; takes no lock itself.
 
-    False also if this user may not look: then nothing can be said of the holder either.
+    False also if this user may not open the file.
 
     Raises:
         StoreError: it can't be told.
@@ -192,7 +193,7 @@ def _is_at(path: Path, fd: int) -> bool:
 
 
 def flock(kind: int, start: int, length: int) -> bytes:
-    """What fcntl(2) is given: a lock of this kind on this range; length 0: all that follows."""
+    """The ``struct flock`` for fcntl(2): a lock of this kind on this range; length 0: all that follows."""
     return struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
 
 

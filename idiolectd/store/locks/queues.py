@@ -1,4 +1,4 @@
-"""The queue of this process's tasks before a lock.
+"""Queues this process's tasks for a lock.
 
 The kernel arbitrates between processes; within a process, tasks get the lock in the order in which they
 asked. For the write lock, tasks that hold new tokens go before the others.
@@ -19,11 +19,11 @@ from idiolectd.finish import running_loop
 
 
 class _Queue:
-    """Gives one task at a time the turn. A task that asks twice waits for itself until its time is over."""
+    """Gives one task at a time the turn. A task that asks again during its own turn waits until it times out."""
 
     def __init__(self) -> None:
         self.users = 0
-        # When a task last finished what it had the turn for.
+        # When a task last finished its turn, by the event loop's clock.
         self.moved_at = 0.0
         self._is_taken = False
         self._line: list[tuple[bool, int, anyio.Event]] = []
@@ -56,11 +56,11 @@ class _Queue:
         return False
 
     def deadline(self, began: float, patience: float, *, restarts: bool) -> float:
-        """Until when somebody waits who began then."""
+        """The end of the wait of a task that began to wait at `began`."""
         return (max(began, self.moved_at) if restarts else began) + patience
 
     def pass_on(self) -> None:
-        """Ends the turn: the next in line has it."""
+        """Ends the turn and gives it to the next task in the queue."""
         if self._line:
             heapq.heappop(self._line)[-1].set()
         else:
@@ -68,10 +68,11 @@ class _Queue:
 
 
 class Queues:
-    """A queue for each key and event loop, dropped when nobody stands in it.
+    """A queue for each key and event loop; an empty queue is dropped.
 
     Args:
-        alone: no kernel lock follows, so nothing decides between two loops: a second one is told so.
+        alone: no kernel lock follows that would decide between two event loops, so the second loop gets
+            `LockBusy`.
     """
 
     def __init__(self, *, alone: bool = False) -> None:
@@ -87,14 +88,14 @@ class Queues:
     ) -> AsyncIterator[float]:
         """Waits for this key's turn, for `patience` seconds at most, and keeps it for the block.
 
-        Yields until when whoever has the turn may wait for what comes next, of the event loop's clock.
+        Yields the time, by the event loop's clock, until which the task may wait for the kernel lock.
 
         Args:
             key: which queue.
             patience: seconds; 0: does not wait.
-            first: goes before those who are not.
-            restarts: the wait begins anew whenever another task has finished in its turn: a long queue that
-                moves is not a fault. A task that was told "busy" has not finished.
+            first: goes before tasks that are not `first`.
+            restarts: `patience` starts again whenever another task finishes its turn: a long queue that moves
+                is not a fault. A task that got `LockBusy` has not finished its turn.
 
         Raises:
             LockBusy: another task kept it for longer.

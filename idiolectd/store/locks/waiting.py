@@ -1,13 +1,13 @@
 """Takes a lock of the store, and waits for it without blocking the event loop.
 
-A free lock is taken in place. For one that is held a thread waits in the kernel's own queue: a process that
-polls gets it by luck, and many that poll keep everybody waiting. The waiting thread can't be interrupted. When
-no task waits for it any more it goes on waiting; the next task that wants the same lock takes it over, and if
-there is none, the thread releases the lock as soon as it has it.
+A free lock is taken in place, in the event loop's thread. For one that is held, a thread waits in the
+kernel's own queue: a process that polls would get it by chance. The waiting thread can't be interrupted. If
+its task stops waiting, the thread goes on; the next task that wants the same lock takes it over, and if there
+is none, the thread releases the lock as soon as it has it.
 
-A process that is stopped while it waits (SIGSTOP, a frozen cgroup) would keep all behind it waiting for a lock
-that is free. So a waiting task also looks once a second whether the lock is held, and takes it if it stays
-free for longer than the next in the queue would need.
+A process that is stopped while it waits (SIGSTOP, a frozen cgroup) would keep all behind it waiting for a
+lock that is free. So a waiting task also looks once a second whether the lock is held, and takes it if it
+stays free for longer than the next in the queue would need.
 """
 
 import threading
@@ -22,19 +22,19 @@ from idiolectd.store.locks.holders import sign, unsign
 from idiolectd.store.locks.ofd import HeldLock, is_held, try_lock, wait_lock
 from idiolectd.threads import Errand
 
-# Seconds between two looks while a thread waits; and if there is none.
+# Seconds between two tries: while a thread waits as well, and without one.
 _LOOK, _POLL = 1.0, 0.05
 
-# How often in a row, `_POLL` apart, a lock is found free before it counts as left free: on a busy machine
-# some time passes until the next in line has taken it.
+# A lock counts as abandoned when it is found free this many times in a row, `_POLL` apart: on a busy machine
+# some time passes until the next process in the queue takes it.
 _SEEN_FREE = 4
 
-# So many threads of one store may wait. A daemon never waits for a claim; clients do.
+# The most threads of one store that may wait. Only clients wait for claims; the daemon never does.
 _MOST_THREADS = 64
 
 
 class OwnedLock:
-    """A lock that this process holds, and has signed. Made by `LockWaiters.take`."""
+    """A lock that this process holds and has signed (see `holders`). Made by `LockWaiters.take`."""
 
     def __init__(self, held: HeldLock, path: Path, byte: int) -> None:
         self._held = held
@@ -76,19 +76,19 @@ class _WaitingThread:
             taken.release()
 
     def want(self) -> bool:
-        """Waits for a task again; returns whether it still can."""
+        """Makes the thread wait on behalf of a task again; returns whether it still can."""
         with self._guard:
             self._is_wanted = True
             return not self._is_over
 
     def take(self) -> OwnedLock | None:
-        """What it got, once; whoever asks has it then."""
+        """Hands over the lock that the thread got, once; None: it has none."""
         with self._guard:
             taken, self._taken = self._taken, None
             return taken
 
     def leave(self) -> None:
-        """Nobody waits for it any more."""
+        """Tells the thread that no task waits any more: it releases the lock when it gets it."""
         with self._guard:
             self._is_wanted = False
             taken, self._taken = self._taken, None
@@ -101,7 +101,7 @@ class LockWaiters:
 
     Args:
         path: the lock file.
-        in_place: does the tries, which never wait.
+        in_place: runs the tries, which never wait.
     """
 
     def __init__(self, path: Path, in_place: InPlace) -> None:
@@ -115,13 +115,13 @@ class LockWaiters:
         """Takes the lock on a byte; returns whether it was given before the deadline.
 
         Args:
-            byte: which. One task of an event loop at a time may wait for it.
-            deadline: of the event loop's clock; in the past: it is only looked whether it is free.
-            into: gets it, also if the caller is cancelled in the moment in which it is given.
+            byte: which byte. One task of an event loop at a time may wait for it.
+            deadline: by the event loop's clock; in the past: one try, without waiting.
+            into: the lock is appended here, even if the caller is cancelled at the moment it is taken.
             turn: see `wait_lock`.
 
         Raises:
-            OSError: it can't be told.
+            OSError: the state of the lock is unknown.
         """
         if await self._try(byte, into, turn):
             return True
