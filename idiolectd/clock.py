@@ -1,8 +1,8 @@
 """Tells the wall-clock time, and reads and writes it as text.
 
 Inside the project a point in time is a ``float``: seconds since the epoch, UTC. Text (RFC 3339) is
-only for records and for people. Nothing here waits: sleeps are anyio's, so that tests can make them virtual;
-due times are wall-clock, so that a machine that was suspended finds them passed.
+only for records and for people. Nothing here waits: sleeps use anyio, so that tests can use virtual time. Due
+times are wall-clock times, so that they have passed when a suspended machine wakes up.
 """
 
 import re
@@ -13,8 +13,8 @@ from typing import Protocol
 # datetime.fromisoformat() takes much that RFC 3339 does not (weeks, dates alone, no offset).
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
-# The first and last second, UTC, that `rfc3339` can write: the years 1 to 9999. A text with an offset may name
-# a time beyond them.
+# The first and last second, UTC, that `rfc3339` can write: the years 1 to 9999. A text with an offset may
+# name a time beyond them.
 EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_799.0
 
 

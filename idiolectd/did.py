@@ -1,4 +1,4 @@
-"""DIDs: what is one, and the file name that belongs to it.
+"""Checks the syntax of DIDs, and makes the file names of their records.
 
 A DID is the key of every store. It comes from file contents, rows and people, so it is checked
 here, once, before it becomes a path or a query.
@@ -30,12 +30,12 @@ def parse_did(text: str) -> str:
 
 
 def is_meant_as_did(account: str) -> bool:
-    """Whether a text that names an account is to be a DID, right or wrong; no handle begins like one."""
+    """Whether an account's name is meant as a DID, valid or not: no handle begins like one."""
     return account.startswith("did:")
 
 
 def directory(did: str) -> str:
-    """Who is asked for a DID's document: ``did:plc``, or the whole of a DID whose host is its own."""
+    """Names the source of a DID's document: ``did:plc`` for the PLC directory, else the DID itself."""
     return "did:plc" if did.startswith("did:plc:") else did
 
 

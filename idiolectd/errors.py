@@ -25,8 +25,8 @@
     ├── UrlError              not a URL that is used
     └── ConfigError           the configuration is wrong; the message names the key
 
-Rules: foreign exceptions (OSError, sqlite3, httpx, ...) are translated once, in the room that
-owns the library. A message says what was found and what to do, and never holds a secret.
+Rules: foreign exceptions (OSError, sqlite3, httpx, ...) are translated once, in the package that uses the
+library. A message says what was found and what to do, and never holds a secret.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class RecordError(StoreError):
 
 
 class LockBusy(StoreError):
-    """Another holder kept the lock for longer than we would wait. Nothing was done: try again."""
+    """Another holder kept a lock for longer than the caller would wait. Nothing was done: try again."""
 
 
 class SpillUnreadable(StoreError):
@@ -76,10 +76,10 @@ class DidError(SessionError):
 
 
 class HandleError(SessionError):
-    """A handle that stored sessions carry means none of them for sure. Name the DID, or confirm it.
+    """A handle in stored sessions is confirmed for none of them, or for several. Name the DID, or confirm it.
 
     Attributes:
-        dids: whose sessions carry it.
+        dids: the DIDs of the sessions that have this handle.
     """
 
     def __init__(self, message: str, dids: Sequence[str] = ()) -> None:
@@ -88,7 +88,7 @@ class HandleError(SessionError):
 
 
 class NewerState(SessionError):
-    """What is known of a session was written by a newer idiolectd. Nothing is sent for it: upgrade this one."""
+    """A newer idiolectd wrote a session's state. Nothing is sent for it: upgrade this one."""
 
 
 class RefreshError(IdiolectError):
@@ -130,13 +130,13 @@ class TokenWithheld(IdiolectError):
 class TokenRefused(IdiolectError):
     """The PDS refused the stored access token, and no newer one was stored in time. Nothing was done.
 
-    Whoever refreshes this store has to be looked at; the message says what is known of it. Repeating
-    the request helps once the record holds another token.
+    Check the program that refreshes this store; the message says what is known of it. Repeating the request
+    helps once the record holds another token.
 
     Attributes:
-        did: whose session.
-        state: what the session is, in the words of `idiolectd.state.State`: ``relogin_required`` means
-            that a person must log in; None: it could not be told.
+        did: the account's DID.
+        state: the session's `idiolectd.state.State`: ``relogin_required`` means that a person must log in;
+            None: unknown.
         action: the command to type, if one is known to help.
     """
 
@@ -150,7 +150,7 @@ class TokenRefused(IdiolectError):
 class BodyUsedUp(IdiolectError):
     """The PDS refused a request whose body could be sent only once. Nothing was done: send it again.
 
-    It happens to bodies of unknown or large size, when the token or the nonce changes just then.
+    It happens to bodies of unknown or large size if the token or the nonce changes at that moment.
     """
 
 
@@ -175,13 +175,13 @@ class Unclear(TransportError):
 
 
 class LoginError(IdiolectError):
-    """A login was answered with something else than a session. Logins are rationed: never loop on it.
+    """A login did not bring a session. Servers limit the rate of logins: never retry in a loop.
 
     Attributes:
         code: the server's error code (``AuthenticationRequired``, ``RateLimitExceeded``, ...), or a
             short name of ours.
-        retry_after: how many seconds the server asked to be left alone, if it did.
-        passing: the server is in trouble; trying again later may help.
+        retry_after: how many seconds the server asked to wait, if it did.
+        passing: whether the failure is temporary, so that trying again later may help.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class IdentityError(IdiolectError):
     """A handle or DID did not resolve, or the two directions contradict each other.
 
     Attributes:
-        final: True if somebody answered and the answer is no; False if nobody could be asked.
+        final: True if the answer is negative; False if no source could be asked.
     """
 
     def __init__(self, message: str, *, final: bool) -> None:
@@ -206,7 +206,7 @@ class IdentityError(IdiolectError):
 
 
 class UrlError(IdiolectError):
-    """The text is not an http or https URL that every program reads in the same way. Correct it."""
+    """The text is not an http or https URL, or programs could read it in different ways. Correct it."""
 
 
 class ConfigError(IdiolectError):

@@ -1,7 +1,7 @@
-"""The vocabulary of what happens: one class per kind of event, with typed fields.
+"""The events that idiolectd reports: one class for each kind, with typed fields.
 
-Rooms that do the work report through an `EventSink` and know nothing of logs or metrics. Names and
-fields are an interface: alerts are written against them. No field ever holds a secret.
+The packages that do the work report through an `EventSink` and know nothing of logs or metrics. Names and
+fields are an interface: users write alerts against them. No field ever holds a secret.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Base of all events: `name` and `level` are the class's, fields are the instance's."""
+    """Base of all events: the class defines `name` and `level`, the instance holds the fields."""
 
     name: ClassVar[str]
     level: ClassVar[Level] = "info"
@@ -23,7 +23,7 @@ EventSink = Callable[[Event], None]
 
 
 def ignore_event(_event: Event) -> None:
-    """An `EventSink` for programs that have no log."""
+    """An `EventSink` that discards events."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +325,7 @@ class IssuerResumed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreUnavailable(Event):
-    """The store can't be read or written; tried again. Repeated at growing distance while it lasts (seconds)."""
+    """The store can't be read or written. Retried, and reported again at growing intervals (seconds)."""
 
     name = "store.unavailable"
     level = "error"

@@ -45,7 +45,7 @@ def is_asyncio() -> bool:
 
 
 def running_loop() -> object:
-    """The event loop that runs the current task; only its identity says something."""
+    """The event loop that runs the current task; compare it by identity only."""
     if is_asyncio():
         return asyncio.get_running_loop()
     import trio
@@ -121,8 +121,9 @@ async def _wait_for_system_task(work: Callable[[*Ts], Coroutine[Any, Any, T]], *
     return result.unwrap()
 
 
-# How many threads may work on files and locks at a time. They are not the event loop's usual ones: name
-# look-ups, a library or the program around us may keep all of those busy, and tokens have to be saved.
+# How many threads may work on files and locks at a time. They are separate from the event loop's usual worker
+# threads: name look-ups, libraries or the calling program may keep all of those busy while tokens must be
+# saved.
 _THREADS = 16
 
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("idiolectd.finish")

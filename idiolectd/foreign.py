@@ -1,8 +1,8 @@
-"""What others wrote, made safe once at the border: JSON, numbers, and text for people.
+"""Reads JSON, numbers and text from outside into values that can be stored and shown safely.
 
-Servers, other programs and people send values that Python reads and later chokes on: lone surrogates
-that no file and no header takes, integers of a thousand digits that become no float, control characters
-that move a terminal's cursor. Here each is read into something that can be kept, or is left out.
+Servers, other programs and people send values that Python reads but later fails on: lone surrogates, which
+can't be written to a file or header; integers of a thousand digits, which are too large for a float; control
+characters, which move a terminal's cursor. Each is replaced by a safe value here, or left out.
 """
 
 import json
@@ -13,14 +13,14 @@ from collections.abc import Collection
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Stands for what can't be kept.
+# Replaces characters that can't be stored.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-# Longer integers are no times and no counts; Python itself refuses them from 4,300 digits on, and with
-# one of them the whole answer.
+# No time or count has more digits. Python refuses integers of more than 4,300 digits, and with them the whole
+# answer.
 _MAX_DIGITS = 300
 
-# What a server quotes of a secret: so many characters of it in a row are no accident.
+# This many characters of a secret in a row count as a quotation of it.
 _TELLING = 12
 
 
@@ -33,10 +33,10 @@ JSON = json.JSONDecoder(parse_int=_integer)
 
 
 def json_object(text: str | bytes) -> dict[str, Any] | None:
-    """A JSON object that somebody sent; None if it is anything else.
+    """Reads a JSON object from outside; None if it is anything else.
 
-    What can be read is: bytes that are no UTF-8 and lone surrogates become U+FFFD, so that every text in
-    it can be stored and sent; a number that is too large becomes infinite.
+    Bytes that are not UTF-8 and lone surrogates become U+FFFD, so that every text in the object can be stored
+    and sent; an integer that is too large becomes infinite.
     """
     if isinstance(text, bytes):
         text = text.removeprefix(BOM_UTF8).decode("utf-8", "replace")
@@ -50,7 +50,7 @@ def json_object(text: str | bytes) -> dict[str, Any] | None:
 
 
 def number(value: object, least: float = -math.inf, most: float = math.inf) -> float | None:
-    """A finite number between two bounds, from a JSON number or decimal text; None: it is none."""
+    """A finite number between two bounds, from a JSON number or decimal text; None if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -76,9 +76,10 @@ def without(text: str, secrets: Collection[str], mask: str = "…") -> str:
     """The text with secrets masked, whole or quoted in part.
 
     Args:
-        text: what somebody wrote who knows the secrets.
-        secrets: a short one is masked where it stands whole, of a long one every dozen characters.
-        mask: what stands for them.
+        text: the text of a server or program that knows the secrets.
+        secrets: of a long secret, every quotation of a dozen characters or more is masked; a short one is
+            masked where all of it occurs.
+        mask: the text in their place.
     """
     for secret in secrets:
         if secret and len(secret) < _TELLING:

@@ -1,12 +1,12 @@
-"""Which servers host an account, and whether a new session is one of theirs.
+"""Finds the servers that host an account, and checks that a new session comes from one of them.
 
-The word that counts is the DID document's: DID → PDS → issuer, and the handle in both directions
-(https://atproto.com/specs/oauth#identity-authentication). What the server that was logged in at says
-about whose session it gave counts for nothing: any PDS can put any `did` or `sub` into its answer,
-and the session would take the place of the one that is stored for that DID.
+The DID document decides: DID → PDS → issuer, and the handle in both directions
+(https://atproto.com/specs/oauth#identity-authentication). The `did` or `sub` in a server's answer to a login
+proves nothing: any PDS can put any value there, and the session would replace the one that is stored for that
+DID.
 
-Neither logs in nor stores: `cli` does. An entryway (one authorization server before many PDSs) may
-be named in place of a PDS, as the upstream CLI's users do, if the account's own PDS names it.
+`cli` logs in and stores. An entryway (one authorization server for many PDSs) may be named instead of a PDS,
+as users of the upstream CLI do, if the account's own PDS names it as its authorization server.
 """
 
 from dataclasses import dataclass, replace
@@ -21,18 +21,19 @@ from idiolectd.identity import INVALID_HANDLE, Account, Identity, parse_handle
 from idiolectd.outcome import Code, Retry
 from idiolectd.session import OAuthSession
 
-# A check of PDS and issuer must not be lost because a handle's own host or name server is mute.
+# Time limit for confirming a handle: PDS and issuer must be checked even if the handle's host or name server
+# does not answer.
 _HANDLE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
 class CurrentHost:
-    """Where an account is now.
+    """The current PDS and handle of an account.
 
     Attributes:
-        pds_url: its PDS, an origin.
-        handle: its handle, confirmed in both directions; empty: it has none; None: nobody could tell, or
-            was asked.
+        pds_url: the origin of its PDS.
+        handle: its handle, confirmed in both directions; empty: it has none; None: not asked for, or no
+            source could be asked.
         claimed: the handle that its document claims.
     """
 
@@ -41,7 +42,7 @@ class CurrentHost:
     claimed: str | None
 
     def naming(self, session: OAuthSession) -> OAuthSession:
-        """The account's session with its handle, as far as that is told."""
+        """The account's session with the handle found here; unchanged if none was looked up."""
         if self.handle is None:
             return session
         shown = self.handle or self.claimed or session.handle
@@ -49,15 +50,15 @@ class CurrentHost:
 
 
 class IssuerLookup(Protocol):
-    """Finds the issuer whose tokens a PDS takes (`idiolectd.oauth.Discovery`)."""
+    """Finds the issuer whose tokens a PDS accepts (`idiolectd.oauth.Discovery`)."""
 
     async def issuer_of_pds(self, pds_url: str) -> str | Retry:
-        """Its URL, or why it can't be told."""
+        """The issuer's URL, or why it could not be found."""
         ...
 
 
 class Hosting:
-    """Looks accounts up before a login, judges the session after it, and looks again now and then.
+    """Looks an account up before a login, checks the session after it, and checks again from time to time.
 
     Args:
         identity: resolves handles and DIDs.
@@ -69,20 +70,21 @@ class Hosting:
         self._discovery = discovery
 
     async def locate(self, account: str, pds_url: str | None = None) -> Account | None:
-        """Whom a login is for, and where that account is.
+        """Finds the account of a login and its PDS.
 
         Args:
-            account: a DID or a handle; with a PDS also whatever else it may take, as an e-mail address.
-            pds_url: where the login is to be; None: where the account is.
+            account: a DID or a handle; with `pds_url` also any other name that the PDS accepts, such as an
+                e-mail address.
+            pds_url: the server to log in at; None: the account's PDS.
 
         Returns:
             The account; None if only the named PDS can tell who it is.
 
         Raises:
-            DidError: it starts like a DID and is none.
+            DidError: the account begins like a DID but is not one.
             IdentityError: it does not resolve.
-            LoginError: the account is not at the PDS that was named; nothing should be sent there.
-            NotSent: what was named is not the URL of a PDS.
+            LoginError: the account is not at `pds_url`; no password should be sent there.
+            NotSent: `pds_url` is not the URL of a PDS.
         """
         if pds_url is None:
             return await self._identity.resolve_account(account)
@@ -102,16 +104,16 @@ class Hosting:
         return await self._identity.resolve_account(handle, or_at=named)
 
     async def admit(self, session: OAuthSession, located: Account | None) -> OAuthSession:
-        """The session of a login as it may be stored: with its own PDS, and its handle if confirmed.
+        """The session of a login in the form to store: with the account's PDS, and its handle if confirmed.
 
         Args:
-            session: what the server gave.
-            located: what `locate` found, if it did.
+            session: the session that the server gave.
+            located: the result of `locate`.
 
         Raises:
-            LoginError: it is another account's, or a server gave it that does not host the account.
-                It must not be stored, and should be revoked.
-            IdentityError: the account does not resolve now; the same goes for it.
+            LoginError: it is another account's session, or its server does not host the account. It must
+                not be stored and should be revoked.
+            IdentityError: the account does not resolve now. The session must not be stored either.
         """
         if located is not None and located.did != session.did:
             raise LoginError(
@@ -133,11 +135,11 @@ class Hosting:
         )
 
     async def current_host(self, did: str, *, with_handle: bool) -> CurrentHost | Retry:
-        """Where an account is now, by its DID document.
+        """The current PDS and handle of an account, by its DID document.
 
         Args:
-            did: whose.
-            with_handle: also whether its handle leads back to it; that asks the handle's own host.
+            did: the account's DID.
+            with_handle: also confirm its handle, which asks the handle's own host.
         """
         try:
             document = await self._identity.resolve_did(did)
@@ -152,7 +154,7 @@ class Hosting:
         return CurrentHost(document.pds_url, handle, document.handle)
 
     async def is_at(self, current: CurrentHost, server: str) -> bool | Retry:
-        """Whether the account is at a server: its PDS, or the entryway before that."""
+        """Whether a server is the account's PDS or that PDS's entryway."""
         try:
             server = origin(server)
         except NotSent:
@@ -184,10 +186,10 @@ FoundT = TypeVar("FoundT")
 
 
 def found_or_error(answer: FoundT | Retry) -> FoundT:
-    """What discovery found, for a login.
+    """The result of discovery, for a login.
 
     Raises:
-        LoginError: nothing; `passing` if it may later.
+        LoginError: discovery failed; `passing` if it may succeed later.
     """
     if isinstance(answer, Retry):
         raise LoginError(
@@ -197,5 +199,5 @@ def found_or_error(answer: FoundT | Retry) -> FoundT:
 
 
 def _may_pass(why: Retry) -> bool:
-    # It answered, and not with what it should; or it is a place where no request may go.
+    # Not if the server's metadata is wrong, or if the guard refuses its address.
     return why.code not in (Code.DISCOVERY, Code.GUARD)

@@ -1,7 +1,7 @@
-"""The few pieces of JOSE that need no key: base64url, looking into a JWT, a token's hash.
+"""The parts of JOSE that need no key: base64url, a JWT's claims, hashes of tokens and keys.
 
-Nothing here verifies a signature. What `peek_claims` returns is a hint about a token that somebody
-else will judge; no decision about trust may rest on it.
+Nothing here verifies a signature. The claims that `peek_claims` returns are hints; no decision about trust
+may rest on them.
 """
 
 import base64
@@ -50,9 +50,9 @@ def numeric_claim(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def claimed_life(token: str) -> float | None:
-    """How long a JWT says it lives, in seconds; None if it does not say.
+    """The lifetime of a JWT in seconds, `exp` minus `iat`; None if it lacks one of them.
 
-    The difference of its own two times: neither of them says anything about our clock.
+    Only the difference is used, because the server's clock may differ from ours.
     """
     claims = peek_claims(token)
     issued_at, expires_at = numeric_claim(claims, "iat"), numeric_claim(claims, "exp")
@@ -62,12 +62,12 @@ def claimed_life(token: str) -> float | None:
 
 
 def token_hash(token: str) -> str:
-    """What notes and lists of spent tokens keep instead of a token: SHA-256, base64url."""
+    """The SHA-256 of a token in base64url, which is stored instead of a spent token."""
     return b64url_encode(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
 
 
 def jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
-    """The thumbprint of an EC key (RFC 7638): what binds tokens to it as ``cnf.jkt`` (RFC 9449).
+    """The thumbprint of an EC key (RFC 7638), which tokens bound to it hold as ``cnf.jkt`` (RFC 9449).
 
     Raises:
         ValueError: it is not an EC key.

@@ -1,7 +1,8 @@
-"""Ends a session at its server and checks that it ended: the way that both protocols have in common.
+"""Ends a session at its server and checks that it ended, for OAuth and legacy sessions alike.
 
-Servers answer 200 whether or not they revoked anything, so the answer proves nothing: a refresh with the same
-token does. What one protocol sends, and how it judges the answer, its refresher brings along.
+Servers answer 200 whether or not they revoked anything (RFC 7009, section 2.2). So the session counts as
+ended only once the server refuses a refresh with the same token. Each protocol's refresher passes in the two
+requests.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.ports import Answer, Arrived, NotRevoked, is_about_session
 from idiolectd.session import OAuthSession
 
-# A server that revokes nothing and still refreshes gets a second request, with the tokens it gave instead.
+# If the server still refreshes after the first revocation, the new tokens are revoked by a second one.
 _REQUESTS = 2
 
 
@@ -22,12 +23,13 @@ async def revoke_and_check(
     """Ends a session.
 
     Args:
-        session: whose tokens are to end.
-        revoke: sends one revocation; returns why the server refuses it, else None. May raise `TransportError`.
-        refresh: sends the refresh token, for the check.
+        session: the session to end.
+        revoke: sends one revocation; returns why the server refuses it, else None. May raise
+            `TransportError`.
+        refresh: sends the refresh token, to check that it is refused.
 
     Returns:
-        None once the server refuses the refresh token; else why it can't be said that the session has ended.
+        None once the server refuses the refresh token; else why the session may not have ended.
     """
     for _ in range(_REQUESTS):
         try:
@@ -35,7 +37,7 @@ async def revoke_and_check(
         except NotSent as error:
             return NotRevoked(str(error), passing=True)
         except Unclear:
-            pass  # the check tells
+            pass  # the check decides
         else:
             if refused is not None:
                 return refused

@@ -1,11 +1,11 @@
-"""The session record: what is stored for one account, and nothing about how or where.
+"""The session record: the data that is stored for one account, whatever the store.
 
 Three shapes are read: the record of idiolect-oauth's stores, the same with our fields, and the file
 that its CLI's ``oauth login`` writes (``pds_url``, no expiry). One shape is written, readable by all
 three readers: upstream's field order and spelling, our fields after them, unknown fields last.
 
 Timestamps stay the text that was found (RFC 3339): writing a record back must not change what it
-did not mean to change. The helpers parse them, with upstream's meaning of "unreadable": expired.
+did not mean to change. The helper methods parse them; as in upstream, an unreadable expiry counts as expired.
 """
 
 import json
@@ -57,22 +57,22 @@ class OAuthSession:
         did: whose session.
         pds_url: the account's PDS, where the access token is used.
         access_jwt: the access token (opaque, whatever upstream's field name says).
-        refresh_jwt: the refresh token: used once, then replaced.
+        refresh_jwt: the refresh token; each use replaces it.
         dpop_private_key_jwk: JSON of the private JWK that both tokens are bound to; None: legacy.
-        dpop_nonce: upstream's; a hint for its readers, not used by idiolectd.
+        dpop_nonce: upstream's field, kept for its readers; idiolectd does not use it.
         token_type: ``DPoP`` or ``Bearer``.
         scope: space-separated, as granted.
-        handle: what somebody called the account: its server, or the program that wrote the record.
+        handle: the handle given by the server or by the program that wrote the record; not confirmed.
         issued_at: when the access token was issued.
-        expires_at: when the access token ends; empty if nobody said.
-        refresh_expires_at: when the refresh token ends, if known.
-        issuer: the authorization server's issuer (RFC 8414); the pin.
-        client_id: which OAuth client the tokens belong to.
+        expires_at: when the access token expires; empty if unknown.
+        refresh_expires_at: when the refresh token expires, if known.
+        issuer: the authorization server's issuer (RFC 8414); tokens go to no other.
+        client_id: the OAuth client that the tokens belong to.
         client_auth_method: ``none`` or ``private_key_jwt``.
         client_key_id: ``kid`` of the client key the session was started with.
         session_started_at: when the person logged in; servers count the session's life from here.
-        confirmed_handle: the handle that led to this DID, and that its document named, when both were
-            last asked; empty: there was none; None: nobody has asked. The one that a session is found by.
+        confirmed_handle: the handle that resolved to this DID and that the DID's document named at the last
+            check; empty: there was none; None: never checked. Sessions are found by this handle.
         extra: fields of the record that are not ours, kept as they are.
     """
 
@@ -153,12 +153,12 @@ class OAuthSession:
 
     @property
     def known_as(self) -> str | None:
-        """The account's name for people: the confirmed handle, else what somebody called it."""
+        """The account's name for people: the confirmed handle, else the unconfirmed one."""
         return self.confirmed_handle or self.handle
 
     @cached_property
     def refresh_token_hash(self) -> str:
-        """Names the refresh token without holding it."""
+        """The hash that identifies the refresh token without revealing it."""
         return token_hash(self.refresh_jwt)
 
     @cached_property

@@ -1,10 +1,10 @@
-"""Web URLs: parsed once, at the border, into the one form in which they are compared and dialled.
+"""Parses http and https URLs into one canonical form, in which they are compared and requested.
 
-Records, servers, configurations and people bring URLs, and libraries disagree on what the odd ones mean:
-one reads a host where another reads a password, a number, or nothing, and some raise errors of their own
-for them. So what all of them read in the same way is taken, and the rest is refused here.
+URLs come from records, servers, configurations and people, and libraries disagree on unusual ones: one reads
+a host where another reads a password, a number, or nothing. So only URLs that all of them read in the same
+way are accepted; the rest is refused here.
 
-Syntax only: where a request may go, the rooms `http` (the guard) and `auth` (the destination) decide.
+Checks syntax only: `http` (the guard) and `auth` (the destination) decide where a request may go.
 """
 
 import re
@@ -21,7 +21,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # RFC 3986, appendix B, for the two schemes that are used.
 _URL = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.ASCII | re.IGNORECASE)
 _AUTHORITY = re.compile(
-    # Browsers take a backslash for a slash, so what stands before it would be their host.
+    # Browsers read a backslash as a slash, so for them the host would end before it.
     r"(?:(?P<userinfo>[^\\\[\]\s]*)@)?(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[0-9]{0,5}))?",
     re.ASCII | re.IGNORECASE,
 )
@@ -37,7 +37,7 @@ _MAX_PORT = 65_535
 _KEPT = 4096
 _SHORT = 512
 
-# What HTTP libraries send as it is; everything else is percent-encoded, as they do.
+# The characters that HTTP libraries send unchanged; they percent-encode all others, and so does this module.
 _PATH_SAFE = "!$%&'()*+,-./:;=@[\\]^_|~"
 _QUERY_SAFE = _PATH_SAFE + "?`{}"
 
@@ -46,16 +46,16 @@ _LOOPBACK_NAME = "localhost"
 
 @dataclass(frozen=True)
 class Url:
-    """An absolute http or https URL in canonical form. `str` gives it; made by `parse`.
+    """An absolute http or https URL in canonical form, made by `parse`. `str` returns what a request goes to.
 
     Attributes:
         scheme: ``http`` or ``https``.
         host: a name in ASCII and lower case (IDNs as ``xn--``), or an address in its usual form, IPv6
             without brackets.
-        port: None if it is the scheme's own.
+        port: None if it is the scheme's default.
         path: percent-encoded, at least ``/``.
         query: percent-encoded; None: there is none.
-        has_fragment: it had one; that is never sent, and not kept.
+        has_fragment: whether it had a fragment, which is neither sent nor kept.
         userinfo: user and password as they were written; None: there are none.
     """
 
@@ -72,12 +72,12 @@ class Url:
         """Reads a URL.
 
         Raises:
-            UrlError: it is not one that is used; the message says why and quotes nothing of it.
+            UrlError: it is not an acceptable URL; the message says why and quotes nothing of it.
         """
         return _remembered(text) if len(text) <= _SHORT else _parsed(text)
 
     def __str__(self) -> str:
-        """What a request goes to: without user, password and fragment."""
+        """The URL without user, password and fragment."""
         return self.origin + self.path + ("" if self.query is None else f"?{self.query}")
 
     @property
@@ -93,22 +93,22 @@ class Url:
 
     @property
     def dialled_port(self) -> int:
-        """The port, also if it is the scheme's own."""
+        """The port to connect to, also if it is the scheme's default."""
         return self.port or DEFAULT_PORTS[self.scheme]
 
     @cached_property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine by its name or number, without asking anybody."""
+        """Whether the host's name or address means this machine; makes no look-up."""
         return is_loopback_host(self.host)
 
     @property
     def is_cleartext(self) -> bool:
-        """Whether others could read what is sent there: plain HTTP, and not to this very machine."""
+        """Whether others on the network could read a request: plain HTTP to another machine."""
         return self.scheme == "http" and not self.is_loopback
 
     @cached_property
     def address(self) -> IPv4Address | IPv6Address | None:
-        """The host, if it is a number."""
+        """The host's IP address; None if the host is a name."""
         is_number = ":" in self.host or self.host.rpartition(".")[2].isdecimal()
         return ip_address(self.host) if is_number else None
 
@@ -124,7 +124,7 @@ def xrpc_url(server: str, method: str) -> str:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a host, as `Url.host` has it, is this machine by its name or number."""
+    """Whether a host in the form of `Url.host` means this machine by its name or address."""
     if host == _LOOPBACK_NAME:
         return True
     try:

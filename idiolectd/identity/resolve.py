@@ -1,10 +1,11 @@
-"""Accounts: from a handle to a DID, from a DID to its PDS, and both directions held together.
+"""Resolves accounts: a handle to its DID, a DID to its PDS, and checks that handle and DID name each other.
 
-Handles: https://atproto.com/specs/handle; DIDs: https://atproto.com/specs/did. A handle is what
-somebody claims until the DID's document claims it back; a DID's document is believed where its
-method says it lives. Nothing is kept here: logins and weekly checks ask anew.
+Handles: https://atproto.com/specs/handle; DIDs: https://atproto.com/specs/did. A handle is confirmed only if
+the DID's document names it too. A DID document is accepted only from the place that the DID method defines.
+Nothing is cached: logins and weekly checks ask anew.
 
-Every failure is an `IdentityError`; `final` tells "the answer is no" from "nobody could be asked".
+Every failure is an `IdentityError`; its `final` tells a negative answer from a source that could not be
+asked.
 """
 
 import re
@@ -21,7 +22,7 @@ from idiolectd.identity.txt import DnsTxt, TxtLookup
 from idiolectd.session import normal_handle
 from idiolectd.url import xrpc_url
 
-# What an account shows if its handle and its DID don't name each other.
+# ATProto's placeholder for the handle of an account whose handle and DID don't name each other.
 INVALID_HANDLE = "handle.invalid"
 
 # https://atproto.com/specs/handle: labels of letters, digits and hyphens, the last not all digits.
@@ -29,10 +30,10 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HANDLE = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII)
 _MAX_HANDLE = 253
 
-# Names under these mean something on one machine or one network only, so they name no account.
+# Names in these domains have a meaning on one machine or network only, so they name no account.
 _LOCAL_DOMAINS = ("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion")
 
-_HTTP_SECONDS = 10.0  # for one question, redirects and all
+_HTTP_SECONDS = 10.0  # for one look-up, redirects included
 
 _REDIRECTIONS = (301, 302, 303, 307, 308)
 _REDIRECTS = 5
@@ -43,12 +44,12 @@ _PDS_TYPE = "AtprotoPersonalDataServer"
 
 @dataclass(frozen=True)
 class DidDocument:
-    """What is used of a DID document.
+    """The part of a DID document that is used.
 
     Attributes:
-        did: whose it is.
-        handle: the handle it claims, unconfirmed; None: none.
-        pds_url: the account's PDS, an origin; None: none, or not one that is used.
+        did: the DID that it describes.
+        handle: the handle that it claims, unconfirmed; None: none.
+        pds_url: the origin of the account's PDS; None: none, or not a usable URL.
     """
 
     did: str
@@ -58,12 +59,12 @@ class DidDocument:
 
 @dataclass(frozen=True)
 class Account:
-    """An account, both directions checked.
+    """An account; its handle is checked in both directions.
 
     Attributes:
-        did: its key.
-        handle: confirmed, or `INVALID_HANDLE`.
-        pds_url: its PDS, an origin.
+        did: its DID.
+        handle: its confirmed handle, or `INVALID_HANDLE`.
+        pds_url: the origin of its PDS.
         claimed: the handle that its document claims, confirmed or not; None: none.
     """
 
@@ -78,12 +79,12 @@ class Identity:
 
     Args:
         http: sends the requests.
-        plc_directory_url: where did:plc documents are.
+        plc_directory_url: the directory of did:plc documents.
         handle_resolver_url: a service that resolves handles (``com.atproto.identity.resolveHandle``).
-            If one is configured, only it is asked: it is set where the two public ways don't work
-            (no outside DNS) or must not be used (they tell every handle's host who asks). Its word
-            is checked against the DID document all the same.
-        txt: DNS.
+            If one is configured, only it is asked: it is for networks where DNS and HTTPS look-ups don't
+            work (no outside DNS) or must not be used (they show every handle's host who asks). Its
+            answer is checked against the DID document too.
+        txt: looks up TXT records.
     """
 
     def __init__(
@@ -100,13 +101,13 @@ class Identity:
         self._txt: TxtLookup = txt if txt is not None else DnsTxt()
 
     async def resolve_account(self, text: str, *, or_at: str | None = None) -> Account:
-        """An account by its DID or handle, with or without ``@``.
+        """Resolves an account by its DID or handle.
 
         Args:
-            text: the DID or handle.
-            or_at: a server that is asked for a handle which does not resolve in public: that of a server
-                under development, or while the DNS is away. The DID's document must name the handle all the
-                same, and the handle stays unconfirmed.
+            text: the DID or handle, with or without ``@``.
+            or_at: a server that is asked for a handle that does not resolve publicly, as on a development
+                server or while the DNS is down. The DID's document must still name the handle, and the
+                handle stays unconfirmed.
 
         Raises:
             IdentityError: it does not resolve, its handle and DID don't name each other, or it has
@@ -127,7 +128,7 @@ class Identity:
         return Account(document.did, handle, document.pds_url, document.handle)
 
     async def _did_of(self, handle: str, or_at: str | None) -> tuple[str, str]:
-        """The DID that a handle claims, and the handle as far as that confirms it."""
+        """The DID of a handle, and the handle if it resolved publicly, else `INVALID_HANDLE`."""
         try:
             return await self.resolve_handle(handle), handle
         except IdentityError:
@@ -139,7 +140,8 @@ class Identity:
         """The handle that a document claims, if it leads back to the DID.
 
         Returns:
-            The handle; empty if the document claims none or it leads elsewhere; None: nobody could tell.
+            The handle; empty if the document claims none or it leads elsewhere; None: no source could be
+            asked.
         """
         if document.handle is None:
             return ""
@@ -152,7 +154,7 @@ class Identity:
     # Handles ---------------------------------------------------------------------------------
 
     async def resolve_handle(self, handle: str) -> str:
-        """The DID that a handle claims. Whoever acts on it must check the DID's document too.
+        """The DID that a handle claims. Callers must check the DID's document before they rely on it.
 
         Raises:
             IdentityError: see the module.
@@ -160,7 +162,7 @@ class Identity:
         handle = parse_handle(handle)
         if self._handle_resolver_url is not None:
             return await self._by_service(handle, self._handle_resolver_url)
-        # DNS first: it is the owner's of the domain, the host's files may be anybody's.
+        # DNS first: the domain's owner controls it, while others may be able to put files on the host.
         failed: IdentityError | None = None
         try:
             did = await self._by_dns(handle)
@@ -190,11 +192,11 @@ class Identity:
                 return None
             raise IdentityError(f"the host of {handle} answered {response.status}", final=False)
         text = response.body.decode("ascii", "replace").strip()
-        # Hosts that answer everything with a page are common: that is no DID, and no lie either.
+        # Many hosts answer every request with a page: that counts as no answer, not as a wrong one.
         return _did(text, handle) if is_meant_as_did(text) else None
 
     async def _by_service(self, handle: str, url: str) -> str:
-        """Asks one server (``com.atproto.identity.resolveHandle``), and nobody else."""
+        """Asks one server only (``com.atproto.identity.resolveHandle``)."""
         method = xrpc_url(url, "com.atproto.identity.resolveHandle")
         response = await self._get(f"{method}?handle={handle}", "the handle resolver")
         body = response.json_object()
@@ -253,9 +255,9 @@ class Identity:
         return None
 
     async def _followed(self, url: str, what: str) -> Response:
-        """As `_get`, redirects followed: the handle specification allows them, and nothing is carried along.
+        """As `_get`, but follows redirects, as the handle specification allows; no secret is sent.
 
-        Each step is a request like any other, to a place that the guard permits, and over TLS.
+        Each redirect must lead to an https URL that the guard permits.
         """
         ends_at = anyio.current_time() + _HTTP_SECONDS
         for _ in range(1 + _REDIRECTS):
@@ -279,7 +281,7 @@ class Identity:
 
 
 def parse_handle(text: str) -> str:
-    """A handle in its one spelling: lower case, without ``@``.
+    """The canonical spelling of a handle: lower case, without ``@``.
 
     Raises:
         IdentityError: not a handle (final).

@@ -1,4 +1,4 @@
-"""TXT records, by dnspython, on trio and asyncio alike."""
+"""Looks up TXT records with dnspython, on trio and asyncio."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,20 +19,20 @@ class TxtLookup(Protocol):
     """Looks up TXT records."""
 
     async def __call__(self, name: str) -> list[str]:
-        """The records of a name; none if it has none.
+        """The TXT records of a name; empty if it has none.
 
         Raises:
-            IdentityError: nobody could be asked (not final).
+            IdentityError: no DNS server could be asked (not final).
         """
         ...
 
 
 class DnsTxt:
-    """`TxtLookup` by DNS.
+    """The `TxtLookup` that asks DNS servers.
 
     Args:
-        resolver: whom to ask; None: whom the system asks, as it says at the time.
-        conf: where the system says it.
+        resolver: the resolver to ask with; None: the system's, as it is configured at the time.
+        conf: the system's resolver configuration.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DnsTxt:
         """The records of a name, the strings of each joined (RFC 7208, section 3.3, does the same)."""
         try:
             resolver = await in_thread(self.resolver)
-            # Named each time: by itself dnspython keeps the first one that it met in this process.
+            # Passed each time: otherwise dnspython would keep the backend of this process's first event loop.
             backend = dns.asyncbackend.get_backend(dns.asyncbackend.sniff())
             answer = await resolver.resolve(name, "TXT", lifetime=_DNS_SECONDS, search=False, backend=backend)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
@@ -56,10 +56,10 @@ class DnsTxt:
         return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
 
     def resolver(self) -> dns.asyncresolver.Resolver:
-        """Whom to ask now; blocks. A machine changes networks; dnspython would ask the first one's servers for ever.
+        """The system's current resolver; blocks. dnspython by itself would never notice a change of network.
 
         Raises:
-            dns.exception.DNSException: the system does not say, and never did.
+            dns.exception.DNSException: the system's configuration can't be read and never could be.
         """
         stamp = self._stamp
         if self._conf is not None:

@@ -1,4 +1,4 @@
-"""A new legacy session from an account's app password."""
+"""Starts a legacy session with an account's app password."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ from idiolectd.xrpc.tokens import read_tokens
 
 @dataclass(frozen=True)
 class LegacyLogin:
-    """What a login brought.
+    """The result of a login.
 
     Attributes:
-        session: as upstream writes one.
-        account_status: why the account is not active, as the server says; None: it is, or it says nothing.
+        session: the new session, in upstream's shape.
+        account_status: the server's reason why the account is not active; None: it is active, or not said.
     """
 
     session: OAuthSession
@@ -33,18 +33,18 @@ async def create_session(
 
     Args:
         http: sends the request.
-        clock: ours.
+        clock: the local clock.
         pds_url: the account's PDS.
         identifier: handle or DID.
         password: an app password.
 
     Returns:
-        The session, and what is said of its account.
+        The session and its account's status.
 
     Raises:
-        LoginError: the PDS answered, and not with a session.
+        LoginError: the PDS answered without a session.
         NotSent: it could not be reached.
-        Unclear: it did not answer; a session may be left over there, and ends by itself.
+        Unclear: the answer was lost; the PDS may have started a session, which expires unused.
     """
     server = origin(pds_url)
     sent_at = clock.now()

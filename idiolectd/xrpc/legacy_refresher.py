@@ -1,8 +1,8 @@
 """The legacy side of a refresh (`idiolectd.ports.SplitRefresher`): refreshSession and deleteSession.
 
-A refresh token that was used brings the same next token again for two hours, so a lost answer is
-found again by asking once more (`has_grace`). Tokens go to the recorded PDS only, never to where an account is
-said to have moved: the tokens are that server's own.
+For two hours after its use, a refresh token brings the same next token again; so a refresh whose answer was
+lost is simply repeated (`has_grace`). Tokens go to the recorded PDS only, even if the account has moved: no
+other server accepts them.
 """
 
 from idiolectd.clock import Clock
@@ -46,8 +46,8 @@ class LegacyRefresher:
 
     Args:
         http: sends the requests.
-        clock: ours.
-        hosting: tells where accounts are; None: nobody does.
+        clock: the local clock.
+        hosting: looks up the PDS of accounts; None: they are not looked up.
     """
 
     kind: Kind = "bearer"
@@ -61,7 +61,7 @@ class LegacyRefresher:
     async def locate(self, session: OAuthSession, *, with_handle: bool = False) -> AccountLocation | Retry:
         """Where the account is now. See `SplitRefresher.locate`.
 
-        The session goes along nowhere: its tokens are the recorded PDS's own.
+        A legacy session never moves to another PDS, because only the recorded one accepts its tokens.
         """
         if self._hosting is None:
             return AccountLocation(session)
@@ -75,7 +75,7 @@ class LegacyRefresher:
         return AccountLocation(current.naming(session), current.handle is not None, moved_to)
 
     async def prepare(self, session: OAuthSession) -> Prepared[None] | Retry | Suspended:
-        """Local checks, and whether there is such a host. See `SplitRefresher.prepare`."""
+        """Checks the record, and that the PDS's host can be found. See `SplitRefresher.prepare`."""
         if not self._http.permits(session.pds_url):
             return Suspended(
                 Cause.PDS_REFUSED, Cause.PDS_REFUSED, "the session's PDS URL is not one that is used"
@@ -92,7 +92,7 @@ class LegacyRefresher:
         try:
             response = await self._post(session, _REFRESH)
         except CutOff as error:
-            # The tokens count if they are in what came. A refusal does not: nobody knows the rest of it.
+            # New tokens count if they are in the part that arrived. A refusal that was cut off does not.
             answer = read_tokens(error.response, sent_at=sent_at) if error.response.is_success else None
             return judge_failure(error) if answer is None else _arrived(answer, session)
         except (NotSent, Unclear) as error:
@@ -105,7 +105,7 @@ class LegacyRefresher:
         return self._judged(session, response)
 
     async def probe(self, session: OAuthSession) -> Probe:
-        """Asks the PDS whether it still takes the access token. See `SplitRefresher.probe`."""
+        """Asks the PDS whether it still accepts the access token. See `SplitRefresher.probe`."""
         url = xrpc_url(session.pds_url, GET_SESSION)
         headers = {"Authorization": f"Bearer {session.access_jwt}"}
         try:
@@ -123,9 +123,7 @@ class LegacyRefresher:
         async def delete(session: OAuthSession) -> NotRevoked | None:
             response = await self._post(session, _DELETE)
             refused = None if response.is_success else self._judged(session, response)
-            if refused is None or is_about_session(
-                refused
-            ):  # refused, it may be over already: the check tells
+            if refused is None or is_about_session(refused):  # it may have ended already: the check decides
                 return None
             return NotRevoked(refused.message, passing=not isinstance(refused, Refused))
 

@@ -1,7 +1,7 @@
-"""What createSession and refreshSession answer with, read into the fields of a record.
+"""Reads the answers of createSession and refreshSession into the fields of a record.
 
-The lifetimes are the JWTs' own (`exp` less `iat`), applied to our clock: what the record says can
-then be compared with our clock, however wrong that is.
+A token's lifetime (`exp` minus `iat` of the JWT) is added to the time by our clock. So the times in the
+record can be compared with our clock, even if that is wrong.
 """
 
 import re
@@ -18,17 +18,17 @@ from idiolectd.session import Tokens
 from idiolectd.state import ACTIVE
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z_-]{0,31}", re.ASCII)
-_INACTIVE = "inactive"  # it does not say why
+_INACTIVE = "inactive"  # the server does not say why
 
 
 @dataclass(frozen=True)
 class SessionAnswer:
-    """The two tokens, and whose they are.
+    """The tokens of an answer, and their account.
 
     Attributes:
-        did: as the server says it; None: it does not.
+        did: the account's DID in the answer; None: it is missing.
         tokens: the tokens with their times.
-        account_status: `idiolectd.state.ACTIVE`, or why the account is not; None: it does not say.
+        account_status: `idiolectd.state.ACTIVE`, or why the account is not active; None: not said.
     """
 
     did: str | None
@@ -37,11 +37,11 @@ class SessionAnswer:
 
 
 def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
-    """Reads an answer; None if the two tokens are not in it, whole. What else there is may be cut off.
+    """Reads an answer; None unless both tokens are complete. The rest of the answer may be cut off.
 
     Args:
         response: the answer.
-        sent_at: when the request left, by our clock: the tokens are at most that old.
+        sent_at: when the request was sent, by our clock: the tokens are not older than that.
     """
     body = response.members()
     access_jwt, refresh_jwt = text_member(body, "accessJwt"), text_member(body, "refreshJwt")
@@ -58,7 +58,7 @@ def read_tokens(response: Response, *, sent_at: float) -> SessionAnswer | None:
         refresh_expires_at=None if refresh_lifetime is None else rfc3339(sent_at + refresh_lifetime),
         token_type="Bearer",  # noqa: S106 -- a type, not a password
         scope=text_member(peek_claims(access_jwt), "scope"),
-        handle=None if handle == INVALID_HANDLE else handle,  # the one in the record is of more use
+        handle=None if handle == INVALID_HANDLE else handle,  # keep the record's own
     )
     return SessionAnswer(text_member(body, "did"), tokens, _account_status(body))
 
@@ -67,7 +67,7 @@ def _account_status(body: Mapping[str, Any]) -> str | None:
     """`active` and `status` of an answer (com.atproto.server.refreshSession), as one word."""
     status = text_member(body, "status")
     if status is not None and status != ACTIVE:
-        # Words that nobody knows yet are shown; whatever is no word is not.
+        # An unknown status is shown if it is a plain word.
         return status if _WORD.fullmatch(status) else _INACTIVE
     match body.get("active"):
         case True:

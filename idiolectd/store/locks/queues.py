@@ -19,7 +19,7 @@ from idiolectd.finish import running_loop
 
 
 class _Queue:
-    """Gives one task at a time the turn. A task that asks again during its own turn waits until it times out."""
+    """Gives one task at a time the turn. A task that asks again in its own turn times out."""
 
     def __init__(self) -> None:
         self.users = 0
