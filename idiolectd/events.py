@@ -39,7 +39,7 @@ class DaemonStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonReady(Event):
-    """What is known is planned; if not `caught_up`, records that changed meanwhile are still looked at."""
+    """All known sessions are scheduled; unless `caught_up`, recently changed records are still being read."""
 
     name = "daemon.ready"
     sessions: int
@@ -75,7 +75,7 @@ class DaemonStopping(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonStopped(Event):
-    """The last line of a run."""
+    """The daemon has ended in order; the last event of a run."""
 
     name = "daemon.stopped"
     exit_code: int
@@ -83,7 +83,7 @@ class DaemonStopped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonFailed(Event):
-    """One of the daemon's own parts raised; it ends in order and exits 1."""
+    """A part of the daemon raised an exception; the daemon ends in order and exits with status 1."""
 
     name = "daemon.failed"
     level = "error"
@@ -117,9 +117,9 @@ class SessionRemoved(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOverdue(SessionEvent):
-    """The access token passed its end, and nobody has refreshed it; once for each token.
+    """The access token has expired, and no program has refreshed the session; once for each token.
 
-    `error` is what holds it, as far as is known.
+    `error` is the reason, as far as it is known.
     """
 
     name = "session.overdue"
@@ -131,7 +131,7 @@ class SessionOverdue(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionReplanned(SessionEvent):
-    """It had lost its place in the schedule, and was put back by the watch."""
+    """The session was missing from the schedule, and the watch put it back."""
 
     name = "session.replanned"
     level = "warning"
@@ -140,7 +140,7 @@ class SessionReplanned(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRotatedElsewhere(SessionEvent):
-    """Another program brought new tokens. With a program that follows the locks this is normal."""
+    """Another program stored new tokens. This is normal for programs that use the store's locks."""
 
     name = "session.rotated_elsewhere"
 
@@ -155,7 +155,7 @@ class SessionSpentTokenUndone(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRefreshed(SessionEvent):
-    """New tokens are durable.
+    """New tokens are durably stored.
 
     Attributes:
         due: when the refresh was planned.
@@ -176,7 +176,7 @@ class SessionRefreshed(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionProblem(SessionEvent):
-    """Base of an attempt that brought no tokens."""
+    """Base of events for an attempt that brought no tokens."""
 
     level: ClassVar[Level] = "warning"
     issuer: str | None
@@ -188,14 +188,14 @@ class SessionProblem(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRetrying(SessionProblem):
-    """It may pass by itself."""
+    """The attempt failed for a reason that may pass by itself."""
 
     name = "session.retrying"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionAmbiguous(SessionProblem):
-    """The token was sent and the answer is lost; it will be found out after the settling time."""
+    """The token was sent and the answer was lost; the outcome is checked after the settling time."""
 
     name = "session.ambiguous"
 
@@ -278,7 +278,7 @@ class SessionEnding(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionAccountInactive(SessionEvent):
-    """The server gives tokens for an account that is not active: what it says of it, once a change."""
+    """The server gives tokens for an account that is not active; reported once for each new status."""
 
     name = "session.account_inactive"
     level = "warning"
@@ -287,14 +287,14 @@ class SessionAccountInactive(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionAccountActive(SessionEvent):
-    """Such an account is active again."""
+    """An account that was inactive is active again."""
 
     name = "session.account_active"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionAccountMoved(SessionEvent):
-    """The account is at another PDS now; its session of the old one goes on while that takes it."""
+    """The account is at another PDS now; its session at the old one goes on as long as that accepts it."""
 
     name = "session.account_moved"
     level = "warning"
@@ -305,7 +305,7 @@ class SessionAccountMoved(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class IssuerPaused(Event):
-    """Nothing is sent to this server for a while: it is in trouble, or asked for it."""
+    """Nothing is sent to this server for a while: it is failing, or it asked for a pause."""
 
     name = "issuer.paused"
     level = "warning"
@@ -325,7 +325,7 @@ class IssuerResumed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreUnavailable(Event):
-    """The store can't be read or written. Retried, and reported again at growing intervals (seconds)."""
+    """The store can't be read or written, for `lasting` seconds so far; reported at growing intervals."""
 
     name = "store.unavailable"
     level = "error"
@@ -335,7 +335,7 @@ class StoreUnavailable(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreAvailable(Event):
-    """The store has worked for a while after it had been unavailable for so long (seconds)."""
+    """The store has worked again for a while, after it was unavailable for `lasted` seconds."""
 
     name = "store.available"
     lasted: float
@@ -352,7 +352,7 @@ class StoreReopened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SpillFolderUnreadable(Event):
-    """A folder can't be read where tokens may lie that could not be saved; their sessions wait for it."""
+    """A folder that may hold spilled tokens can't be read; the sessions concerned wait for it."""
 
     name = "spill.unreadable"
     level = "error"
