@@ -1,10 +1,10 @@
-"""Each kind of httpx client; a world for each test."""
+"""Each kind of httpx client; a house for each test."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.auth.support import WAYS, Way, World
+from tests.auth.support import WAYS, House, Way
 
 
 @pytest.fixture(params=WAYS)
@@ -15,12 +15,12 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def house(tmp_path: Path) -> House:
     """A DPoP session."""
-    return World(tmp_path / "store")
+    return House(tmp_path / "store")
 
 
 @pytest.fixture
-def legacy(tmp_path: Path) -> World:
+def legacy(tmp_path: Path) -> House:
     """An app-password session."""
-    return World(tmp_path / "store", kind="bearer")
+    return House(tmp_path / "store", kind="bearer")

@@ -71,7 +71,7 @@ class Wire(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 @dataclass
-class World:
+class House:
     """One account with one session, on a server and in a store."""
 
     folder: Path
@@ -155,6 +155,6 @@ def record_body(did: str) -> dict[str, Any]:
     return {"repo": did, "collection": "app.bsky.feed.post", "record": {"text": "hello"}}
 
 
-def refused_tokens(world: World) -> int:
+def refused_tokens(house: House) -> int:
     """How many requests the server refused for their token."""
-    return world.sim.counters.api_refusals
+    return house.sim.counters.api_refusals

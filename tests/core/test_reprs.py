@@ -13,7 +13,7 @@ import pytest
 
 import idiolectd
 from idiolectd.ports import Arrived
-from tests.oauth.support import bench
+from tests.oauth.support import house
 
 # What is called so, and can hold text, holds a secret or what somebody sent.
 _TELLING = re.compile(
@@ -81,7 +81,7 @@ async def test_no_object_of_a_refresh_shows_a_token() -> None:
         looking.append(Looking(inner))
         return looking[0]
 
-    async with bench(wrap=wrapped) as b:
+    async with house(wrap=wrapped) as b:
         session = b.session()
         (watcher,) = looking
         watcher.secrets = {

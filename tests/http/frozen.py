@@ -7,7 +7,7 @@ import anyio
 
 from idiolectd.errors import TransportError
 from idiolectd.http import CutOff, HttpClient
-from tests.http.support import world
+from tests.http.support import house
 
 
 async def ask(client: HttpClient, url: str, deadline: float) -> str:
@@ -26,7 +26,7 @@ async def main(deadline: float, *urls: str) -> None:
     async def one(url: str) -> None:
         found[url] = await ask(w.client, url, deadline)
 
-    async with world() as w, anyio.create_task_group() as tasks:
+    async with house() as w, anyio.create_task_group() as tasks:
         for url in urls:
             tasks.start_soon(one, url)
     print(json.dumps([found[url] for url in urls]))

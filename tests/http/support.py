@@ -18,7 +18,7 @@ LOOPBACK = NetworkPolicy(allow_loopback_http=True)
 
 
 @dataclass
-class World:
+class House:
     """A client on a transport, with what it reported."""
 
     client: HttpClient
@@ -27,16 +27,16 @@ class World:
 
 
 @asynccontextmanager
-async def world(
+async def house(
     transport: httpx.AsyncBaseTransport | None = None,
     *,
     policy: NetworkPolicy = LOOPBACK,
     clock: VirtualClock | None = None,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[House]:
     events: list[Event] = []
     clock = clock or VirtualClock()
     async with HttpClient(policy=policy, clock=clock, events=events.append, transport=transport) as client:
-        yield World(client, clock, events)
+        yield House(client, clock, events)
 
 
 Handler = Callable[[SocketStream], Awaitable[None]]

@@ -11,7 +11,7 @@ from idiolectd.errors import Unclear
 from idiolectd.http import CutOff, HttpClient
 from idiolectd.http.arrived import members, unpacked
 from idiolectd.http.http_client import MAX_BODY
-from tests.http.support import Handler, answering, listening, read_request, world
+from tests.http.support import Handler, answering, house, listening, read_request
 from tests.simulator.frames import FRAMES
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ async def find(client: HttpClient, handler: Handler, *, deadline: float = 5.0) -
 
 async def test_tokens_arrive_in_every_broken_frame() -> None:
     """Whatever is wrong with the frame: the tokens that came are found."""
-    async with world() as w:
+    async with house() as w:
         found = {name: await find(w.client, then_closed(frame)) for name, frame in ANSWERS.items()}
     assert found == dict.fromkeys(FRAMES, (200, "NEW-r"))
 
@@ -60,7 +60,7 @@ async def test_tokens_arrive_although_the_end_never_comes() -> None:
     async def one(name: str) -> None:
         found[name] = await find(w.client, then_silent(ANSWERS[name]), deadline=0.2)
 
-    async with world() as w, anyio.create_task_group() as tasks:
+    async with house() as w, anyio.create_task_group() as tasks:
         for name in frames:
             tasks.start_soon(one, name)
     assert found == dict.fromkeys(frames, (200, "NEW-r"))
@@ -69,7 +69,7 @@ async def test_tokens_arrive_although_the_end_never_comes() -> None:
 async def test_a_part_of_an_answer_is_no_answer() -> None:
     """A refusal whose frame is broken is not returned as one; nor is a part of any other answer."""
     refusal = b'HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\n{"error": "invalid_grant"}'
-    async with listening(answering(refusal)) as url, world() as w:
+    async with listening(answering(refusal)) as url, house() as w:
         with pytest.raises(Unclear) as caught:
             await w.client.request("POST", url)
         with pytest.raises(Unclear):
@@ -89,7 +89,7 @@ async def test_what_came_too_much_is_no_part_of_the_next_answer() -> None:
             await read_request(stream)
             await stream.send(ANSWERS["a newline that was not counted"])
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         for _ in range(2):
             assert (await w.client.request("POST", url)).json_object() == TOKENS
     assert connections == 2

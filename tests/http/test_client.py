@@ -11,7 +11,7 @@ from anyio.abc import SocketStream
 
 from idiolectd.errors import NotSent, TransportError, Unclear
 from idiolectd.http.http_client import MAX_BODY
-from tests.http.support import Handler, answering, listening, read_request, world
+from tests.http.support import Handler, answering, house, listening, read_request
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def test_an_answer_is_read_whole() -> None:
         await stream.send(OK + b"Date: Tue, 14 Nov 2023 22:13:20 GMT\r\nX-A: 1\r\nx-a: 2\r\n")
         await stream.send(b'Content-Length: 8\r\n\r\n{"a": 1}')
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         response = await w.client.request("POST", url + "/x", form={"b": "c d"})
     assert (response.status, response.json_object(), response.date) == (200, {"a": 1}, 1_700_000_000.0)
     assert response.headers["x-a"] == "1, 2"
@@ -45,7 +45,7 @@ async def test_no_body_means_none() -> None:
         seen.append(await read_request(stream))
         await stream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         await w.client.request("POST", url)
     assert b"content-type" not in seen[0].lower()
     assert b"content-length: 0" in seen[0].lower()
@@ -59,7 +59,7 @@ async def test_a_redirect_is_an_answer() -> None:
         calls.append(str(request.url))
         return httpx.Response(307, headers={"Location": "https://evil.test/"})
 
-    async with world(httpx.MockTransport(handler)) as w:
+    async with house(httpx.MockTransport(handler)) as w:
         response = await w.client.request("POST", "https://pds.test/x", form={"a": "b"})
     assert response.status == 307
     assert calls == ["https://pds.test/x"]
@@ -73,7 +73,7 @@ async def test_cookies_are_not_kept() -> None:
         seen.append(request.headers)
         return httpx.Response(200, headers={"Set-Cookie": "a=b; Path=/"})
 
-    async with world(httpx.MockTransport(handler)) as w:
+    async with house(httpx.MockTransport(handler)) as w:
         await w.client.request("GET", "https://pds.test/x")
         await w.client.request("GET", "https://pds.test/x")
     assert all("cookie" not in headers for headers in seen)
@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[Handler, str]] = {
 @pytest.mark.parametrize(("handler", "code"), BROKEN.values(), ids=list(BROKEN))
 async def test_half_an_answer_is_unclear(handler: Handler, code: str) -> None:
     """Whatever breaks after the request went out is never taken for "not sent"."""
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with pytest.raises(Unclear) as caught:
             await w.client.request("POST", url, form={"refresh_token": "SECRET-token"})
     # Which of the two it is depends on whether the kernel had our bytes still unread.
@@ -121,14 +121,14 @@ async def test_half_an_answer_is_unclear(handler: Handler, code: str) -> None:
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY - 1])
 async def test_an_answer_up_to_the_cap_is_read(size: int) -> None:
     """The cap is not one byte off."""
-    async with world(httpx.MockTransport(lambda _: httpx.Response(200, content=b"x" * size))) as w:
+    async with house(httpx.MockTransport(lambda _: httpx.Response(200, content=b"x" * size))) as w:
         assert len((await w.client.request("GET", "https://pds.test/")).body) == size
 
 
 async def test_one_byte_above_the_cap_is_too_large() -> None:
     """The cap is the cap."""
     body = b"x" * (MAX_BODY + 1)
-    async with world(httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as w:
+    async with house(httpx.MockTransport(lambda _: httpx.Response(200, content=body))) as w:
         with pytest.raises(Unclear) as caught:
             await w.client.request("GET", "https://pds.test/")
     assert caught.value.code == "too_large"
@@ -153,7 +153,7 @@ async def test_an_answer_in_tiny_parts_lets_others_work() -> None:
             turns += 1
 
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=TinyParts()))
-    async with world(transport) as w, anyio.create_task_group() as tg:
+    async with house(transport) as w, anyio.create_task_group() as tg:
         tg.start_soon(turn)
         assert len((await w.client.request("GET", "https://pds.test/")).body) == 20_000
         assert turns > 200
@@ -163,14 +163,14 @@ async def test_an_answer_in_tiny_parts_lets_others_work() -> None:
 async def test_a_header_that_comes_ten_thousand_times_is_one() -> None:
     """Its values are joined, in time that grows with their number."""
     answer = httpx.Response(200, headers=[("a", "b")] * 10_000, content=b"{}")
-    async with world(httpx.MockTransport(lambda _: answer)) as w:
+    async with house(httpx.MockTransport(lambda _: answer)) as w:
         assert (await w.client.request("GET", "https://pds.test/")).headers["a"] == ", ".join(["b"] * 10_000)
 
 
 async def test_a_packed_answer_is_unpacked() -> None:
     """A middle box that packs unasked does not cost a session."""
     packed = OK + b"Connection: close\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b'{"a":1}')
-    async with listening(answering(packed)) as url, world() as w:
+    async with listening(answering(packed)) as url, house() as w:
         assert (await w.client.request("GET", url)).json_object() == {"a": 1}
 
 
@@ -178,7 +178,7 @@ async def test_a_whole_answer_counts_although_the_connection_breaks_then() -> No
     """What follows the last byte of the answer does not matter."""
     async with (
         listening(answering(OK + b"Content-Length: 2\r\n\r\n{}garbage after the end")) as url,
-        world() as w,
+        house() as w,
     ):
         assert (await w.client.request("POST", url)).json_object() == {}
 
@@ -196,7 +196,7 @@ async def test_failing_to_close_does_not_take_the_answer_away() -> None:
 
     for deadline in (0.02, 5.0):
         transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Stream()))
-        async with world(transport) as w:
+        async with house(transport) as w:
             response = await w.client.request("GET", "https://pds.test/", deadline=deadline)
         assert response.json_object() == {}
 
@@ -211,7 +211,7 @@ async def test_a_slow_drip_meets_the_deadline() -> None:
             await stream.send(b"x")
             await anyio.sleep(0.02)
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with pytest.raises(Unclear) as caught:
             await w.client.request("GET", url, deadline=0.3)
     assert caught.value.code == "deadline"
@@ -223,7 +223,7 @@ async def test_a_deadline_before_the_first_byte_is_not_sent() -> None:
     async def handler(stream: SocketStream) -> None:
         await anyio.sleep_forever()
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("POST", url.replace("http:", "https:"), deadline=0.2)
     assert caught.value.code == "deadline"
@@ -235,7 +235,7 @@ async def test_a_deadline_after_the_request_is_unclear() -> None:
     async def handler(stream: SocketStream) -> None:
         await anyio.sleep_forever()
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with pytest.raises(Unclear) as caught:
             await w.client.request("POST", url, deadline=0.2)
     assert caught.value.code == "deadline"
@@ -248,7 +248,7 @@ async def test_a_deadline_on_a_transport_that_tells_nothing_is_unclear() -> None
         await anyio.sleep_forever()
         raise AssertionError
 
-    async with world(httpx.MockTransport(handler)) as w:
+    async with house(httpx.MockTransport(handler)) as w:
         with pytest.raises(Unclear):
             await w.client.request("POST", "https://pds.test/", deadline=0.05)
 
@@ -260,7 +260,7 @@ async def test_a_failed_handshake_is_not_sent() -> None:
         await stream.receive()
         await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("POST", url.replace("http:", "https:"))
     assert caught.value.code == "tls"
@@ -270,7 +270,7 @@ async def test_a_refused_connection_is_not_sent() -> None:
     """Nobody listens: nothing happened."""
     async with listening(answering()) as url:
         pass
-    async with world() as w:
+    async with house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("POST", url)
     assert caught.value.code == "connect"
@@ -279,7 +279,7 @@ async def test_a_refused_connection_is_not_sent() -> None:
 
 async def test_an_unknown_name_is_not_sent() -> None:
     """A name in the reserved domain never resolves."""
-    async with world() as w:
+    async with house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("GET", "https://host.invalid/")
     assert caught.value.code == "dns"
@@ -310,7 +310,7 @@ async def test_every_exception_of_a_transport_is_one_of_two(
     def handler(request: httpx.Request) -> httpx.Response:
         raise raised
 
-    async with world(httpx.MockTransport(handler)) as w:
+    async with house(httpx.MockTransport(handler)) as w:
         with pytest.raises(kind) as caught:
             await w.client.request("POST", "https://pds.test/")
     assert type(caught.value) is kind
@@ -320,7 +320,7 @@ async def test_every_exception_of_a_transport_is_one_of_two(
 @pytest.mark.parametrize("value", ["DPoP SECRET\r\nX: y", "DPoP SECRET\x00", "DPoP SECRETé"])
 async def test_a_header_that_cant_be_sent_is_not_quoted(value: str) -> None:
     """The library's own refusal would show the token."""
-    async with world() as w:
+    async with house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("GET", "http://127.0.0.1:1/", headers={"Authorization": value})
     assert caught.value.code == "header"
@@ -330,7 +330,7 @@ async def test_a_header_that_cant_be_sent_is_not_quoted(value: str) -> None:
 async def test_an_answer_shows_no_secret() -> None:
     """An answer may be in a traceback's or a log's repr."""
     answer = httpx.Response(200, headers={"Set-Cookie": "SECRET-1"}, content=b"SECRET-2")
-    async with world(httpx.MockTransport(lambda _: answer)) as w:
+    async with house(httpx.MockTransport(lambda _: answer)) as w:
         assert "SECRET" not in repr(await w.client.request("GET", "https://pds.test/"))
 
 
@@ -340,7 +340,7 @@ async def test_cancelling_the_caller_cancels_the_request() -> None:
     async def handler(stream: SocketStream) -> None:
         await anyio.sleep_forever()
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         with anyio.move_on_after(0.1) as scope:
             await w.client.request("GET", url)
     assert scope.cancelled_caught

@@ -19,7 +19,7 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import OriginPools
 from idiolectd.http.connection import Connection
 from idiolectd.http.request_progress import RequestProgress
-from tests.http.support import LOOPBACK, Handler, listening, read_request, world
+from tests.http.support import LOOPBACK, Handler, house, listening, read_request
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ async def test_every_legal_frame_is_read(frame: Frame) -> None:
             if frame.ends:
                 return
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         for _ in range(2):
             response = await w.client.request("POST", url)
             assert (response.status, response.body) == (frame.status, frame.body)
@@ -174,7 +174,7 @@ async def test_a_connection_that_the_server_has_closed_is_not_used() -> None:
         await stream.aclose()
         next(ended).set()
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         for event in closed:
             assert (await w.client.request("POST", url)).status == 200
             await event.wait()
@@ -212,7 +212,7 @@ async def reads_the_head_and_answers(stream: SocketStream) -> None:
 async def test_a_request_that_is_stuck_half_way_is_unclear(handler: Handler, status: int | None) -> None:
     """From the first byte on the server may act; what it has said by then counts."""
     form = {"a": "x" * 20_000_000}  # more than any socket holds
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         if status is None:
             with pytest.raises(Unclear):
                 await w.client.request("POST", url, form=form, deadline=0.3)
@@ -222,7 +222,7 @@ async def test_a_request_that_is_stuck_half_way_is_unclear(handler: Handler, sta
 
 async def test_a_header_that_no_server_takes_is_not_sent() -> None:
     """The framing refuses what RFC 9110, section 5.5, does, and nothing has left."""
-    async with listening(reads_nothing) as url, world() as w:
+    async with listening(reads_nothing) as url, house() as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("POST", url, headers={"DPoP": "SECRET "})
     assert "SECRET" not in str(caught.value)
@@ -242,7 +242,7 @@ async def test_who_gives_up_leaves_no_connection_behind(scheme: str) -> None:
             except (anyio.EndOfStream, anyio.BrokenResourceError):
                 gone.set()
 
-    async with listening(handler) as url, world() as w:
+    async with listening(handler) as url, house() as w:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(w.client.request, "GET", url.replace("http:", f"{scheme}:"))
             await came.wait()

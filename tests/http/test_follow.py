@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 from idiolectd.errors import ConfigError
 from idiolectd.http import OriginPools, Trust
 from idiolectd.identity.txt import DnsTxt
-from tests.http.support import LOOPBACK, listening, read_request, world
+from tests.http.support import LOOPBACK, house, listening, read_request
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_busy_origin_takes_the_new_context(authorities: Path, clock: Fak
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     transport = OriginPools(LOOPBACK, trust=Trust(str(authorities)))
-    async with listening(handler) as url, world(transport) as w, anyio.create_task_group() as tasks:
+    async with listening(handler) as url, house(transport) as w, anyio.create_task_group() as tasks:
         tasks.start_soon(w.client.request, "GET", url + "/slow")
         await anyio.wait_all_tasks_blocked()
         for _ in range(2):

@@ -12,7 +12,7 @@ from idiolectd.errors import ConfigError, NotSent
 from idiolectd.http import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.dialler import Dialler
 from idiolectd.http.name_lookup import NameLookups
-from tests.http.support import LOOPBACK, answering, listening, read_request, world
+from tests.http.support import LOOPBACK, answering, house, listening, read_request
 
 STRICT = NetworkPolicy()
 
@@ -165,7 +165,7 @@ async def test_a_name_that_leads_to_loopback_is_not_dialled() -> None:
     async def handler(stream: object) -> None:
         reached.append(stream)
 
-    async with listening(handler) as url, world(policy=STRICT) as w:
+    async with listening(handler) as url, house(policy=STRICT) as w:
         with pytest.raises(NotSent) as caught:
             await w.client.request("GET", url.replace("http://127.0.0.1", "https://localhost"))
     assert caught.value.code == "guard"
@@ -178,7 +178,7 @@ async def test_a_proxy_is_not_used_for_loopback() -> None:
     policy = NetworkPolicy(allow_loopback_http=True, proxy="http://127.0.0.1:1")
     async with (
         listening(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as url,
-        world(policy=policy) as w,
+        house(policy=policy) as w,
     ):
         assert (await w.client.request("GET", url)).status == 204
         with pytest.raises(NotSent) as caught:
@@ -194,7 +194,7 @@ async def test_a_proxy_is_asked_for_no_number_that_it_reads_otherwise() -> None:
     async def handler(stream: object) -> None:
         asked.append(stream)
 
-    async with listening(handler) as proxy, world(policy=NetworkPolicy(proxy=proxy)) as w:
+    async with listening(handler) as proxy, house(policy=NetworkPolicy(proxy=proxy)) as w:
         for host in ("0x7f.1", "2130706433", "127.1", "0177.0.0.1", "127.0.0.1"):
             with pytest.raises(NotSent) as caught:
                 await w.client.request("GET", f"https://{host}/")
@@ -212,13 +212,13 @@ async def test_a_proxys_refusal_is_not_sent() -> None:
     refused = answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
     async with (
         listening(refused) as proxy,
-        world(policy=NetworkPolicy(proxy=proxy)) as w,
+        house(policy=NetworkPolicy(proxy=proxy)) as w,
     ):
         with pytest.raises(NotSent):
             await w.client.request("GET", "https://pds.test/")
     async with (
         listening(answering()) as proxy,
-        world(policy=NetworkPolicy(proxy=proxy)) as w,
+        house(policy=NetworkPolicy(proxy=proxy)) as w,
     ):
         with pytest.raises(NotSent):
             await w.client.request("GET", "https://pds.test/")
@@ -232,7 +232,7 @@ async def test_a_proxy_is_given_ipv6_addresses_in_brackets() -> None:
     async def handler(stream: SocketStream) -> None:
         asked.append(await read_request(stream))
 
-    async with listening(handler) as proxy, world(policy=NetworkPolicy(proxy=proxy)) as w:
+    async with listening(handler) as proxy, house(policy=NetworkPolicy(proxy=proxy)) as w:
         with pytest.raises(NotSent):
             await w.client.request("GET", "https://[2606:4700::1111]/")
     target = b"[2606:4700::1111]:443"
@@ -294,5 +294,5 @@ async def test_an_address_is_dialled_as_it_is() -> None:
             await dialler.connect("http", number, 1, CONTEXT, IN_TIME)
     assert dialled.hosts == ["::1", "127.0.0.1"]
     assert looked_up == []
-    async with world(httpx.MockTransport(lambda asked: httpx.Response(200, text=asked.headers["Host"]))) as w:
+    async with house(httpx.MockTransport(lambda asked: httpx.Response(200, text=asked.headers["Host"]))) as w:
         assert (await w.client.request("GET", "http://[::1]:1/")).body == b"[::1]:1"

@@ -10,7 +10,7 @@ from idiolectd.http import Response, judge_refusal, retry_after, safe_text
 from idiolectd.http.error_response import ErrorResponse
 from idiolectd.http.origin_state import ByOrigin, Nonces, Skews
 from tests.clock import START
-from tests.http.support import world
+from tests.http.support import house
 
 NOW = START
 PDS = "https://pds.test"
@@ -56,7 +56,7 @@ async def test_the_client_learns_from_every_answer() -> None:
         {"Date": "yesterday"},
     ]
     answers = [httpx.Response(status, headers=h) for status, h in zip((400, 200, 500), headers, strict=True)]
-    async with world(httpx.MockTransport(lambda _: answers.pop(0))) as w:
+    async with house(httpx.MockTransport(lambda _: answers.pop(0))) as w:
         await w.client.request("GET", PDS + "/a")
         assert w.client.skew(PDS) == 120.5
         assert w.client.server_now("https://pds.test:443/b") == w.clock.now() + 120.5

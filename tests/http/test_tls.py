@@ -24,7 +24,7 @@ from idiolectd.errors import ConfigError, NotSent, Unclear
 from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, tls_context
 from idiolectd.parts import make_http
 from tests.clock import VirtualClock
-from tests.http.support import LOOPBACK, listening, world
+from tests.http.support import LOOPBACK, house, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -229,7 +229,7 @@ async def test_a_proxy_opens_a_tunnel(
         port = url.rpartition(":")[2]
         policy = NetworkPolicy(proxy=f"{scheme}://{userinfo}localhost:{port}")
         transport = OriginPools(policy, ssl_context=ssl.create_default_context(cafile=certificate))
-        async with world(transport, policy=policy) as w:
+        async with house(transport, policy=policy) as w:
             await w.client.look_up("https://pds.test/")
             for path in ("/a", "/b"):
                 assert (await w.client.request("POST", f"https://pds.test{path}")).json_object() == {}

@@ -19,7 +19,7 @@ from anyio.abc import SocketStream
 from idiolectd.errors import IdentityError
 from idiolectd.identity import INVALID_HANDLE, DnsTxt, Identity, parse_handle
 from tests.clock import VirtualClock
-from tests.http.support import listening, world
+from tests.http.support import house, listening
 from tests.simulator import Simulator, SimulatorTransport
 
 PLC = "https://plc.test"
@@ -64,7 +64,7 @@ async def identity(
             raise page
         return page
 
-    async with world(httpx.MockTransport(handler)) as w:
+    async with house(httpx.MockTransport(handler)) as w:
         yield Identity(w.client, PLC + "/", resolver, txt=txt or Txt([]))
 
 
@@ -346,7 +346,7 @@ async def test_the_simulators_accounts_resolve() -> None:
     """A strict server's own documents are understood."""
     sim = Simulator("https://pds.test", now=VirtualClock().now)
     account = sim.add_account("alice.test")
-    async with world(SimulatorTransport(sim)) as w:
+    async with house(SimulatorTransport(sim)) as w:
         found = await Identity(w.client, sim.pds_url, sim.pds_url).resolve_account("alice.test")
         assert (found.did, found.handle, found.pds_url) == (account.did, "alice.test", sim.pds_url)
         sim.delete_account(account.did)

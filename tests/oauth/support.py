@@ -35,7 +35,7 @@ class Recording(httpx.AsyncBaseTransport):
 
 
 @dataclass
-class Bench:
+class House:
     """Everything a test of the refresher looks at."""
 
     sim: Simulator
@@ -66,12 +66,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(
+async def house(
     clients: ClientRegistry | None = None,
     *,
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda inner: inner,
     **options: Any,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[House]:
     clock = VirtualClock()
     sim = Simulator(PDS, issuer=ISSUER, now=clock.now, **options)
     transport = Recording(wrap(SimulatorTransport(sim)))
@@ -79,4 +79,4 @@ async def bench(
         refresher = parts.refreshers["dpop"]
         assert isinstance(refresher, OAuthRefresher)
         account = sim.add_account("alice.test")
-        yield Bench(sim, clock, parts.http, refresher, transport, account, parts.discovery)
+        yield House(sim, clock, parts.http, refresher, transport, account, parts.discovery)

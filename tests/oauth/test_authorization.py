@@ -25,7 +25,7 @@ from idiolectd.oauth import (
 from idiolectd.ports import Arrived
 from idiolectd.url import Url
 from tests.jose import decode
-from tests.oauth.support import Bench, bench
+from tests.oauth.support import House, house
 from tests.parts import ISSUER, PDS
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, Request, html, new_client_key, server_error
 from tests.simulator.authorization import AUTHORIZE_PATH, PAR_PATH
@@ -46,11 +46,11 @@ def registry() -> ClientRegistry:
     return ClientRegistry([OAuthClient(CLIENT, keys)])
 
 
-def alice(b: Bench) -> Account:
+def alice(b: House) -> Account:
     return Account(b.account.did, "alice.test", PDS)
 
 
-async def push(b: Bench, client: LoginClient | None = None, **changes: Any) -> AuthorizationRequest:
+async def push(b: House, client: LoginClient | None = None, **changes: Any) -> AuthorizationRequest:
     server = await b.discovery.server(ISSUER)
     assert isinstance(server, AuthorizationServer)
     how: dict[str, Any] = {"scope": SCOPE, "login_hint": "alice.test"} | changes
@@ -59,7 +59,7 @@ async def push(b: Bench, client: LoginClient | None = None, **changes: Any) -> A
     )
 
 
-def browse(b: Bench, authorization: AuthorizationRequest) -> str:
+def browse(b: House, authorization: AuthorizationRequest) -> str:
     """What a browser does: follows the URL; returns the query that it is sent back with."""
     answer = b.sim.handle(Request("GET", authorization.url))
     assert answer.status == 303, answer.body
@@ -73,7 +73,7 @@ def bent(query: str, **changes: str | None) -> str:
 
 
 async def log_in(
-    b: Bench, client: LoginClient | None = None, account: Account | None = None
+    b: House, client: LoginClient | None = None, account: Account | None = None
 ) -> GrantedSession:
     authorization = await push(b, client)
     code = authorization.read_response(browse(b, authorization))
@@ -85,7 +85,7 @@ async def log_in(
 
 async def test_a_public_client_logs_in() -> None:
     """The session holds all that a refresh will need, and the server takes it."""
-    async with bench(access_life=600.0) as b:
+    async with house(access_life=600.0) as b:
         granted = await log_in(b)
         session = granted.session
         assert granted.mismatch is None
@@ -103,7 +103,7 @@ async def test_a_public_client_logs_in() -> None:
 
 async def test_a_confidential_client_logs_in_with_its_first_key() -> None:
     """The key is pinned; every request has an assertion of its own."""
-    async with bench(registry()) as b:
+    async with house(registry()) as b:
         b.sim.add_client(CLIENT, [K1, K2], [HOSTED])
         granted = await log_in(b, LoginClient(registry().for_login(CLIENT), HOSTED))
         session = granted.session
@@ -121,7 +121,7 @@ async def test_a_confidential_client_logs_in_with_its_first_key() -> None:
 
 async def test_what_is_pushed() -> None:
     """PKCE, state, hint and redirect are in the pushed request; the URL names client and request only."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b, state_suffix=".4711")
         *_, pushed = b.transport.to(PAR_PATH)
         form = dict(parse_qsl(pushed.content.decode()))
@@ -141,7 +141,7 @@ async def test_what_is_pushed() -> None:
 
 async def test_every_login_has_its_own_key_state_and_verifier() -> None:
     """Nothing of one login is good for another."""
-    async with bench() as b:
+    async with house() as b:
         sessions = [(await log_in(b)).session for _ in range(3)]
         forms = [dict(parse_qsl(r.content.decode())) for r in b.transport.to(PAR_PATH)[-3:]]
     assert len({session.dpop_thumbprint for session in sessions}) == 3
@@ -150,7 +150,7 @@ async def test_every_login_has_its_own_key_state_and_verifier() -> None:
 
 async def test_an_endpoint_with_a_query_keeps_it() -> None:
     """RFC 6749, section 3.1."""
-    async with bench() as b:
+    async with house() as b:
         server = await b.discovery.server(ISSUER)
         assert isinstance(server, AuthorizationServer)
         bent_server = replace(server, authorization_endpoint=Url.parse(ISSUER + "/a?b=c"))
@@ -163,7 +163,7 @@ async def test_an_endpoint_with_a_query_keeps_it() -> None:
 @pytest.mark.parametrize("offset", [-400.0, 400.0, 86_400.0])
 async def test_a_wrong_clock_does_not_stop_a_login(offset: float) -> None:
     """Proofs and assertions are dated by the server's clock, the record by ours."""
-    async with bench(registry(), server_clock_offset=offset) as b:
+    async with house(registry(), server_clock_offset=offset) as b:
         b.sim.add_client(CLIENT, [K1], [HOSTED])
         granted = await log_in(b, LoginClient(registry().for_login(CLIENT), HOSTED))
         assert parse_rfc3339(granted.session.session_started_at) == b.clock.now()
@@ -190,7 +190,7 @@ DEMANDS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "value"), DEMANDS)
 async def test_what_a_login_needs_and_a_refresh_does_not(name: str, value: Any) -> None:
     """A server that lacks it is named, with what it lacks; its sessions are refreshed all the same."""
-    async with bench() as b:
+    async with house() as b:
         document = json.loads(authorization_server(b.sim.state).body) | {name: value}
         body = json.dumps({key: value for key, value in document.items() if value is not None})
         b.sim.faults.add(Fault("respond", METADATA, None, status=200, body=body.encode()))
@@ -224,7 +224,7 @@ REFUSALS: list[tuple[Fault, str, bool]] = [
 @pytest.mark.parametrize(("fault", "code", "passing"), REFUSALS)
 async def test_a_refused_request(fault: Fault, code: str, passing: bool) -> None:
     """Its words are shown, and whether trying later helps."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(fault)
         with pytest.raises(LoginError) as raised:
             await push(b)
@@ -234,7 +234,7 @@ async def test_a_refused_request(fault: Fault, code: str, passing: bool) -> None
 
 async def test_the_server_checks_what_is_pushed() -> None:
     """Another scope, redirect or client than was declared is refused before any browser is opened."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.add_client(CLIENT, [K1], [HOSTED])
         loopback = loopback_client("atproto", 1)
         for client in (loopback, replace(loopback, redirect_uri="http://127.0.0.1:1/other")):
@@ -249,7 +249,7 @@ async def test_the_server_checks_what_is_pushed() -> None:
 
 async def test_an_unreachable_server() -> None:
     """The transport's own errors say whether anything was sent."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(Fault("connect_error", PAR_PATH))
         with pytest.raises(NotSent):
             await push(b)
@@ -260,7 +260,7 @@ async def test_an_unreachable_server() -> None:
 
 async def test_only_this_logins_state_counts() -> None:
     """Without it, with another one, with two, or with too many fields, a redirect is a stranger's."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         query = browse(b, authorization)
         assert authorization.is_ours(query)
@@ -298,7 +298,7 @@ async def test_only_this_logins_state_counts() -> None:
 )
 async def test_a_redirect_that_is_no_consent(changes: dict[str, str | None], code: str, words: str) -> None:
     """It is refused for good, in words that a person understands."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         query = bent(browse(b, authorization), **changes)
         assert authorization.is_ours(query)
@@ -311,7 +311,7 @@ async def test_a_redirect_that_is_no_consent(changes: dict[str, str | None], cod
 
 async def test_a_server_in_trouble_may_be_asked_later() -> None:
     """RFC 6749, section 4.1.2.1: two of the errors pass."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         query = browse(b, authorization)
         for error, passing in (("server_error", True), ("temporarily_unavailable", True), ("x", False)):
@@ -322,7 +322,7 @@ async def test_a_server_in_trouble_may_be_asked_later() -> None:
 
 async def test_a_declined_consent() -> None:
     """The person's no comes back as such."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.set_consent("deny")
         authorization = await push(b)
         with pytest.raises(LoginError, match=r"declined.*rejected") as raised:
@@ -335,7 +335,7 @@ async def test_a_declined_consent() -> None:
 
 async def test_another_accounts_consent_does_not_fit() -> None:
     """Both accounts are named; what arrived can be revoked, and is."""
-    async with bench() as b:
+    async with house() as b:
         mallory = b.sim.add_account("mallory.test")
         b.sim.set_consent("mallory.test")
         granted = await log_in(b)
@@ -346,7 +346,7 @@ async def test_another_accounts_consent_does_not_fit() -> None:
         assert not b.alive(granted.session)
 
 
-def answered(b: Bench, **changes: Any) -> Fault:
+def answered(b: House, **changes: Any) -> Fault:
     body = {
         "access_token": "access-1",
         "token_type": "DPoP",
@@ -378,7 +378,7 @@ def answered(b: Bench, **changes: Any) -> Fault:
 )
 async def test_tokens_that_do_not_fit(changes: dict[str, Any], mismatch: str | None) -> None:
     """They are told apart from those that do, and named for revoking."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         code = authorization.read_response(browse(b, authorization))
         b.sim.faults.add(answered(b, **changes))
@@ -391,14 +391,14 @@ async def test_tokens_that_do_not_fit(changes: dict[str, Any], mismatch: str | N
 
 async def test_a_handle_that_is_not_confirmed_is_not_kept() -> None:
     """The record then holds none; the DID is the key."""
-    async with bench() as b:
+    async with house() as b:
         granted = await log_in(b, account=Account(b.account.did, INVALID_HANDLE, PDS))
     assert granted.session.handle is None
 
 
 async def test_a_code_is_good_once_and_for_this_login() -> None:
     """A made-up code, one of another login, a used one: refused, and the code is not shown."""
-    async with bench() as b:
+    async with house() as b:
         first, second = await push(b), await push(b)
         code = first.read_response(browse(b, first))
         for authorization, tried in ((first, "cod-" + "0" * 64), (second, code)):
@@ -418,7 +418,7 @@ async def test_a_code_is_good_once_and_for_this_login() -> None:
 
 async def test_a_code_that_came_too_late() -> None:
     """The server's words say so."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         code = authorization.read_response(browse(b, authorization))
         b.clock.advance(301)
@@ -428,7 +428,7 @@ async def test_a_code_that_came_too_late() -> None:
 
 async def test_a_nonce_that_changed_while_the_person_was_away() -> None:
     """The proof is repeated, the code is not used up by that."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         code = authorization.read_response(browse(b, authorization))
         b.clock.advance(290)
@@ -451,7 +451,7 @@ ENDS: list[tuple[Callable[[], Fault], type[Exception]]] = [
 @pytest.mark.parametrize(("fault", "error"), ENDS)
 async def test_an_exchange_without_tokens(fault: Callable[[], Fault], error: type[Exception]) -> None:
     """Each end is an error of ours, and holds neither code nor verifier."""
-    async with bench() as b:
+    async with house() as b:
         authorization = await push(b)
         code = authorization.read_response(browse(b, authorization))
         b.sim.faults.add(fault())
@@ -475,7 +475,7 @@ async def test_a_server_that_quotes_what_it_refuses() -> None:
 
         return httpx.MockTransport(handler)
 
-    async with bench(wrap=wrap) as b:
+    async with house(wrap=wrap) as b:
         authorization = await push(b)
         code = authorization.read_response(browse(b, authorization))
         with pytest.raises(LoginError) as raised:

@@ -9,7 +9,7 @@ import pytest
 
 from idiolectd.errors import NotSent
 from idiolectd.oauth import ClientMetadata, MetadataFinding, OAuthClient, SigningKey, check_hosted_metadata
-from tests.http.support import world
+from tests.http.support import house
 from tests.jose import new_jwk
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ async def look(
     files: Mapping[str, Answer], expected: ClientMetadata | None = None
 ) -> tuple[dict[str, str], list[MetadataFinding]]:
     """The problems that are found, by part, and everything that was looked at."""
-    async with world(Hosting(files)) as found:
+    async with house(Hosting(files)) as found:
         looked = await check_hosted_metadata(found.client, expected or metadata())
     return {one.part: one.problem for one in looked if one.problem is not None}, looked
 

@@ -14,7 +14,7 @@ from idiolectd.ports import AccountLocation, Prepared
 from idiolectd.refresh.planner import issuer_server
 from idiolectd.refresh.report import action
 from idiolectd.state import State
-from tests.oauth.support import bench
+from tests.oauth.support import house
 from tests.parts import ISSUER, PDS
 from tests.simulator import LOOPBACK_CLIENT_ID, Fault, html, new_client_key
 
@@ -31,7 +31,7 @@ def registry(*keys: dict[str, str], default: str | None = None) -> ClientRegistr
 
 async def test_a_session_without_our_fields_is_completed() -> None:
     """Issuer and client come from discovery and the token, and are handed up to be pinned."""
-    async with bench() as b:
+    async with house() as b:
         prepared = await b.refresher.prepare(b.session(drop=OURS))
         assert isinstance(prepared, Prepared)
     assert prepared.session.issuer == ISSUER
@@ -43,7 +43,7 @@ async def test_a_session_without_our_fields_is_completed() -> None:
 
 async def test_a_known_session_asks_the_issuer_only() -> None:
     """With a pin, the PDS has no say in where the refresh token goes."""
-    async with bench() as b:
+    async with house() as b:
         for _ in range(3):
             assert isinstance(await b.refresher.prepare(b.session()), Prepared)
         assert [r.url.host for r in b.transport.requests] == ["entryway.test"]
@@ -51,7 +51,7 @@ async def test_a_known_session_asks_the_issuer_only() -> None:
 
 async def test_another_key_than_the_tokens_is_not_sent() -> None:
     """The server would end the session."""
-    async with bench() as b:
+    async with house() as b:
         other = b.session().dpop_private_key_jwk
         answer = await b.refresher.prepare(replace(b.session(), dpop_private_key_jwk=other))
         assert isinstance(answer, Suspended)
@@ -61,7 +61,7 @@ async def test_another_key_than_the_tokens_is_not_sent() -> None:
 
 async def test_an_unreadable_key_is_not_sent() -> None:
     """A person must repair the record."""
-    async with bench() as b:
+    async with house() as b:
         answer = await b.refresher.prepare(replace(b.session(), dpop_private_key_jwk="{SECRET"))
     assert isinstance(answer, Suspended)
     assert answer.cause == "dpop_key_unusable"
@@ -70,12 +70,12 @@ async def test_an_unreadable_key_is_not_sent() -> None:
 
 async def test_the_configured_client_is_used_if_the_token_is_silent() -> None:
     """An opaque token names no client."""
-    async with bench(ClientRegistry((), LOOPBACK_CLIENT_ID), opaque_access_tokens=True) as b:
+    async with house(ClientRegistry((), LOOPBACK_CLIENT_ID), opaque_access_tokens=True) as b:
         session = b.session(drop=OURS)
         prepared = await b.refresher.prepare(session)
         assert isinstance(prepared, Prepared)
         assert prepared.session.client_id == LOOPBACK_CLIENT_ID
-    async with bench(ClientRegistry(), opaque_access_tokens=True) as b:
+    async with house(ClientRegistry(), opaque_access_tokens=True) as b:
         answer = await b.refresher.prepare(b.session(drop=OURS))
     assert isinstance(answer, Suspended)
     assert answer.cause == "client_unknown"
@@ -83,7 +83,7 @@ async def test_the_configured_client_is_used_if_the_token_is_silent() -> None:
 
 async def test_a_configured_client_that_the_token_contradicts_is_not_used() -> None:
     """Sending as another client would end the session."""
-    async with bench(ClientRegistry((), "https://other.test/c.json")) as b:
+    async with house(ClientRegistry((), "https://other.test/c.json")) as b:
         answer = await b.refresher.prepare(b.session(drop=OURS))
     assert isinstance(answer, Suspended)
     assert answer.cause == "client_mismatch"
@@ -91,7 +91,7 @@ async def test_a_configured_client_that_the_token_contradicts_is_not_used() -> N
 
 async def test_a_named_client_beats_the_configured_one() -> None:
     """The configuration's client is for sessions that know none."""
-    async with bench(ClientRegistry((), "https://other.test/c.json")) as b:
+    async with house(ClientRegistry((), "https://other.test/c.json")) as b:
         prepared = await b.refresher.prepare(b.session())
     assert isinstance(prepared, Prepared)
     assert prepared.session.client_id == LOOPBACK_CLIENT_ID
@@ -122,7 +122,7 @@ async def test_only_the_key_that_the_session_was_started_with_is_used(
     expected: str | None,
 ) -> None:
     """Another valid key of the same client would end the session."""
-    async with bench(registry(*configured)) as b:
+    async with house(registry(*configured)) as b:
         b.sim.add_client(CLIENT, [K1, K2])
         session = b.session(drop, change, client_id=CLIENT, client_key_id="k1")
         answer = await b.refresher.prepare(session)
@@ -137,7 +137,7 @@ async def test_only_the_key_that_the_session_was_started_with_is_used(
 
 async def test_a_pds_that_names_another_issuer_than_the_token_suspends() -> None:
     """A migrated account's tokens go nowhere new."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session(drop=OURS)
         b.sim.rebase(issuer="https://evil.test")
         answer = await b.refresher.prepare(session)
@@ -147,7 +147,7 @@ async def test_a_pds_that_names_another_issuer_than_the_token_suspends() -> None
 
 async def test_metadata_of_another_issuer_is_not_believed() -> None:
     """Mix-up: a server may speak for itself only (RFC 8414, section 3.3)."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.rebase(issuer="https://evil.test")
         answer = await b.refresher.prepare(session)
@@ -171,7 +171,7 @@ async def test_metadata_of_another_issuer_is_not_believed() -> None:
 )
 async def test_trouble_with_discovery_is_a_retry(fault: Fault) -> None:
     """A server that can't be looked up now is no verdict on a session."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(fault)
         answer = await b.refresher.prepare(b.session())
         assert isinstance(answer, Retry)
@@ -193,7 +193,7 @@ async def test_trouble_with_discovery_is_a_retry(fault: Fault) -> None:
 )
 async def test_metadata_that_leads_astray_is_not_followed(change: dict[str, Any]) -> None:
     """Refresh tokens go to https endpoints of a server that is what it says."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         document = {"issuer": ISSUER, "token_endpoint": ISSUER + "/oauth/token"} | change
         b.sim.faults.add(Fault("respond", status=200, body=json.dumps(document).encode()))
@@ -205,7 +205,7 @@ async def test_metadata_that_leads_astray_is_not_followed(change: dict[str, Any]
 )
 async def test_an_issuer_that_is_no_origin_is_not_asked(issuer: str) -> None:
     """ATProto's issuers are origins; anything else in a record is damage, which a login mends."""
-    async with bench() as b:
+    async with house() as b:
         answer = await b.refresher.prepare(b.session(change={"issuer": issuer}))
         assert isinstance(answer, Suspended)
         assert action(answer.cause, State.SUSPENDED, answer.cause) == f"idiolectd login {answer.cause}"
@@ -217,7 +217,7 @@ async def test_an_issuer_that_is_no_origin_is_not_asked(issuer: str) -> None:
 )
 async def test_an_issuer_in_another_spelling_is_the_same(issuer: str) -> None:
     """A slash or a port too many is no other server; the record keeps its spelling."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session(change={"issuer": issuer})
         prepared = await b.refresher.prepare(session)
         assert isinstance(prepared, Prepared)
@@ -229,7 +229,7 @@ async def test_an_issuer_in_another_spelling_is_the_same(issuer: str) -> None:
 
 async def test_identity_follows_a_move_within_the_issuer() -> None:
     """An account on another PDS of the same issuer keeps its session."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session(change={"pdsUrl": "https://old.test"})
         assert await b.refresher.locate(session) == AccountLocation(replace(session, pds_url=PDS))
         unmoved = b.session(change={"pdsUrl": PDS + "/"})
@@ -238,7 +238,7 @@ async def test_identity_follows_a_move_within_the_issuer() -> None:
 
 async def test_identity_does_not_follow_to_another_issuer() -> None:
     """No token ever goes to an issuer that the session was not started with."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session(change={"issuer": "https://old.test"})
         answer = await b.refresher.locate(session)
         assert isinstance(answer, Suspended)
@@ -251,7 +251,7 @@ async def test_identity_does_not_follow_to_another_issuer() -> None:
 )
 async def test_identity_that_cant_be_checked_names_who_was_silent(match: str, silent: str) -> None:
     """The directory's trouble is not the session's, nor the issuer's."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(Fault("respond", match, status=503))
         answer = await b.refresher.locate(b.session())
         assert isinstance(answer, Retry)
@@ -260,7 +260,7 @@ async def test_identity_that_cant_be_checked_names_who_was_silent(match: str, si
 
 async def test_a_pds_url_that_is_not_used_is_not_asked() -> None:
     """A record may name anything."""
-    async with bench() as b:
+    async with house() as b:
         answer = await b.refresher.prepare(b.session(OURS, {"pdsUrl": "http://pds.test"}))
         assert isinstance(answer, Retry | Suspended)
         assert b.transport.requests == []
@@ -268,7 +268,7 @@ async def test_a_pds_url_that_is_not_used_is_not_asked() -> None:
 
 async def test_whoever_asks_for_the_same_server_shares_the_request() -> None:
     """A thousand sessions of one issuer make one discovery, also when it fails."""
-    async with bench() as b:
+    async with house() as b:
         fault = b.sim.faults.add(Fault("delay", delay=0.05))
         sessions = [b.session() for _ in range(20)]
         answers: list[Any] = []
@@ -291,7 +291,7 @@ async def test_whoever_asks_for_the_same_server_shares_the_request() -> None:
 
 async def test_a_cancelled_lookup_does_not_take_the_others_along() -> None:
     """Whoever waited for it asks anew."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(Fault("delay", delay=10.0))
         session = b.session()
         answers: list[Any] = []
@@ -318,7 +318,7 @@ async def test_a_name_that_does_not_resolve_is_known_before_the_note() -> None:
     async def no_such_name(host: str) -> None:
         raise NotSent("dns", f"{host}: the name does not resolve")
 
-    async with bench() as b:
+    async with house() as b:
         b.transport.look_up = no_such_name  # type: ignore[attr-defined]
         answer = await b.refresher.prepare(b.session())
         assert isinstance(answer, Retry)

@@ -16,7 +16,7 @@ from idiolectd.outcome import Ambiguous, Retry
 from idiolectd.ports import Answer, Arrived, Prepared, Refused
 from idiolectd.session import OAuthSession
 from tests.jose import decode
-from tests.oauth.support import bench
+from tests.oauth.support import house
 from tests.parts import ISSUER, PDS
 from tests.simulator import Fault, html, new_client_key, server_error
 
@@ -28,7 +28,7 @@ CLIENT = "https://client.test/metadata.json"
 
 async def test_a_refresh_brings_tokens_that_work() -> None:
     """The way that it should go, three times in a row."""
-    async with bench(access_life=600.0) as b:
+    async with house(access_life=600.0) as b:
         session = b.session()
         for _ in range(3):
             b.clock.advance(400)
@@ -46,7 +46,7 @@ async def test_a_confidential_client_refreshes() -> None:
     """With an assertion for every attempt, the one repeated for the nonce included."""
     key = new_client_key("k1")
     clients = ClientRegistry([OAuthClient(CLIENT, {"k1": SigningKey.parse(json.dumps(key))})])
-    async with bench(clients) as b:
+    async with house(clients) as b:
         b.sim.add_client(CLIENT, [key])
         answer = await b.refresh(b.session(client_id=CLIENT, client_key_id="k1"))
         assert isinstance(answer, Arrived)
@@ -58,7 +58,7 @@ async def test_a_confidential_client_refreshes() -> None:
 
 async def test_a_nonce_is_asked_for_once_and_shared() -> None:
     """The first session pays for the server's nonce, the next ones don't; no proof is used twice."""
-    async with bench() as b:
+    async with house() as b:
         for _ in range(3):
             assert isinstance(await b.refresh(b.session()), Arrived)
         requests = b.transport.to(TOKEN)
@@ -84,7 +84,7 @@ async def test_a_server_that_always_asks_for_a_nonce_is_given_up() -> None:
 
         return httpx.MockTransport(handler)
 
-    async with bench(wrap=wrap) as b:
+    async with house(wrap=wrap) as b:
         answer = await b.refresh(b.session())
         assert answer == Retry("use_dpop_nonce", "400 use_dpop_nonce: again")
         assert len(b.transport.to(TOKEN)) == 4
@@ -95,7 +95,7 @@ async def test_without_a_new_nonce_nothing_is_repeated(nonce: str | None) -> Non
     """The same request would get the same answer."""
     headers = [("DPoP-Nonce", nonce)] if nonce else []
     body = b'{"error":"use_dpop_nonce"}'
-    async with bench() as b:
+    async with house() as b:
         if nonce:
             b.http.nonces.put(ISSUER, nonce)
         b.sim.faults.add(Fault("respond", TOKEN, None, status=400, headers=headers, body=body))
@@ -105,7 +105,7 @@ async def test_without_a_new_nonce_nothing_is_repeated(nonce: str | None) -> Non
 
 async def test_losing_the_second_answer_is_ambiguous() -> None:
     """After the nonce the token did go out."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(Fault("drop_after", TOKEN, skip=1))
         assert isinstance(await b.refresh(b.session()), Ambiguous)
         assert b.sim.counters.consumptions == 1
@@ -113,7 +113,7 @@ async def test_losing_the_second_answer_is_ambiguous() -> None:
 
 async def test_failing_to_connect_for_the_second_time_consumes_nothing() -> None:
     """What was refused for its nonce is not consumed, and the repetition never left."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(Fault("connect_error", TOKEN, skip=1))
         answer = await b.refresh(session)
@@ -202,7 +202,7 @@ ROWS: dict[str, tuple[Fault, Callable[[Answer], bool]]] = {
 @pytest.mark.parametrize(("fault", "expected"), ROWS.values(), ids=list(ROWS))
 async def test_what_an_answer_means(fault: Fault, expected: Callable[[Answer], bool]) -> None:
     """One row of the table, and no row shows a token."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.http.nonces.take(ISSUER, b.sim.state.as_nonces.current(b.clock.now(), 60))
         b.sim.faults.add(fault)
@@ -214,7 +214,7 @@ async def test_what_an_answer_means(fault: Fault, expected: Callable[[Answer], b
 
 async def test_an_endpoint_that_is_none_is_looked_up_anew() -> None:
     """A token endpoint that moved is found at the next attempt, not an hour later."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(html(404, TOKEN))
         assert isinstance(await b.refresh(b.session()), Retry)
         assert isinstance(await b.refresh(b.session()), Arrived)
@@ -255,7 +255,7 @@ def answered(session: OAuthSession, **change: Any) -> Fault:
 )
 async def test_how_long_a_token_lives(change: dict[str, Any], life: float) -> None:
     """Nothing that a server may write as a lifetime costs the tokens beside it."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(session, **change))
         answer = await b.refresh(session)
@@ -266,7 +266,7 @@ async def test_how_long_a_token_lives(change: dict[str, Any], life: float) -> No
 
 async def test_half_an_answer_is_kept() -> None:
     """Without an access token the new refresh token is published all the same, to be used within a minute."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(session, access_token=None))
         answer = await b.refresh(session)
@@ -278,7 +278,7 @@ async def test_half_an_answer_is_kept() -> None:
 
 async def test_without_expires_in_the_jwt_tells_the_life_on_our_clock() -> None:
     """A skewed server's `exp` is not a time of ours; its difference to `iat` is a life."""
-    async with bench(access_life=1234.0, server_clock_offset=90_000.0) as b:
+    async with house(access_life=1234.0, server_clock_offset=90_000.0) as b:
         session = b.session()
         access_token = b.session().access_jwt
         b.sim.faults.add(answered(session, expires_in=None, access_token=access_token))
@@ -303,7 +303,7 @@ async def test_tokens_that_do_not_fit_arrive_all_the_same(
     change: dict[str, Any], mismatch: str | None, unconfirmed: str | None
 ) -> None:
     """They are kept first and judged afterwards."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(session, **change))
         answer = await b.refresh(session)
@@ -317,7 +317,7 @@ async def test_tokens_that_do_not_fit_arrive_all_the_same(
 @pytest.mark.parametrize("refresh_token", [None, "", 7])
 async def test_no_new_refresh_token_leaves_the_old_one(refresh_token: object) -> None:
     """RFC 6749, section 6."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(session, refresh_token=refresh_token))
         answer = await b.refresh(session)
@@ -327,7 +327,7 @@ async def test_no_new_refresh_token_leaves_the_old_one(refresh_token: object) ->
 
 async def test_a_token_that_cant_be_stored_is_no_token() -> None:
     """JSON can hold what UTF-8 can't."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(session, access_token="\ud800", refresh_token="\ud800"))
         assert isinstance(await b.refresh(session), Ambiguous)
@@ -338,7 +338,7 @@ async def test_proofs_and_assertions_are_dated_by_the_servers_clock(offset: floa
     """A host with a wrong clock keeps its sessions."""
     key = new_client_key("k1")
     clients = ClientRegistry([OAuthClient(CLIENT, {"k1": SigningKey.parse(json.dumps(key))})])
-    async with bench(clients, server_clock_offset=offset) as b:
+    async with house(clients, server_clock_offset=offset) as b:
         b.sim.add_client(CLIENT, [key])
         answer = await b.refresh(b.session(client_id=CLIENT))
         assert isinstance(answer, Arrived)
@@ -347,7 +347,7 @@ async def test_proofs_and_assertions_are_dated_by_the_servers_clock(offset: floa
 
 async def test_the_nonce_that_is_kept_is_the_pdss() -> None:
     """Upstream's readers use it there; the authorization server's would be of no use."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         answer = await b.refresh(session)
         assert isinstance(answer, Arrived)
@@ -360,7 +360,7 @@ async def test_the_nonce_that_is_kept_is_the_pdss() -> None:
 
 async def test_the_refresh_token_goes_to_the_issuer_only() -> None:
     """No other server sees it, and no proof at the issuer carries `ath`."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         assert isinstance(await b.refresh(session), Arrived)
         for request in b.transport.requests:
@@ -375,7 +375,7 @@ async def test_what_is_prepared_shows_no_secret() -> None:
     """Prepared requests stand in tracebacks."""
     key = new_client_key("k1")
     clients = ClientRegistry([OAuthClient(CLIENT, {"k1": SigningKey.parse(json.dumps(key))})])
-    async with bench(clients) as b:
+    async with house(clients) as b:
         b.sim.add_client(CLIENT, [key])
         session = b.session(client_id=CLIENT)
         prepared = await b.refresher.prepare(session)

@@ -13,20 +13,20 @@ from idiolectd.refresh.planner import server_to_ask
 from idiolectd.scheduler import IssuerLimits
 from idiolectd.scheduler.issuer_queues import IssuerQueue
 from idiolectd.session import OAuthSession
-from tests.scheduler.test_scheduler import World
+from tests.scheduler.test_scheduler import House
 from tests.support import FakeServer, did
 
 pytestmark = pytest.mark.anyio
 
 
-def granted(world: World, server: FakeServer) -> Iterator[SessionRefreshed]:
-    for event in world.events.events:
+def granted(house: House, server: FakeServer) -> Iterator[SessionRefreshed]:
+    for event in house.events.events:
         if isinstance(event, SessionRefreshed) and event.issuer == server.issuer:
             yield event
 
 
-def latest(world: World, server: FakeServer) -> float:
-    return max(event.lateness or 0.0 for event in granted(world, server))
+def latest(house: House, server: FakeServer) -> float:
+    return max(event.lateness or 0.0 for event in granted(house, server))
 
 
 # Where accounts live ---------------------------------------------------------------------------
@@ -40,22 +40,22 @@ async def mute(_session: OAuthSession) -> Retry:
 
 async def test_a_mute_directory_makes_no_session_late() -> None:
     """Three hundred sessions, all of them a week after the last look at where they live: none is late."""
-    world = World()
-    server = world.server("works", life=600)
+    house = House()
+    server = house.server("works", life=600)
     server.located = mute
     for number in range(300):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(1200)
-    assert len(list(granted(world, server))) >= 300 * 2
-    assert latest(world, server) < 1
+    assert len(list(granted(house, server))) >= 300 * 2
+    assert latest(house, server) < 1
     assert 20 * 4 > server.identity_checks > 3, "a directory that is silent is asked now and then"
 
 
 async def test_a_directory_that_answers_is_asked_once_a_week() -> None:
     """Beside the refreshes, each account's document is looked at; who moved goes along."""
-    world = World()
-    server = world.server("works", life=86400)
+    house = House()
+    server = house.server("works", life=86400)
 
     async def moved(session: OAuthSession) -> OAuthSession:
         await anyio.sleep(1)
@@ -63,15 +63,15 @@ async def test_a_directory_that_answers_is_asked_once_a_week() -> None:
 
     server.located = moved
     for number in range(20):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(7 * 86400)
         assert server.identity_checks == 20
         await anyio.sleep(2 * 86400)
         assert server.identity_checks == 40
-    assert latest(world, server) < 1
+    assert latest(house, server) < 1
     for number in range(20):
-        session = await world.store.load(did(number))
+        session = await house.store.load(did(number))
         assert session is not None
         assert session.pds_url == "https://new.example"
         assert server.is_current(session)
@@ -79,37 +79,37 @@ async def test_a_directory_that_answers_is_asked_once_a_week() -> None:
 
 async def test_an_account_that_moved_away_is_found_beside_the_refreshes() -> None:
     """What the look finds, at first sight or a week later, suspends the session: nothing is sent for it."""
-    world = World()
-    server = world.server("works", life=600)
+    house = House()
+    server = house.server("works", life=600)
 
     async def elsewhere(_session: OAuthSession) -> Suspended:
         return Suspended("issuer_changed", "issuer_changed", "another issuer")
 
     server.located = elsewhere
-    await world.store.save(server.login(did(1)))
-    async with world.running():
+    await house.store.save(server.login(did(1)))
+    async with house.running():
         await anyio.sleep(3 * 3600)
         assert server.sent == []
-    assert len(world.events.of("session.suspended")) == 1
+    assert len(house.events.of("session.suspended")) == 1
 
 
 async def test_a_handle_is_confirmed_at_first_sight() -> None:
     """A session that another program brought is found by its handle before its first refresh."""
-    world = World()
-    server = world.server("works", life=86400)
+    house = House()
+    server = house.server("works", life=86400)
     server.handles[did(1)] = "a.test"
-    async with world.running():
-        await world.store.save(replace(server.login(did(1)), handle="a.test"))
+    async with house.running():
+        await house.store.save(replace(server.login(did(1)), handle="a.test"))
         await anyio.sleep(60)
-        session = await world.store.load(did(1))
+        session = await house.store.load(did(1))
         assert session is not None
         assert (session.confirmed_handle, server.sent) == ("a.test", [])
 
 
 async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody() -> None:
     """They wait for it in its own lane: their issuer's places are for whom it can serve now."""
-    world = World(limits=IssuerLimits(concurrency=2))
-    server = world.server("works", life=600)
+    house = House(limits=IssuerLimits(concurrency=2))
+    server = house.server("works", life=600)
     server.located = mute
 
     def suspend(session: OAuthSession) -> Suspended | None:
@@ -117,11 +117,11 @@ async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody()
 
     server.prepared = suspend
     for number in range(80):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(3600)
-    assert len(list(granted(world, server))) >= 40 * 6
-    assert latest(world, server) < 1
+    assert len(list(granted(house, server))) >= 40 * 6
+    assert latest(house, server) < 1
 
 
 # Servers ---------------------------------------------------------------------------------------
@@ -129,8 +129,8 @@ async def test_suspended_sessions_that_ask_a_mute_directory_first_delay_nobody()
 
 async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limits() -> None:
     """However many sessions it has, the host gets no more at a time, and its own sessions come first."""
-    world = World(limits=IssuerLimits(concurrency=4, rate=20.0))
-    host, parasite = world.server("host", life=600), world.server("parasite", life=600)
+    house = House(limits=IssuerLimits(concurrency=4, rate=20.0))
+    host, parasite = house.server("host", life=600), house.server("parasite", life=600)
     parasite.endpoint = host.issuer
     now, most = 0, 0
 
@@ -144,20 +144,20 @@ async def test_an_issuer_that_names_another_hosts_endpoint_keeps_that_hosts_limi
     for number in range(210):
         server = host if number < 10 else parasite
         server.before = count
-        await world.store.save(server.login(did(number)))
-    world.clock.step(600)
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    house.clock.step(600)
+    async with house.running():
         await anyio.sleep(300)
     assert most <= 4
-    assert len(list(granted(world, host))) == 10
-    assert latest(world, host) < 610
-    assert len({event.did for event in granted(world, parasite)}) == 200
+    assert len(list(granted(house, host))) == 10
+    assert latest(house, host) < 610
+    assert len({event.did for event in granted(house, parasite)}) == 200
 
 
 async def test_a_pds_that_can_not_say_costs_its_issuer_nothing() -> None:
     """Lost answers are asked after at the PDS; one that is mute holds up its own sessions only."""
-    world = World(limits=IssuerLimits(concurrency=2))
-    server = world.server("works", life=600)
+    house = House(limits=IssuerLimits(concurrency=2))
+    server = house.server("works", life=600)
 
     async def lose(session: OAuthSession) -> Answer | None:
         return Ambiguous("reset", "connection reset") if session.did < did(20) else None
@@ -170,21 +170,21 @@ async def test_a_pds_that_can_not_say_costs_its_issuer_nothing() -> None:
     server.before = lose
     server.probe = no_verdict  # type: ignore[method-assign]
     for number in range(60):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(3600)
     assert server.probes > 20
-    assert len(list(granted(world, server))) >= 40 * 6
-    assert latest(world, server) < 65  # while their answers are lost, that may be the issuer's trouble
+    assert len(list(granted(house, server))) >= 40 * 6
+    assert latest(house, server) < 65  # while their answers are lost, that may be the issuer's trouble
 
 
 async def test_who_has_an_answer_missing_waits_for_the_pds() -> None:
     """The line of the schedule names the server that is asked first."""
-    world = World()
-    server = world.server("works")
+    house = House()
+    server = house.server("works")
     session = server.login(did(1))
-    await world.store.save(session)
-    state = (await world.store.read(did(1))).state
+    await house.store.save(session)
+    state = (await house.store.read(did(1))).state
     assert server_to_ask(session, state) == server.issuer
     noted = state.noting(session, 0.0)
     assert server_to_ask(session, noted) == "https://pds.example"
@@ -194,26 +194,26 @@ async def test_who_has_an_answer_missing_waits_for_the_pds() -> None:
 
 async def test_our_own_refusals_are_no_servers_trouble() -> None:
     """Most of an issuer's records can't be used; that pauses nobody else's, and is no answer of its either."""
-    world = World()
-    server = world.server("works", life=600)
+    house = House()
+    server = house.server("works", life=600)
     server.prepared = lambda session: Retry("guard", "refused by us") if session.did < did(6) else None
     for number in range(8):
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
 
     async def down(_session: OAuthSession) -> Answer:
         return Retry("http_503", "unavailable", issuer_wide=True)
 
-    async with world.running():
+    async with house.running():
         await anyio.sleep(1200)
-        assert world.events.of("issuer.paused") == []
-        assert latest(world, server) < 1
+        assert house.events.of("issuer.paused") == []
+        assert latest(house, server) < 1
         server.prepared, server.before = None, down
-        while not world.scheduler.statistics().tripped:
+        while not house.scheduler.statistics().tripped:
             await anyio.sleep(1)
         server.prepared = lambda _session: Suspended("odd", "odd", "our own refusal")
         await anyio.sleep(600)
-        assert world.scheduler.statistics().tripped == [server.issuer]
-    assert world.events.of("issuer.resumed") == []
+        assert house.scheduler.statistics().tripped == [server.issuer]
+    assert house.events.of("issuer.resumed") == []
 
 
 def test_a_lane_counts_different_sessions() -> None:

@@ -13,7 +13,7 @@ from idiolectd.scheduler import due_queue
 from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_apart import granted, latest
-from tests.scheduler.test_scheduler import Store, World
+from tests.scheduler.test_scheduler import House, Store
 from tests.support import did
 
 pytestmark = pytest.mark.anyio
@@ -22,23 +22,23 @@ pytestmark = pytest.mark.anyio
 CROWD = 100_300
 
 
-def fill(world: World, session: OAuthSession, dids: list[str], *, at: float) -> None:
+def fill(house: House, session: OAuthSession, dids: list[str], *, at: float) -> None:
     """Puts copies of a session into the store, planned already, as a daemon that ended has left them."""
     record = session.to_json()
-    entry = world.store._states[session.did]
+    entry = house.store._states[session.did]
     state = json.loads(entry) | {"next_attempt_at": at}
     for name in dids:
         good = record.replace(session.did, name)
-        world.store._records[name] = good.encode()
-        world.store._states[name] = json.dumps(state | {"last_good": good})
-        world.store.schedule(name, ScheduleEntry(at, name, at + 100.0, session.issuer or ""))
+        house.store._records[name] = good.encode()
+        house.store._states[name] = json.dumps(state | {"last_good": good})
+        house.store.schedule(name, ScheduleEntry(at, name, at + 100.0, session.issuer or ""))
 
 
 @pytest.mark.slow
 async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
     """A hundred thousand overdue sessions: another issuer's, and what becomes due next, are in time."""
-    world = World()
-    dead, alive = world.server("dead", life=600), world.server("alive", life=600)
+    house = House()
+    dead, alive = house.server("dead", life=600), house.server("alive", life=600)
 
     async def hang(_session: OAuthSession) -> Answer:
         await anyio.sleep(20)
@@ -46,20 +46,20 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
 
     dead.before = hang
     session = dead.login(did(0))
-    await world.store.save(session)
-    await world.engine.reconcile(session.did)
-    now = world.clock.now()
-    fill(world, session, [did(number) for number in range(1, CROWD)], at=now - 5000.0)
+    await house.store.save(session)
+    await house.engine.reconcile(session.did)
+    now = house.clock.now()
+    fill(house, session, [did(number) for number in range(1, CROWD)], at=now - 5000.0)
     for number in range(20):
         healthy = alive.login(did(CROWD + number))
-        await world.store.save(healthy)
-        planned = (await world.engine.reconcile(healthy.did)).due
-        world.store.schedule(healthy.did, planned)
-    async with world.running():
+        await house.store.save(healthy)
+        planned = (await house.engine.reconcile(healthy.did)).due
+        house.store.schedule(healthy.did, planned)
+    async with house.running():
         await anyio.sleep(1800)
-        statistics = world.scheduler.statistics()
-    assert len(list(granted(world, alive))) >= 20 * 3
-    assert latest(world, alive) < 1
+        statistics = house.scheduler.statistics()
+    assert len(list(granted(house, alive))) >= 20 * 3
+    assert latest(house, alive) < 1
     assert statistics.queued + statistics.scheduled < 20_000, "the others wait in the index"
     assert len(dead.sent) > 10
 
@@ -138,12 +138,12 @@ def no_workers(queues: IssuerQueues) -> Iterator[None]:
 async def test_pages_of_the_index_are_read_to_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries of one moment, more of them than a page holds, are each taken once."""
     monkeypatch.setattr(due_queue, "_PAGE", 7)
-    world = World()
-    now = world.clock.now()
+    house = House()
+    now = house.clock.now()
     for number in range(50):
-        world.store.schedule(did(number), ScheduleEntry(now - 1.0 + number // 20, did(number), now, "x"))
+        house.store.schedule(did(number), ScheduleEntry(now - 1.0 + number // 20, did(number), now, "x"))
     started: list[str] = []
-    ours = due_queue.DueQueue(world.store, world.clock)
+    ours = due_queue.DueQueue(house.store, house.clock)
 
     def start(entry: ScheduleEntry) -> bool:
         started.append(entry.did)
@@ -162,7 +162,7 @@ class SlowStore(Store):
         return await super().read(did)
 
 
-class SlowWorld(World):
+class SlowHouse(House):
     """A world with such a store."""
 
     def new_store(self) -> Store:
@@ -171,11 +171,11 @@ class SlowWorld(World):
 
 async def test_a_program_that_rewrites_everything_starves_nobody() -> None:
     """Records that change faster than they can be looked at: the start does not wait, and nobody is late."""
-    world = SlowWorld()
-    server = world.server("works", life=60)
+    house = SlowHouse()
+    server = house.server("works", life=60)
     for number in range(20):
-        await world.store.save(server.login(did(number)))
-        world.store.schedule(did(number), (await world.engine.reconcile(did(number))).due)
+        await house.store.save(server.login(did(number)))
+        house.store.schedule(did(number), (await house.engine.reconcile(did(number))).due)
     foreign = server.login(did(99)).to_json().encode()
     rows = {
         did(number): foreign.replace(did(99).encode(), did(number).encode()) for number in range(100, 1300)
@@ -184,16 +184,16 @@ async def test_a_program_that_rewrites_everything_starves_nobody() -> None:
     async def rewrite() -> None:
         while True:
             for name, record in rows.items():
-                world.store.put_record(name, record)
+                house.store.put_record(name, record)
             await anyio.sleep(10)
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(rewrite)
         with anyio.fail_after(20):
-            await tg.start(world.scheduler.run)
-        assert not world.scheduler.statistics().is_caught_up
+            await tg.start(house.scheduler.run)
+        assert not house.scheduler.statistics().is_caught_up
         await anyio.sleep(60)
         tg.cancel_scope.cancel()
-    ours = [event for event in granted(world, server) if event.did < did(20)]
+    ours = [event for event in granted(house, server) if event.did < did(20)]
     assert len(ours) >= 20
     assert max(event.lateness or 0.0 for event in ours) < 5

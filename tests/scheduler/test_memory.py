@@ -11,8 +11,8 @@ from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import AccessTokenStatus, Answer, Probe
 from idiolectd.scheduler.attempt_feedback import SessionMemory
 from idiolectd.session import OAuthSession
-from tests.scheduler.test_scheduler import World
-from tests.servers.house import house
+from tests.scheduler.test_scheduler import House
+from tests.servers.house import house as whole_house
 from tests.support import did
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +22,9 @@ DID = did(1)
 
 async def test_a_new_login_inherits_no_wait() -> None:
     """A session whose answer was lost settles for 30 s; whoever logs in meanwhile does not."""
-    world = World()
-    server = world.server("works", life=60)
-    await world.store.save(server.login(DID))
+    house = House()
+    server = house.server("works", life=60)
+    await house.store.save(server.login(DID))
     server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
     lost = anyio.Event()
 
@@ -33,54 +33,54 @@ async def test_a_new_login_inherits_no_wait() -> None:
         return Ambiguous("reset", "connection reset")
 
     server.before = lose
-    async with world.running():
+    async with house.running():
         await lost.wait()
         server.before, server.life = None, 20
         await anyio.sleep(1)
         login = server.login(DID)
-        await world.store.save(login)
+        await house.store.save(login)
         await anyio.sleep(18)
         assert server.sent[1:] == [login.refresh_jwt]
 
 
 async def test_a_new_login_inherits_no_crash() -> None:
     """The pause after a bug of ours on one session is not the next one's."""
-    world = World()
-    server = world.server("works", life=100)
-    await world.store.save(server.login(DID))
+    house = House()
+    server = house.server("works", life=100)
+    await house.store.save(server.login(DID))
     server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
 
     async def bug(_session: OAuthSession) -> None:
         raise ZeroDivisionError
 
     server.before = bug
-    async with world.running():
+    async with house.running():
         await anyio.sleep(600)
-        pauses = len(world.events.of("session.crashed"))
+        pauses = len(house.events.of("session.crashed"))
         server.before, server.life = None, 20
         sent = len(server.sent)
         login = server.login(DID)
-        await world.store.save(login)
+        await house.store.save(login)
         await anyio.sleep(18)
         assert server.sent[sent:] == [login.refresh_jwt]
-        assert len(world.events.of("session.crashed")) == pauses
+        assert len(house.events.of("session.crashed")) == pauses
 
 
 async def test_a_record_that_somebody_touches_shortens_no_pause() -> None:
     """A program that rewrites a record every second has a bug of ours met no more often."""
-    world = World()
-    server = world.server("works", life=100)
-    await world.store.save(server.login(DID))
+    house = House()
+    server = house.server("works", life=100)
+    await house.store.save(server.login(DID))
 
     async def bug(_session: OAuthSession) -> None:
         raise ZeroDivisionError
 
     server.before = bug
-    async with world.running():
+    async with house.running():
         for _ in range(600):
-            world.store.put_record(DID, world.store._records[DID])
+            house.store.put_record(DID, house.store._records[DID])
             await anyio.sleep(1)
-    assert 1 <= len(world.events.of("session.crashed")) < 20
+    assert 1 <= len(house.events.of("session.crashed")) < 20
 
 
 def test_what_is_remembered_belongs_to_a_token() -> None:
@@ -117,7 +117,7 @@ def sizes(*roots: object) -> dict[str, int]:
 @pytest.mark.slow
 async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
     """Sessions in every kind of trouble, of a server each, come and go: nothing grows."""
-    world = World()
+    house = House()
 
     async def trouble(session: OAuthSession) -> Answer | None:
         match int(session.did[-4:]) % 5:
@@ -137,27 +137,27 @@ async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
 
     async def crowd(first: int, last: int) -> None:
         for number in range(first, last):
-            server = world.server(f"s{number}" if number % 3 else "shared", life=100)
+            server = house.server(f"s{number}" if number % 3 else "shared", life=100)
             server.before, server.prepared = trouble, suspend
-            await world.store.save(server.login(did(number)))
+            await house.store.save(server.login(did(number)))
             if number % 7 == 0:
-                world.store.put_record(did(number), b"{")
+                house.store.put_record(did(number), b"{")
         await anyio.sleep(120)
-        statistics = world.scheduler.statistics()
+        statistics = house.scheduler.statistics()
         assert statistics.remembered > 0.3 * (last - first)
         assert statistics.queues > 0.3 * (last - first)
         for number in range(first, last):
-            await world.store.delete(did(number))
+            await house.store.delete(did(number))
         await anyio.sleep(1800)
 
-    async with world.running():
+    async with house.running():
         await crowd(0, 20)
         gc.collect()
-        before = sizes(world.scheduler)
+        before = sizes(house.scheduler)
         await crowd(1000, 2000)
         gc.collect()
-        after = sizes(world.scheduler)
-        statistics = world.scheduler.statistics()
+        after = sizes(house.scheduler)
+        statistics = house.scheduler.statistics()
     assert (statistics.scheduled, statistics.remembered, statistics.queues) == (0, 0, 0)
     assert statistics.quarantined == 0
     assert sum(after.values()) - sum(before.values()) < 50, (before, after)
@@ -165,7 +165,7 @@ async def test_a_thousand_logins_and_logouts_leave_nothing_behind() -> None:
 
 async def test_keys_and_tokens_of_who_logged_out_are_not_kept() -> None:
     """The real refreshers, and what stands behind them, remember servers and no sessions."""
-    async with house(access_life=100, legacy_access_life=100) as h, h.engine() as engine:
+    async with whole_house(access_life=100, legacy_access_life=100) as h, h.engine() as engine:
         scheduler = h.scheduler_over(engine)
 
         async def crowd(size: int) -> None:

@@ -50,7 +50,7 @@ class Store(MemoryStore):
 
 
 @dataclass
-class World:
+class House:
     """A store, servers by issuer, and a scheduler over them."""
 
     clock: VirtualClock = field(default_factory=lambda: VirtualClock(runs=True))
@@ -108,35 +108,35 @@ class World:
 
 async def test_a_week_of_a_thousand_sessions() -> None:
     """Over a week no token is ever met expired, each is refreshed once in its window, none is replayed."""
-    world = World()
+    house = House()
     lives = {"short": 4 * 3600.0, "long": 24 * 3600.0, "longer": 48 * 3600.0}
     for number in range(1000):
         name = list(lives)[0 if number < 40 else 1 + number % 2]
-        await world.store.save(world.server(name, life=lives[name]).login(did(number)))
-    async with world.running():
+        await house.store.save(house.server(name, life=lives[name]).login(did(number)))
+    async with house.running():
         await anyio.sleep(7 * DAY)
     for name, life in lives.items():
-        server = world.server(name)
+        server = house.server(name)
         assert server.replays == []
         accounts = len([d for d in range(1000) if (d < 40) == (name == "short")])
         if name != "short":
             accounts //= 2
         rotations = len(server.sent) / accounts
         assert 7 * DAY / (0.87 * life) - 1 <= rotations <= 7 * DAY / (0.70 * life) + 1
-    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+    late = [event.lateness or 0.0 for event in house.events.of("session.refreshed")]  # type: ignore[attr-defined]
     assert max(late) < 5
-    assert world.scheduler.statistics().in_flight == 0
+    assert house.scheduler.statistics().in_flight == 0
     for number in range(1000):
-        session = await world.store.load(did(number))
+        session = await house.store.load(did(number))
         assert session is not None
-        assert not session.is_expired(_utc(world.clock.now()))
+        assert not session.is_expired(_utc(house.clock.now()))
 
 
 async def test_a_dead_issuer_delays_nobody() -> None:
     """While one issuer hangs and one refuses, all others' sessions are refreshed in time."""
-    world = World(limits=IssuerLimits(concurrency=2))
+    house = House(limits=IssuerLimits(concurrency=2))
     for number in range(60):
-        await world.store.save(world.server(("hangs", "fails", "works")[number % 3]).login(did(number)))
+        await house.store.save(house.server(("hangs", "fails", "works")[number % 3]).login(did(number)))
 
     async def hang(_session: OAuthSession) -> Answer:
         await anyio.sleep(60)
@@ -145,13 +145,13 @@ async def test_a_dead_issuer_delays_nobody() -> None:
     async def fail(_session: OAuthSession) -> Answer:
         return Retry("connect", "connection refused", issuer_wide=True)
 
-    world.server("hangs").before = hang
-    world.server("fails").before = fail
-    async with world.running():
+    house.server("hangs").before = hang
+    house.server("fails").before = fail
+    async with house.running():
         await anyio.sleep(DAY)
     late = [
         event.lateness or 0.0  # type: ignore[attr-defined]
-        for event in world.events.of("session.refreshed")
+        for event in house.events.of("session.refreshed")
         if event.issuer == "https://works.example"  # type: ignore[attr-defined]
     ]
     assert len(late) > 20 * 24
@@ -160,113 +160,113 @@ async def test_a_dead_issuer_delays_nobody() -> None:
 
 async def test_a_server_in_trouble_is_asked_seldom() -> None:
     """Two days of 5xx for 500 sessions: a few requests a minute in all, and everything works afterwards."""
-    world = World()
-    server = world.server("down")
+    house = House()
+    server = house.server("down")
     for number in range(500):
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
 
     async def fail(_session: OAuthSession) -> Answer:
         return Retry("http_503", "unavailable", issuer_wide=True)
 
     server.before = fail
-    async with world.running():
+    async with house.running():
         await anyio.sleep(2 * DAY)
         assert len(server.sent) < 2 * DAY / 30
-        assert len(world.events.of("issuer.paused")) == 1
+        assert len(house.events.of("issuer.paused")) == 1
         server.before = None
         await anyio.sleep(400)
-        assert len(world.events.of("issuer.resumed")) == 1
+        assert len(house.events.of("issuer.resumed")) == 1
     for number in range(500):
-        session = await world.store.load(did(number))
+        session = await house.store.load(did(number))
         assert session is not None
         assert server.is_current(session)
-        assert not session.is_expired(_utc(world.clock.now()))
+        assert not session.is_expired(_utc(house.clock.now()))
 
 
 async def test_poisoned_sessions_do_not_starve_the_others() -> None:
     """Sessions whose answers are always lost, and whose tokens end first, do not block their issuer's others."""
-    world = World()
-    server = world.server("shared", life=3600)
+    house = House()
+    server = house.server("shared", life=3600)
     for number in range(20):
         server.life = 3000 if number < 5 else 3600
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
     server.life = 3600
 
     async def poison(session: OAuthSession) -> Answer | None:
         return Ambiguous("http_502", "bad gateway") if session.did < did(5) else None
 
     server.before = poison
-    async with world.running():
+    async with house.running():
         await anyio.sleep(DAY)
     for number in range(5, 20):
-        session = await world.store.load(did(number))
+        session = await house.store.load(did(number))
         assert session is not None
-        assert not session.is_expired(_utc(world.clock.now()))
-    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+        assert not session.is_expired(_utc(house.clock.now()))
+    late = [event.lateness or 0.0 for event in house.events.of("session.refreshed")]  # type: ignore[attr-defined]
     assert max(late) < 600
     assert len(server.sent) < 20 * 40 + 5 * DAY / 100, "a lost answer backs off too"
 
 
 async def test_a_pause_that_several_sessions_hear_of_is_everybodys() -> None:
     """When three sessions in a row are told to wait, the whole issuer is left alone for that long."""
-    world = World()
-    server = world.server("busy", life=600)
+    house = House()
+    server = house.server("busy", life=600)
     for number in range(20):
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
     asked: list[float] = []
 
     async def three_times(_session: OAuthSession) -> Answer | None:
-        asked.append(world.clock.now())
+        asked.append(house.clock.now())
         if len(asked) > 3:
             return None
         return Retry("rate_limited", "slow down", retry_after=120.0, issuer_wide=True)
 
     server.before = three_times
-    async with world.running():
+    async with house.running():
         await anyio.sleep(1000)
     assert asked[3] - asked[2] >= 100  # what is left of the first one's wait
-    assert isinstance(world.events.of("issuer.paused")[0], IssuerPaused)
+    assert isinstance(house.events.of("issuer.paused")[0], IssuerPaused)
 
 
 async def test_a_pause_that_one_session_hears_of_is_its_own() -> None:
     """One account's rate limit, of an hour, delays none of its issuer's others; it is obeyed itself."""
-    world = World()
-    server = world.server("works", life=1800)
+    house = House()
+    server = house.server("works", life=1800)
     for number in range(20):
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
     asked: list[float] = []
 
     async def limit(session: OAuthSession) -> Answer | None:
         if session.did != did(1):
             return None
-        asked.append(world.clock.now())
+        asked.append(house.clock.now())
         return Retry("rate_limited", "slow down", retry_after=3600.0, issuer_wide=True)
 
     server.before = limit
-    async with world.running():
+    async with house.running():
         await anyio.sleep(DAY)
     assert 20 <= len(asked) <= 24
-    late = [event.lateness or 0.0 for event in world.events.of("session.refreshed")]  # type: ignore[attr-defined]
+    late = [event.lateness or 0.0 for event in house.events.of("session.refreshed")]  # type: ignore[attr-defined]
     assert len(late) > 19 * 48
     assert max(late) < 1
 
 
 async def test_overdue_sessions_go_by_their_end() -> None:
     """After a long stop the session whose token ends first is refreshed first, at the lane's pace."""
-    world = World(limits=IssuerLimits(concurrency=1, rate=2.0))
+    house = House(limits=IssuerLimits(concurrency=1, rate=2.0))
     lives = [5000.0, 4100.0, 9000.0, 4050.0, 7000.0]
-    server = world.server("works")
+    server = house.server("works")
     for number, life in enumerate(lives):
         server.life = life
-        await world.store.save(server.login(did(number)))
-    world.clock.step(10000)
+        await house.store.save(server.login(did(number)))
+    house.clock.step(10000)
     order: list[str] = []
 
     async def record(session: OAuthSession) -> None:
         order.append(session.did)
 
     server.before = record
-    async with world.running():
+    async with house.running():
         await anyio.sleep(60)
     assert order[:5] == [did(number) for number in (3, 1, 0, 4, 2)]
     gaps = [b - a for a, b in zip(server.sent_at, server.sent_at[1:5], strict=False)]
@@ -275,7 +275,7 @@ async def test_overdue_sessions_go_by_their_end() -> None:
 
 async def test_concurrency_is_bounded_per_issuer() -> None:
     """No issuer is sent more than its share at a time; many issuers go side by side."""
-    world = World(limits=IssuerLimits(concurrency=3, rate=1000.0))
+    house = House(limits=IssuerLimits(concurrency=3, rate=1000.0))
     now: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
 
@@ -288,11 +288,11 @@ async def test_concurrency_is_bounded_per_issuer() -> None:
         now[issuer] -= 1
 
     for number in range(80):
-        server = world.server(f"s{number % 4}")
+        server = house.server(f"s{number % 4}")
         server.before = count
-        await world.store.save(server.login(did(number)))
-    world.clock.step(3600)
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    house.clock.step(3600)
+    async with house.running():
         await anyio.sleep(100)
     assert most.pop("all") == 12
     assert set(most.values()) == {3}
@@ -300,118 +300,118 @@ async def test_concurrency_is_bounded_per_issuer() -> None:
 
 async def test_a_login_while_running_is_picked_up() -> None:
     """A session saved, replaced or deleted by somebody is noticed at once."""
-    world = World()
-    server = world.server("works", life=100)
-    async with world.running():
-        await world.store.save(server.login(did(1)))
+    house = House()
+    server = house.server("works", life=100)
+    async with house.running():
+        await house.store.save(server.login(did(1)))
         await anyio.sleep(90)
         assert len(server.sent) == 1
-        await world.store.delete(did(1))
+        await house.store.delete(did(1))
         await anyio.sleep(500)
         assert len(server.sent) == 1
 
 
 async def test_a_broken_record_is_reported_once_and_hurts_nobody() -> None:
     """An unreadable record is read again after a second, then reported, once; repaired, it works."""
-    world = World()
-    server = world.server("works", life=100)
+    house = House()
+    server = house.server("works", life=100)
     good = server.login(did(1))
-    await world.store.save(server.login(did(2)))
-    async with world.running():
-        world.store.put_record(did(1), b'{"did": "did:plc:')
+    await house.store.save(server.login(did(2)))
+    async with house.running():
+        house.store.put_record(did(1), b'{"did": "did:plc:')
         await anyio.sleep(0.5)
-        assert world.events.of("session.quarantined") == []
+        assert house.events.of("session.quarantined") == []
         await anyio.sleep(600)
-        reports = world.events.of("session.quarantined")
+        reports = house.events.of("session.quarantined")
         assert [type(report) for report in reports] == [SessionQuarantined]
-        assert world.scheduler.statistics().quarantined == 1
-        world.store.put_record(did(1), good.to_json().encode())
+        assert house.scheduler.statistics().quarantined == 1
+        house.store.put_record(did(1), good.to_json().encode())
         await anyio.sleep(90)
-        assert world.scheduler.statistics().quarantined == 0
-    assert [event for event in world.events.of("session.refreshed") if event.did == did(1)]  # type: ignore[attr-defined]
+        assert house.scheduler.statistics().quarantined == 0
+    assert [event for event in house.events.of("session.refreshed") if event.did == did(1)]  # type: ignore[attr-defined]
 
 
 async def test_a_record_caught_in_the_middle_of_a_write_is_no_fault() -> None:
     """A writer that truncates first is given a second."""
-    world = World()
-    server = world.server("works")
+    house = House()
+    server = house.server("works")
     session = server.login(did(1))
-    async with world.running():
-        world.store.put_record(did(1), b"")
+    async with house.running():
+        house.store.put_record(did(1), b"")
         await anyio.sleep(0.3)
-        world.store.put_record(did(1), session.to_json().encode())
+        house.store.put_record(did(1), session.to_json().encode())
         await anyio.sleep(10)
-    assert world.events.of("session.quarantined") == []
+    assert house.events.of("session.quarantined") == []
 
 
 async def test_an_exception_is_one_sessions_error() -> None:
     """Our own bug on one session is logged and backed off, and the other sessions go on."""
-    world = World()
-    server = world.server("works", life=100)
+    house = House()
+    server = house.server("works", life=100)
     for number in (1, 2):
-        await world.store.save(server.login(did(number)))
+        await house.store.save(server.login(did(number)))
 
     async def bug(session: OAuthSession) -> None:
         if session.did == did(1):
             raise ZeroDivisionError(session.refresh_jwt)
 
     server.before = bug
-    async with world.running():
+    async with house.running():
         await anyio.sleep(DAY)
-    crashes = world.events.of("session.crashed")
+    crashes = house.events.of("session.crashed")
     assert isinstance(crashes[0], SessionCrashed)
     assert "ZeroDivisionError" in crashes[0].traceback
     assert len(crashes) < 700, "a crash must back off"
-    refreshed = [event for event in world.events.of("session.refreshed") if event.did == did(2)]  # type: ignore[attr-defined]
+    refreshed = [event for event in house.events.of("session.refreshed") if event.did == did(2)]  # type: ignore[attr-defined]
     assert len(refreshed) > 900
 
 
 async def test_a_cancelled_scheduler_finishes_what_was_sent() -> None:
     """Cancelling starts nothing new, and waits for the answer and the save."""
-    world = World(limits=IssuerLimits(concurrency=1))
-    server = world.server("slow", life=1000)
+    house = House(limits=IssuerLimits(concurrency=1))
+    server = house.server("slow", life=1000)
     for number in (1, 2):
-        await world.store.save(server.login(did(number)))
-    world.clock.step(1000)
+        await house.store.save(server.login(did(number)))
+    house.clock.step(1000)
 
     async def slowly(_session: OAuthSession) -> None:
         await anyio.sleep(20)
 
     server.before = slowly
-    async with world.running():
+    async with house.running():
         await anyio.sleep(10)
     assert len(server.sent) == 1
-    saved = [await world.store.load(did(number)) for number in (1, 2)]
+    saved = [await house.store.load(did(number)) for number in (1, 2)]
     assert "refresh-2" in [session.refresh_jwt for session in saved if session]
 
 
 async def test_a_store_that_fails_for_a_while_delays_only() -> None:
     """An unreadable store is reported, again at growing distance, and work goes on when it answers again."""
-    world = World()
-    server = world.server("works", life=100)
-    await world.store.save(server.login(did(1)))
-    async with world.running():
-        world.store.is_down = True
+    house = House()
+    server = house.server("works", life=100)
+    await house.store.save(server.login(did(1)))
+    async with house.running():
+        house.store.is_down = True
         await anyio.sleep(300)
-        told = world.events.of("store.unavailable")
+        told = house.events.of("store.unavailable")
         assert [round(event.lasting, -1) for event in told] == [0, 60, 180]  # type: ignore[attr-defined]
         assert server.sent == []
-        world.store.is_down = False
+        house.store.is_down = False
         await anyio.sleep(30)
     assert len(server.sent) >= 1
 
 
 async def test_a_login_that_can_not_be_looked_at_is_not_forgotten() -> None:
     """A first look that fails right after a suspend, before the horizon has moved on, is repeated."""
-    world = World()
-    server = world.server("works", life=600)
-    async with world.running():
+    house = House()
+    server = house.server("works", life=600)
+    async with house.running():
         await anyio.sleep(31)
-        world.clock.step(3000)
-        world.store.is_down = True
-        await world.store.save(server.login(did(1)))
+        house.clock.step(3000)
+        house.store.is_down = True
+        await house.store.save(server.login(did(1)))
         await anyio.sleep(1)
-        world.store.is_down = False
+        house.store.is_down = False
         await anyio.sleep(600)
     assert len(server.sent) == 1
 
@@ -419,33 +419,33 @@ async def test_a_login_that_can_not_be_looked_at_is_not_forgotten() -> None:
 @pytest.mark.parametrize("jump", [3600.0, 5 * DAY])
 async def test_after_a_suspend_due_work_starts_within_half_a_minute(jump: float) -> None:
     """When the wall clock went on while everything slept, what is due starts within 30 seconds."""
-    world = World()
-    server = world.server("works", life=7200)
+    house = House()
+    server = house.server("works", life=7200)
     for number in range(10):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(1820)  # the schedule is looked at every five minutes, and not just now
         assert server.sent == []
-        world.clock.step(jump + 3000)
+        house.clock.step(jump + 3000)
         await anyio.sleep(31)
         assert len(server.sent) == 10
-    assert len(world.events.of("clock.jumped")) == 1
+    assert len(house.events.of("clock.jumped")) == 1
 
 
 async def test_a_mended_configuration_tries_suspended_sessions_at_once() -> None:
     """`retry_suspended` does not wait for the slow retry."""
-    world = World()
-    server = world.server("works")
+    house = House()
+    server = house.server("works")
     session = server.login(did(1))
-    await world.store.save(session)
+    await house.store.save(session)
     broken = replace(session, client_id="https://other.example/client.json")
-    async with world.running():
-        world.store.put_record(did(1), broken.to_json().encode())
+    async with house.running():
+        house.store.put_record(did(1), broken.to_json().encode())
         await anyio.sleep(3600)
-        assert len(world.events.of("session.suspended")) == 1
+        assert len(house.events.of("session.suspended")) == 1
         assert server.sent == []
-        world.store._records[did(1)] = session.to_json().encode()
-        world.scheduler.retry_suspended()
+        house.store._records[did(1)] = session.to_json().encode()
+        house.scheduler.retry_suspended()
         await anyio.sleep(1)
         assert len(server.sent) == 1
 
@@ -457,13 +457,13 @@ def _utc(timestamp: float) -> datetime:
 @pytest.mark.parametrize("step", [3600.0, DAY, 1.7e9])
 async def test_a_clock_that_is_set_back_delays_nothing(step: float) -> None:
     """Tokens go on ageing when the clock is set back: each is refreshed when it would have been."""
-    world = World()
-    server = world.server("works", life=7200)
+    house = House()
+    server = house.server("works", life=7200)
     for number in range(50):
-        await world.store.save(server.login(did(number)))
-    async with world.running():
+        await house.store.save(server.login(did(number)))
+    async with house.running():
         await anyio.sleep(1800)
-        world.clock.step(-step)
+        house.clock.step(-step)
         began = anyio.current_time()
         await anyio.sleep(7200 * 0.70 - 1800 - 60)
         assert server.sent == [], "a step back is no reason to refresh early"
@@ -474,13 +474,13 @@ async def test_a_clock_that_is_set_back_delays_nothing(step: float) -> None:
 
 async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
     """A daemon that starts on a machine whose clock was set back meanwhile plans as if it had not been."""
-    world = World()
-    server = world.server("works", life=7200)
-    await world.store.save(server.login(did(1)))
-    async with world.running():
+    house = House()
+    server = house.server("works", life=7200)
+    await house.store.save(server.login(did(1)))
+    async with house.running():
         await anyio.sleep(600)
-    world.clock.step(-DAY)
-    scheduler = world.new_scheduler()
+    house.clock.step(-DAY)
+    scheduler = house.new_scheduler()
     async with anyio.create_task_group() as tg:
         tg.start_soon(partial(scheduler.run, clock_behind=DAY))
         await anyio.sleep(7200 * 0.85)
@@ -491,18 +491,18 @@ async def test_a_clock_found_behind_at_the_start_delays_nothing() -> None:
 @pytest.mark.parametrize("trouble", ["first look", "index", "plan"])
 async def test_a_clock_that_is_set_back_while_the_disk_fails_delays_nothing(trouble: str) -> None:
     """A look that was put off, and plans that can't be moved at once, follow the clock all the same."""
-    world = World()
-    server = world.server("works", life=600)
-    async with world.running():
+    house = House()
+    server = house.server("works", life=600)
+    async with house.running():
         if trouble == "first look":
-            world.store.is_down = True
+            house.store.is_down = True
         # As a foreign program saves it: without a line of the schedule.
-        world.store.put_record(did(1), server.login(did(1)).to_json().encode())
+        house.store.put_record(did(1), server.login(did(1)).to_json().encode())
         await anyio.sleep(1)
-        world.store.is_down = trouble == "plan"
-        world.store.has_no_index = trouble == "index"
-        world.clock.step(-DAY)
+        house.store.is_down = trouble == "plan"
+        house.store.has_no_index = trouble == "index"
+        house.clock.step(-DAY)
         await anyio.sleep(50)
-        world.store.is_down = world.store.has_no_index = False
+        house.store.is_down = house.store.has_no_index = False
         await anyio.sleep(500)
     assert 1 <= len(server.sent) <= 2  # from the first look's point of view the token may be old

@@ -114,7 +114,7 @@ def cases(session: SessionKind, length: int, tokens: int, *, full: bool) -> Iter
     yield "a late answer", Case(session, "delay", after=0.3), _ARRIVED
 
 
-class Bench:
+class House:
     """An engine that reaches the simulator through the proxy only."""
 
     def __init__(self, simulator: Simulator, wire: Wire, store: SharedStore, engine: RefreshEngine) -> None:
@@ -172,7 +172,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
+async def house() -> AsyncIterator[House]:
     """Simulator, proxy, store in memory, engine."""
     clock = SystemClock()
     async with (
@@ -185,7 +185,7 @@ async def bench() -> AsyncIterator[Bench]:
     ):
         simulator = Simulator(wire.url, issuer=wire.url, now=clock.now)
         wire.upstream = _port(await tg.start(serve, simulator))
-        yield Bench(simulator, wire, store, parts.engine)
+        yield House(simulator, wire, store, parts.engine)
         tg.cancel_scope.cancel()
 
 
@@ -195,7 +195,7 @@ async def run(*, full: bool) -> int:
     wrong: list[str] = []
     in_time: list[Case] = []
     with anyio.fail_after(_LIMIT):
-        async with bench() as table:
+        async with house() as table:
             limit = anyio.Semaphore(_AT_ONCE[full])
 
             async def one(name: str, case: Case, promised: End) -> None:

@@ -32,7 +32,7 @@ LOGIN = "/xrpc/com.atproto.server.createSession"
 
 
 @dataclass
-class Bench:
+class House:
     sim: Simulator
     clock: VirtualClock
     http: HttpClient
@@ -50,7 +50,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(**options: Any) -> AsyncIterator[Bench]:
+async def house(**options: Any) -> AsyncIterator[House]:
     clock = VirtualClock()
     sim = Simulator(PDS, now=clock.now, **options)
     transport = Recording(SimulatorTransport(sim))
@@ -58,12 +58,12 @@ async def bench(**options: Any) -> AsyncIterator[Bench]:
         refresher = parts.refreshers["bearer"]
         assert isinstance(refresher, LegacyRefresher)
         account = sim.add_account("alice.test", "SECRET-password")
-        yield Bench(sim, clock, parts.http, refresher, transport, account)
+        yield House(sim, clock, parts.http, refresher, transport, account)
 
 
 async def test_a_refresh_brings_tokens_that_work() -> None:
     """No body, the refresh token as bearer, and times of our clock from the JWTs' lives."""
-    async with bench(server_clock_offset=90_000.0) as b:
+    async with house(server_clock_offset=90_000.0) as b:
         session = b.session()
         for _ in range(2):
             answer = await b.refresh(session)
@@ -82,7 +82,7 @@ async def test_a_refresh_brings_tokens_that_work() -> None:
 
 async def test_the_same_token_again_brings_the_same_next_one() -> None:
     """A lost answer is found again by asking once more, and nobody else needs to be asked first."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(Fault("drop_after", REFRESH))
         assert isinstance(await b.refresh(session), Ambiguous)
@@ -108,7 +108,7 @@ async def test_the_same_token_again_brings_the_same_next_one() -> None:
 )
 async def test_what_a_server_says_of_the_account(change: dict[str, object], status: str | None) -> None:
     """In an answer with tokens, to a refresh or a login; one word, or that it is not active."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         body = {**json.loads(b.sim.handle(refresh_of(session)).body), **change}
         b.sim.faults.add(Fault("respond", REFRESH, status=200, headers=[], body=json.dumps(body).encode()))
@@ -168,7 +168,7 @@ ROWS: dict[str, tuple[Fault, Callable[[Answer], bool]]] = {
 @pytest.mark.parametrize(("fault", "expected"), ROWS.values(), ids=list(ROWS))
 async def test_what_an_answer_means(fault: Fault, expected: Callable[[Answer], bool]) -> None:
     """One row of the table, and no row shows a token."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(fault)
         answer = await b.refresh(session)
@@ -183,7 +183,7 @@ def answered(**change: Any) -> Fault:
 
 async def test_opaque_tokens_get_a_cautious_life() -> None:
     """A server that says nothing of times is refreshed early."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(did=session.did))
         answer = await b.refresh(session)
@@ -196,7 +196,7 @@ async def test_opaque_tokens_get_a_cautious_life() -> None:
 
 async def test_tokens_of_another_account_arrive_as_a_misfit() -> None:
     """They are kept, and not published."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(answered(did="did:plc:somebodyelse"))
         answer = await b.refresh(b.session())
         assert isinstance(answer, Arrived)
@@ -206,7 +206,7 @@ async def test_tokens_of_another_account_arrive_as_a_misfit() -> None:
 @pytest.mark.parametrize("did", [None, 7])
 async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -> None:
     """It is not another account's: the PDS can be asked whose the access token is, and knows."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(answered(did=did))
         answer = await b.refresh(session)
@@ -226,7 +226,7 @@ async def test_an_answer_that_does_not_say_whose_tokens_it_brings(did: object) -
 
 async def test_an_invalid_handle_is_not_taken_over() -> None:
     """The known one says more to a person."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(answered(handle="handle.invalid"))
         answer = await b.refresh(b.session())
         assert isinstance(answer, Arrived)
@@ -235,14 +235,14 @@ async def test_an_invalid_handle_is_not_taken_over() -> None:
 
 async def test_a_pds_url_that_is_not_used_suspends() -> None:
     """A token is never sent in the clear; the record needs a person."""
-    async with bench() as b:
+    async with house() as b:
         answer = await b.refresher.prepare(replace(b.session(), pds_url="http://pds.test"))
     assert isinstance(answer, Suspended)
 
 
 async def test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble() -> None:
     """One damaged record does not pause the server for all others."""
-    async with bench() as b:
+    async with house() as b:
         answer = await b.refresh(replace(b.session(), refresh_jwt="SECRET\r\nX: 1"))
     assert isinstance(answer, Retry)
     assert not answer.issuer_wide
@@ -254,7 +254,7 @@ async def test_a_token_that_cant_be_a_header_is_its_own_sessions_trouble() -> No
 
 async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
     """While it lives, though the session was ended, and no longer."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.revoke_sessions(session.did)
         probe = await b.refresher.probe(session)
@@ -270,7 +270,7 @@ async def test_the_pds_says_whether_it_takes_the_access_token() -> None:
 
 async def test_deleting_ends_the_session() -> None:
     """And the server's refusal of the token shows it."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         assert await b.refresher.revoke(session) is None
         info = b.sim.session_of(session.refresh_jwt)
@@ -281,7 +281,7 @@ async def test_deleting_ends_the_session() -> None:
 
 async def test_a_server_that_only_says_so_is_asked_again() -> None:
     """200 without deleting is found out."""
-    async with bench() as b:
+    async with house() as b:
         session = b.session()
         b.sim.faults.add(Fault("respond", DELETE, status=200))
         assert await b.refresher.revoke(session) is None
@@ -294,7 +294,7 @@ async def test_a_server_that_only_says_so_is_asked_again() -> None:
 )
 async def test_a_refusal_in_any_words_is_the_end(words: Words) -> None:
     """A server that refuses to delete and to refresh has ended the session, whatever it says."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(words.fault(DELETE))
         b.sim.faults.add(words.fault(REFRESH))
         assert await b.refresher.revoke(b.session()) is None
@@ -305,7 +305,7 @@ async def test_a_refusal_in_any_words_is_the_end(words: Words) -> None:
 )
 async def test_what_cant_be_known_is_said(fault: Fault) -> None:
     """A logout that may not have taken is never called done."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(fault)
         assert await b.refresher.revoke(b.session())
 
@@ -315,7 +315,7 @@ async def test_what_cant_be_known_is_said(fault: Fault) -> None:
 
 async def test_a_login_makes_a_record_that_refreshes() -> None:
     """In upstream's shape: Bearer, an empty key, the JWTs' lives on our clock."""
-    async with bench(server_clock_offset=5_000.0) as b:
+    async with house(server_clock_offset=5_000.0) as b:
         login = await create_session(b.http, b.clock, PDS + "/", "alice.test", "SECRET-password")
         session = login.session
         assert (session.did, session.pds_url, session.handle) == (b.account.did, PDS, "alice.test")
@@ -328,7 +328,7 @@ async def test_a_login_makes_a_record_that_refreshes() -> None:
 
 async def test_a_wrong_password_is_a_login_error_that_does_not_show_it() -> None:
     """With the server's own code."""
-    async with bench() as b:
+    async with house() as b:
         with pytest.raises(LoginError) as caught:
             await create_session(b.http, b.clock, PDS, "alice.test", "SECRET-wrong")
     assert caught.value.code == "AuthenticationRequired"
@@ -338,7 +338,7 @@ async def test_a_wrong_password_is_a_login_error_that_does_not_show_it() -> None
 
 async def test_logins_are_rationed() -> None:
     """The error says how long to wait, and nothing was repeated."""
-    async with bench(rate_limits=True) as b:
+    async with house(rate_limits=True) as b:
         for _ in range(30):
             await create_session(b.http, b.clock, PDS, "alice.test", "SECRET-password")
         with pytest.raises(LoginError) as caught:
@@ -361,7 +361,7 @@ async def test_logins_are_rationed() -> None:
 )
 async def test_any_other_answer_to_a_login_is_a_login_error(fault: Fault) -> None:
     """Whatever a server says, it is one kind of error without the password."""
-    async with bench() as b:
+    async with house() as b:
         b.sim.faults.add(fault)
         with pytest.raises(LoginError) as caught:
             await create_session(b.http, b.clock, PDS, "alice.test", "SECRET-password")
@@ -370,7 +370,7 @@ async def test_any_other_answer_to_a_login_is_a_login_error(fault: Fault) -> Non
 
 async def test_a_password_is_never_sent_in_the_clear() -> None:
     """Not even if the person types the URL so."""
-    async with bench() as b:
+    async with house() as b:
         with pytest.raises(NotSent):
             await create_session(b.http, b.clock, "http://pds.test", "alice.test", "SECRET-password")
         assert b.transport.requests == []
@@ -378,7 +378,7 @@ async def test_a_password_is_never_sent_in_the_clear() -> None:
 
 async def test_a_name_that_does_not_resolve_is_known_before_the_note() -> None:
     """Nothing can be sent to a host without an address: that is found out while nothing is written down yet."""
-    async with bench() as b:
+    async with house() as b:
         b.transport.look_up = no_such_name  # type: ignore[attr-defined]
         answer = await b.refresher.prepare(b.session())
         assert isinstance(answer, Retry)

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from idiolectd.session import Kind
 from tests.clock import VirtualClock
 from tests.machines.profiles import TORTURE, runs
-from tests.machines.world import RECOVERY, World, world
+from tests.machines.running_house import RECOVERY, RunningHouse, running_house
 from tests.simulator import Fault
 from tests.simulator.faults import Kind as FaultKind
 
@@ -81,14 +81,14 @@ def faults(draw: st.DrawFn) -> Fault:
     )
 
 
-class WorldMachine(RuleBasedStateMachine):
+class HouseMachine(RuleBasedStateMachine):
     """Steps of an unlucky week."""
 
     def __init__(self) -> None:
         super().__init__()
         self._stack = ExitStack()
         self._portal: BlockingPortal
-        self._world: World
+        self._world: RunningHouse
         self._daemon: AbstractContextManager[None] | None = None
 
     @initialize(
@@ -100,7 +100,7 @@ class WorldMachine(RuleBasedStateMachine):
     def begin(self, life: float, stateless: bool, opaque: bool, luck: float) -> None:
         clock = trio.testing.MockClock(autojump_threshold=math.inf)
         self._portal = self._stack.enter_context(start_blocking_portal("trio", {"clock": clock}))
-        made = world(
+        made = running_house(
             clock,
             VirtualClock(runs=True),
             access_life=life,
@@ -275,5 +275,5 @@ def replace_body(sent: Any) -> Any:
     return {name: value for name, value in vars(sent).items() if name != "body"}
 
 
-TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(WorldMachine.TestCase))
+TestWorld = pytest.mark.slow(pytest.mark.timeout(14_400 if TORTURE else 600)(HouseMachine.TestCase))
 TestWorld.settings = runs(40, 20)

@@ -1,4 +1,4 @@
-"""A small world to live in: a house, a daemon that starts, stops and dies, and what must never happen.
+"""A house that is lived in: a daemon that starts, stops and dies, and what must never happen.
 
 Driven step by step from outside: between two steps the virtual time stands still, so a request may
 be under way when the next thing happens.
@@ -53,7 +53,7 @@ class UnreliableStore(MemoryStore):
         return await super().commit(*args, **kwargs)
 
 
-class World:
+class RunningHouse:
     """A house and its daemon; methods are called one after the other, in the event loop.
 
     Attributes:
@@ -249,7 +249,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(clock: trio.testing.MockClock, clocks: VirtualClock, **options: Any) -> AsyncIterator[World]:
-    """A world without accounts, its daemon not running."""
+async def running_house(
+    clock: trio.testing.MockClock, clocks: VirtualClock, **options: Any
+) -> AsyncIterator[RunningHouse]:
+    """A house without accounts, its daemon not running."""
     async with house(clock=clocks, store=lambda c: UnreliableStore(clock=c), **options) as h:
-        yield World(clock, h)
+        yield RunningHouse(clock, h)
