@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 # Where stores of this user choose to spill (`idiolectd.store.spill_places`): not in his own home.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="idiolectd-tests-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["trio", "asyncio"])

@@ -286,7 +286,7 @@ def test_a_forged_redirect_ends_nothing(pds: RealPds, browser: Browser, host: Ho
         browser.wait_heading("Logged in")
         done = login.end()
     assert done.returncode == 0, done.stderr
-    assert "without belonging to this login" in done.stderr
+    assert "does not belong to this login" in done.stderr
     host.works(account, PUBLIC_LIFE)
 
 
