@@ -7,7 +7,7 @@ import pytest
 
 from tests.real_pds.harness import RealPds
 from tests.real_pds.marks import needs_pds
-from tests.torture.clients import SHORT, DueQueue, pds_for_clients, run
+from tests.torture.clients import SHORT, Plan, pds_for_clients, run
 from tests.torture.common import Promises
 
 pytestmark = needs_pds(seconds=300)
@@ -22,7 +22,7 @@ def pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPds]:
 @pytest.mark.parametrize("number", range(len(SHORT)), ids=[plan.name for plan in SHORT])
 def test_clients_live_through_rotations(pds: RealPds, tmp_path: Path, number: int) -> None:
     """Eight processes call without pause over forced rotations: none fails; without the wait some do."""
-    plan: DueQueue = SHORT[number]
+    plan: Plan = SHORT[number]
     promises = Promises()
     print(run(pds, plan, tmp_path, promises, account=number))
     assert promises.conclude() == 0

@@ -17,7 +17,7 @@ from tests.servers.traffic import broken_rules
 
 
 @dataclass
-class RefusalRule:
+class Row:
     """A line of the table.
 
     Attributes:
@@ -64,9 +64,9 @@ def allowed(case: Case) -> int:
     return case.factor * case.sessions * int(one)
 
 
-async def try_out(case: Case, kind: Kind) -> RefusalRule:
-    """Runs one case on a virtual clock; see `RefusalRule`."""
-    row = RefusalRule(case, kind, allowed=0 if case.no_token else allowed(case))
+async def try_out(case: Case, kind: Kind) -> Row:
+    """Runs one case on a virtual clock; see `Row`."""
+    row = Row(case, kind, allowed=0 if case.no_token else allowed(case))
     made: list[Misbehaving] = []
 
     def wrap(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
@@ -98,7 +98,7 @@ async def _login(h: House, case: Case, kind: Kind) -> OAuthSession:
     return session
 
 
-async def _meanwhile(row: RefusalRule, h: House, sessions: list[OAuthSession]) -> None:
+async def _meanwhile(row: Row, h: House, sessions: list[OAuthSession]) -> None:
     states = [(await h.entry(session.did)).state for session in sessions]
     row.meanwhile = ", ".join(sorted({_shown(state) for state in states}))
     expected = row.case.states
@@ -119,7 +119,7 @@ async def _meanwhile(row: RefusalRule, h: House, sessions: list[OAuthSession]) -
             row.problems.append(f"asked again after {min(g for g in gaps if g > 1.0):.0f} s")
 
 
-async def _afterwards(row: RefusalRule, h: House, seen: OAuthSession) -> None:
+async def _afterwards(row: Row, h: House, seen: OAuthSession) -> None:
     entry = await h.entry(seen.did)
     if entry.session is None:
         row.problems.append("the record is gone")
@@ -150,7 +150,7 @@ def _holds_newest(h: House, state: RefreshState) -> bool:
     return state.withheld is not None and h.honoured(OAuthSession.from_json(state.withheld))
 
 
-def _in_general(row: RefusalRule, h: House) -> None:
+def _in_general(row: Row, h: House) -> None:
     row.problems += broken_rules(h.traffic.sent, settle=h.settle)[:2]
     killed = h.sim.counters.sessions_killed
     if killed and row.case.fate(row.kind) is not Fate.ENDS:

@@ -96,7 +96,7 @@ def _what(path: str, folder: str) -> str:
     return "database" if name.endswith(".sqlite") else "folder"
 
 
-class IssuerQueue:
+class Lane:
     """Kills refreshes on one kind of store.
 
     Args:
@@ -219,7 +219,7 @@ def _spread(lot: random.Random, first: int, end: int, size: int) -> Iterator[int
 
 def main(arguments: argparse.Namespace, say: Callable[[Killed], None]) -> None:
     """Runs one lane."""
-    lane = IssuerQueue(
+    lane = Lane(
         Server(arguments.server),
         arguments.store,
         arguments.session,

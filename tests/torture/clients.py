@@ -49,7 +49,7 @@ _LIMIT = 60.0
 
 
 @dataclass(frozen=True)
-class DueQueue:
+class Plan:
     """One run.
 
     Attributes:
@@ -76,17 +76,17 @@ class DueQueue:
 
 
 SHORT = (
-    DueQueue("dpop", "sqlite", 20),
-    DueQueue("bearer", "files", 4),
-    DueQueue("dpop", "files", 20, patience=0.0),
+    Plan("dpop", "sqlite", 20),
+    Plan("bearer", "files", 4),
+    Plan("dpop", "files", 20, patience=0.0),
 )
 LONG = (
-    DueQueue("dpop", "sqlite", 200),
-    DueQueue("dpop", "files", 200),
-    DueQueue("bearer", "sqlite", 20),
-    DueQueue("bearer", "files", 20),
-    DueQueue("dpop", "sqlite", 40, patience=0.0),
-    DueQueue("dpop", "files", 40, patience=0.0),
+    Plan("dpop", "sqlite", 200),
+    Plan("dpop", "files", 200),
+    Plan("bearer", "sqlite", 20),
+    Plan("bearer", "files", 20),
+    Plan("dpop", "sqlite", 40, patience=0.0),
+    Plan("dpop", "files", 40, patience=0.0),
 )
 
 
@@ -97,7 +97,7 @@ def pds_for_clients(folder: Path) -> Iterator[RealPds]:
         yield pds
 
 
-def run(pds: RealPds, plan: DueQueue, folder: Path, promises: Promises, *, account: int) -> list[object]:
+def run(pds: RealPds, plan: Plan, folder: Path, promises: Promises, *, account: int) -> list[object]:
     """Adds to the promises; returns the row of the table."""
     url = f"sqlite://{folder}/s.sqlite" if plan.store == "sqlite" else f"file://{folder}/files"
     login = oauth_login if plan.kind == "dpop" else legacy_login
@@ -116,7 +116,7 @@ def run(pds: RealPds, plan: DueQueue, folder: Path, promises: Promises, *, accou
     return [plan.name, plan.rotations, calls, repeated, failed, f"{slowest:.2f} s"]
 
 
-async def _rotate(plan: DueQueue, url: str, record: dict[str, str], did: str) -> list[Tally]:
+async def _rotate(plan: Plan, url: str, record: dict[str, str], did: str) -> list[Tally]:
     async with open_store(url) as store:
         await store.save(OAuthSession.from_json(json.dumps(record)))
     # The environment of a command on this store and nothing of the user's own.
@@ -162,7 +162,7 @@ async def _line(process: "subprocess.Popen[str]") -> str:
     return line.strip()
 
 
-def run_all(plans: tuple[DueQueue, ...], folder: Path) -> int:
+def run_all(plans: tuple[Plan, ...], folder: Path) -> int:
     """All runs on one PDS, one after the other; returns the exit code."""
     promises = Promises()
     with pds_for_clients(folder / "pds") as pds:

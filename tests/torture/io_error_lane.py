@@ -73,7 +73,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class DueQueue:
+class Plan:
     """One run: from which call on what fails, and how."""
 
     number: int
@@ -90,7 +90,7 @@ class Disturbance:
         plan: None: nothing fails.
     """
 
-    def __init__(self, store: Path, plan: DueQueue | None = None) -> None:
+    def __init__(self, store: Path, plan: Plan | None = None) -> None:
         self._store = str(store)
         self._plan = plan
         self.calls: list[str] = []
@@ -114,7 +114,7 @@ class Disturbance:
         return tracer.Fail(getattr(errno, plan.fault), done=call.name == "close")
 
 
-class IssuerQueue:
+class Lane:
     """Disturbs refreshes on one kind of store.
 
     Args:
@@ -129,13 +129,13 @@ class IssuerQueue:
         self._folder = folder
         self._serial = count()
 
-    def plans(self) -> list[DueQueue]:
+    def plans(self) -> list[Plan]:
         """Every place of an undisturbed run, with every fault that there may be."""
         place, record = self._fresh("dpop")
         look = Disturbance(place.path)
         self._run(place, record, look, None)
         return [
-            DueQueue(number, call, fault, mode)
+            Plan(number, call, fault, mode)
             for number, call in enumerate(look.calls)
             for fault, calls in FAULTS.items()
             if call in calls
@@ -143,7 +143,7 @@ class IssuerQueue:
             if (fault, mode) != ("EINTR", "lasting")  # a signal is a moment
         ]
 
-    def disturb(self, plan: DueQueue) -> Failed:
+    def disturb(self, plan: Plan) -> Failed:
         """Carries one plan out and judges what is left."""
         place, record = self._fresh(
             SESSION_KINDS[(plan.number + MODES.index(plan.mode)) % len(SESSION_KINDS)]
@@ -174,7 +174,7 @@ class IssuerQueue:
         assert ended.code == 0, f"the process ended with {ended.code}: {last_words(log)}"
         return report.read_text()
 
-    def _judged(self, place: StorePlace, record: Record, plan: DueQueue) -> str:
+    def _judged(self, place: StorePlace, record: Record, plan: Plan) -> str:
         did = record["did"]
         disturbance = Disturbance(place.path, plan)
         lasting = plan.mode == "lasting" and plan.fault != SHORT
@@ -198,7 +198,7 @@ class IssuerQueue:
         return {"Refreshed": "saved", "Unpersisted": "spilled"}.get(outcome, "refused")
 
 
-def sample(plans: Sequence[DueQueue], size: int, seed: int) -> list[DueQueue]:
+def sample(plans: Sequence[Plan], size: int, seed: int) -> list[Plan]:
     """Some plans: half spread over the run, half over its last part, where tokens have to be saved in spite of it."""
     lot = random.Random(seed)
     numbers = max(plan.number for plan in plans) + 1
@@ -209,9 +209,7 @@ def sample(plans: Sequence[DueQueue], size: int, seed: int) -> list[DueQueue]:
     ]
 
 
-def _spread(
-    lot: random.Random, plans: Sequence[DueQueue], start: int, end: int, size: int
-) -> Iterator[DueQueue]:
+def _spread(lot: random.Random, plans: Sequence[Plan], start: int, end: int, size: int) -> Iterator[Plan]:
     for i in range(size):
         first, last = start + i * (end - start) // size, start + (i + 1) * (end - start) // size
         found = [plan for plan in plans if first <= plan.number <= last]
@@ -221,7 +219,7 @@ def _spread(
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs one lane."""
-    lane = IssuerQueue(Server(arguments.server), arguments.store, arguments.folder)
+    lane = Lane(Server(arguments.server), arguments.store, arguments.folder)
     plans = lane.plans()
     if arguments.sample is not None:
         plans = sample(plans, arguments.sample, arguments.seed)

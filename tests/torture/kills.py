@@ -39,7 +39,7 @@ _KILLS_IN_EPOCH = 120
 
 
 @dataclass(frozen=True)
-class DueQueue:
+class Plan:
     """How much to do.
 
     Attributes:
@@ -53,7 +53,7 @@ class DueQueue:
     seed: int
 
 
-def run(plan: DueQueue, folder: Path) -> int:
+def run(plan: Plan, folder: Path) -> int:
     """Both stores side by side; returns the exit code."""
     end = time.monotonic() + plan.minutes * 60
     reports: dict[StoreKind, Findings] = {kind: Findings() for kind in STORE_KINDS}
@@ -64,7 +64,7 @@ def run(plan: DueQueue, folder: Path) -> int:
     return _conclude(reports, plan)
 
 
-def _one_store(kind: StoreKind, plan: DueQueue, folder: Path, end: float, report: Findings) -> None:
+def _one_store(kind: StoreKind, plan: Plan, folder: Path, end: float, report: Findings) -> None:
     chance = random.Random(f"{plan.seed} {kind}")
     wanted, number = plan.kills // len(STORE_KINDS), 0
     while report.counts["kills"] < wanted and time.monotonic() < end:
@@ -75,7 +75,7 @@ def _one_store(kind: StoreKind, plan: DueQueue, folder: Path, end: float, report
             epoch.run(kills, end=end)
 
 
-def _conclude(reports: dict[StoreKind, Findings], plan: DueQueue) -> int:
+def _conclude(reports: dict[StoreKind, Findings], plan: Plan) -> int:
     names = (*ENDS, *POLITE_ENDS, "rotations", "lost", "classified", "replays", "reader's looks")
     rows = [[name, *(report.counts[name] for report in reports.values())] for name in names]
     print_table(["", *reports], rows)
@@ -103,7 +103,7 @@ def main() -> int:
     given = parser.parse_args()
     kills = given.kills or (FULL if given.full else SHORT if given.short else USUAL)
     with tempfile.TemporaryDirectory(prefix="idiolectd-kills-") as folder:
-        return run(DueQueue(kills, given.minutes, given.seed), Path(folder))
+        return run(Plan(kills, given.minutes, given.seed), Path(folder))
 
 
 if __name__ == "__main__":
