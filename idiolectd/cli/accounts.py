@@ -8,6 +8,7 @@ from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import HandleError, IdentityError, NoSessionError, RecordError, StoreError
 from idiolectd.ports import SharedStore
+from idiolectd.session import normal_handle
 from idiolectd.store import Claimants
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def one_account(account: str | None, alias: str | None) -> str:
 async def _claimants(store: SharedStore, handle: str) -> Claimants:
     """Finds the sessions with a handle: in the store's index; in all records, if none is confirmed there."""
     claimants = Claimants(handle)
-    for dids in (partial(store.called, claimants.wanted), store.list_dids):
+    for dids in (partial(store.called, normal_handle(handle)), store.list_dids):
         claimants = Claimants(handle)
         for did in await dids():
             with contextlib.suppress(RecordError):

@@ -13,7 +13,7 @@ from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_rows
+from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_needy_rows, read_rows
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
@@ -103,7 +103,7 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
     async with open_to_read(config) as store:
         overview = None if account or state or json else await store.overview(now, limit=_MOST_LISTED)
         if overview is not None and overview.sessions > _MOST_LISTED:
-            rows = await read_rows(store, config, overview.dids, now)
+            rows = await read_needy_rows(store, config, overview.dids, now)
         elif account is None:
             overview = None
             rows = await read_all_rows(store, config, now)
@@ -124,7 +124,6 @@ async def _status(config: Config, account: str | None, state: State | None, *, j
         put(line)
     if overview is not None:
         put(_totals(overview))
-        rows = [row for row in rows if row.needs_a_look]
         put(f"{len(rows)} of the sessions that need a look (--state STATE and --json read all):")
     print_status(rows, now)
     return rows

@@ -130,10 +130,28 @@ async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[
     return sorted(rows, key=lambda row: row.rank)
 
 
-async def read_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
-    """Reads the rows of these DIDs, worst first; a DID without a stored session has none."""
+async def read_needy_rows(store: SharedStore, config: Config, dids: list[str], now: float) -> list[StatusRow]:
+    """Reads the rows that need a look: of these DIDs, and of all that have spilled tokens."""
+    rows = await read_rows(store, config, dids, now, and_spilled=True)
+    return [row for row in rows if row.needs_a_look]
+
+
+async def read_rows(
+    store: SharedStore, config: Config, dids: list[str], now: float, *, and_spilled: bool = False
+) -> list[StatusRow]:
+    """Reads the rows of these DIDs, worst first; a DID without a stored session has none.
+
+    Args:
+        store: the store.
+        config: for the timing.
+        dids: whose rows.
+        now: seconds since the epoch.
+        and_spilled: also the rows of all DIDs that have spilled tokens, which no index of the store knows.
+    """
     rows: list[StatusRow] = []
     waiting = await _waiting(store)
+    if and_spilled:
+        dids = list(dict.fromkeys([*dids, *sorted(waiting)]))
 
     async def read(did: str) -> StatusRow | None:
         try:

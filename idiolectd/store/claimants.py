@@ -20,14 +20,13 @@ class Claimants:
     Attributes:
         confirmed: the DIDs that it is confirmed for; more than one if it moved since.
         unconfirmed: the DIDs whose records only say so.
-        wanted: the handle as it is compared.
     """
 
     def __init__(self, handle: str) -> None:
         self.confirmed: list[str] = []
         self.unconfirmed: list[str] = []
         self._handle = handle
-        self.wanted = normal_handle(handle)
+        self._wanted = normal_handle(handle)
 
     @property
     def dids(self) -> Sequence[str]:
@@ -38,9 +37,9 @@ class Claimants:
         """Looks at one stored session."""
         if session is None:
             return
-        if session.confirmed_handle and normal_handle(session.confirmed_handle) == self.wanted:
+        if session.confirmed_handle and normal_handle(session.confirmed_handle) == self._wanted:
             self.confirmed.append(session.did)
-        elif session.handle and normal_handle(session.handle) == self.wanted:
+        elif session.handle and normal_handle(session.handle) == self._wanted:
             self.unconfirmed.append(session.did)
 
     def the_one(self) -> str:

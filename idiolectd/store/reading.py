@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import ConfigError, NoSessionError, RecordError, StoreError
-from idiolectd.session import OAuthSession
+from idiolectd.session import OAuthSession, normal_handle
 from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.claimants import Claimants
@@ -304,7 +304,7 @@ def find_did(reading: Reading, account: str) -> str:
     if is_meant_as_did(account):
         return parse_did(account)
     claimants = Claimants(account)
-    for dids in (partial(reading.called, claimants.wanted), reading.dids):
+    for dids in (partial(reading.called, normal_handle(account)), reading.dids):
         claimants = Claimants(account)
         for did in dids():
             with contextlib.suppress(RecordError):

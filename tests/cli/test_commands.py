@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from idiolectd import SqliteOAuthTokenStore
+from idiolectd import SqliteOAuthTokenStore, open_store
+from idiolectd.ports import Spilled
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_rows import FIELDS
 from tests.store.support import Child
@@ -506,8 +508,8 @@ def test_a_large_store_is_not_read_whole(
 ) -> None:
     """Totals, and the sessions that need a look; a handle is found by the index."""
     url = f"sqlite://{tmp_path}/sessions.sqlite"
-    for handle in ("well.test", "paused.test", "fine.test"):
-        pds.account(handle)
+    for handle in ("paused.test", "fine.test", "well.test"):
+        account = pds.account(handle)
         assert run("login", handle, "--app-password", "pass-word", "--store", url).code == 0
     assert run("refresh", "--all", "--store", url).code == 0
     assert run("pause", "paused.test", "--store", url).code == 0
@@ -519,6 +521,16 @@ def test_a_large_store_is_not_read_whole(
     assert "paused.test" in done.out
     assert "well.test" not in done.out
     assert "well.test" in run("status", "well.test", "--store", url).out
+
+    async def spill() -> None:
+        async with open_store(url) as opened:
+            session = await opened.load(account["did"])
+            assert session is not None
+            assert opened.spill is not None
+            await opened.spill.put(Spilled(session.refresh_token_hash, session))
+
+    anyio.run(spill)
+    assert "well.test" in run("status", "--store", url).out  # the index can't know of it
     assert run("refresh", "fine.test", "--store", url).code == 0
 
 
