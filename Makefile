@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick torture torture-short bench check format lock clean real-pds
+.PHONY: help demo test test-quick torture torture-short bench docs check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -43,6 +43,9 @@ torture: $(STAMP) ## everything that tries to lose a session, long version; FULL
 bench: $(STAMP) ## what it costs, beside peers and limits; writes docs/benchmarks.md (BENCH="NAME --quick")
 	$(BIN)/python -m bench $(BENCH)
 
+docs: $(STAMP)  ## the documentation as a site in build/docs, its links checked
+	$(BIN)/sphinx-build -q -W --keep-going -b dirhtml docs build/docs
+
 real-pds: $(PDS) ## install the real PDS (npm, 670 MB) for `make test`
 
 $(PDS): tests/real_pds/package-lock.json
@@ -64,4 +67,4 @@ lock: $(STAMP)  ## renew both locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-find-links pyproject.toml --group dev -o requirements-dev.lock
 
 clean:          ## everything that was built here
-	rm -rf $(VENV) tests/real_pds/node_modules bench/node/node_modules bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build tests/real_pds/node_modules bench/node/node_modules bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

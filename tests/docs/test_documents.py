@@ -1,21 +1,53 @@
-"""The README says what is there."""
+"""The documents say what is there."""
 
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from idiolectd import events
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_the_site_is_built_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    """Sphinx finds every document, heading and docstring that is linked or named, and has nothing to warn of."""
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dirhtml"]
+    built = subprocess.run(
+        [*build, "-d", tmp_path / "trees", DOCS, tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    for document in DOCS.glob("*.md"):
+        page = tmp_path / "site" / ("" if document.stem == "index" else document.stem) / "index.html"
+        assert page.exists(), document.name
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    """A link to a file of the repository names one, from where the document is."""
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
 def test_the_map_is_the_contract() -> None:
-    """The README's map of modules names the layers that import-linter keeps, in their order."""
+    """The map of modules names the layers that import-linter keeps, in their order."""
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
-    block = README[README.index("```\ncli ") : README.index("errors\n```")] + "errors"
+    text = (DOCS / "development.md").read_text()
+    block = text[text.index("```\ncli ") : text.index("errors\n```")] + "errors"
     layers = [re.split(r"  +", line)[0] for line in block.splitlines()[1:]]
     assert layers == contract["layers"]
 
@@ -38,9 +70,10 @@ def test_every_event_is_explained() -> None:
 
 def test_every_test_that_is_named_exists() -> None:
     """The table of promises names files and folders that are there."""
-    section = README[README.index("## The promises") : README.index("## Commands")]
     folder = ""
-    for name in re.findall(r"`([\w/]+(?:\.py)?)`", section):
+    named = re.findall(r"`([\w/]+(?:\.py)?)`", (DOCS / "promises.md").read_text())
+    assert len(named) > 30
+    for name in named:
         if name.startswith("tests/"):
             folder = name.rpartition("/")[0]
             assert (ROOT / name).exists(), name
@@ -49,8 +82,8 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_word_of_the_glossary_is_used() -> None:
-    """What the README explains is what the code says, as a name or in a text."""
-    glossary = README[README.index("## Words") : README.index("## For those who come")]
+    """What the glossary explains is what the code says, as a name or in a text."""
+    glossary = (DOCS / "words.md").read_text()
     words = [
         word for row in re.findall(r"^\| ([a-z ,]+) \|", glossary, re.MULTILINE) for word in row.split(", ")
     ]
