@@ -11,7 +11,9 @@ Rust crate idiolect-oauth, whose stores this package shares::
         session = await store.load("did:plc:...")
         headers = auth_headers(session, "GET", url)
 
-Each name is imported when it is first used: a program that only reads a store pays for no HTTP.
+Each name is imported when it is first used: a program that only reads a store pays for no HTTP. The
+distribution without extras has what reads a store and signs requests; stores that are written, refreshing and
+the command line need ``idiolectd[daemon]``.
 """
 
 from importlib import import_module
@@ -96,7 +98,12 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    except ModuleNotFoundError as missing:
+        from idiolectd.errors import missing_extra
+
+        raise ImportError(f"idiolectd.{name} can't be used: {missing_extra(missing)}") from missing
 
 
 def __dir__() -> list[str]:

@@ -211,3 +211,17 @@ class UrlError(IdiolectError):
 
 class ConfigError(IdiolectError):
     """The configuration is wrong. The message names the key, what was found, what is allowed."""
+
+
+def missing_extra(missing: ModuleNotFoundError) -> str:
+    """What to install where a part of idiolectd is used that the distribution without extras has not.
+
+    Args:
+        missing: the library that is not there.
+
+    Raises:
+        ModuleNotFoundError: it is a module of ours: no extra would bring it.
+    """
+    if (missing.name or "").partition(".")[0] == "idiolectd":
+        raise missing
+    return f"{missing.name} is missing; type: pip install 'idiolectd[daemon]' (in a clone: pip install '.[daemon]')"
