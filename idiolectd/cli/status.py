@@ -1,11 +1,10 @@
 """``idiolectd status`` and ``idiolectd list``: show the stored sessions, without network or locks."""
 
-import time
 from functools import partial
 
 import click
 
-from idiolectd.cli.accounts import one_account, stored_dids
+from idiolectd.cli.accounts import one_account
 from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import ExitCode, worst
@@ -13,18 +12,13 @@ from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_needy_rows, read_rows
+from idiolectd.cli.status_report import StatusReport, read_report
 from idiolectd.cli.tables import handle_text, print_status, print_table
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.outcome import Cause
-from idiolectd.ports import Overview, SharedStore
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
-from idiolectd.store import read_presence
-
-# Sessions. Of a larger store, `status` lists only those that need a look: they would be lost in the rest.
-_MOST_LISTED = 1000
 
 
 @click.command(
@@ -63,21 +57,52 @@ _MOST_LISTED = 1000
     type=click.Choice([state.value for state in State]),
     help="Only sessions in this state.",
 )
+@click.option(
+    "--all", "everything", is_flag=True, help="List the sessions of a large store that are well too."
+)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 1 if a session needs a person, with 3 if no daemon runs on the store.",
+)
 @common
 @click.pass_obj
-def status_command(options: Options, account: str | None, did: str | None, state: str | None) -> int:
+def status_command(
+    options: Options,
+    account: str | None,
+    did: str | None,
+    state: str | None,
+    everything: bool,
+    exit_code: bool,
+) -> int:
     """Show the state of every session, worst first.
 
     Of more than 1,000 sessions in SQLite it shows the totals and those that need a look. It reads the
     store only: it sends nothing and changes nothing. It exits 0 whatever the states are, and 1 if a bug
-    keeps it from showing a session. ACTION is the command to type. With --json: a list of objects, times
-    in RFC 3339.
+    keeps it from showing a session; see --exit-code. ACTION is the command to type. With --json: an object
+    {daemon, store, sessions, totals}, times in RFC 3339.
     """
     config = options.load_as_owner()
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
-    rows = run_async(partial(_status, config, named, wanted, json=options.json))
-    return ExitCode.FAILED if any(row.cause == Cause.BUG for row in rows) else ExitCode.DONE
+    report = run_async(partial(read_report, config, named, wanted, everything=everything))
+    if report.account is not None and not report.sessions:
+        say(str(NoSessionError(report.account)))
+    if options.json:
+        put_json(report.to_dict())
+    else:
+        _show(report)
+    if exit_code:
+        return need(report)
+    return ExitCode.FAILED if any(row.cause == Cause.BUG for row in report.sessions) else ExitCode.DONE
+
+
+def need(report: StatusReport) -> int:
+    """Returns the exit code of ``--exit-code``: 0 all is well, 1 a session needs a person, 3 no daemon runs."""
+    if report.daemon.running is False:
+        return 3
+    is_missing = report.account is not None and not report.sessions
+    return 1 if report.totals.need_person or is_missing else 0
 
 
 @click.command(
@@ -98,60 +123,32 @@ def list_command(options: Options) -> int:
     return run_async(partial(_list, config, json=options.json))
 
 
-async def _status(config: Config, account: str | None, state: State | None, *, json: bool) -> list[StatusRow]:
-    now = time.time()
-    async with open_to_read(config) as store:
-        overview = None if account or state or json else await store.overview(now, limit=_MOST_LISTED)
-        if overview is not None and overview.sessions > _MOST_LISTED:
-            rows = await read_needy_rows(store, config, overview.dids, now)
-        elif account is None:
-            overview = None
-            rows = await read_all_rows(store, config, now)
-        else:
-            try:
-                dids = await stored_dids(store, account)
-            except NoSessionError:
-                dids = []
-            rows = await read_rows(store, config, dids, now)
-            if not rows:
-                say(str(NoSessionError(account)))
-        head = _head(store, config)
-    rows = [row for row in rows if state is None or row.state is state]
-    if json:
-        put_json([row.to_dict() for row in rows])
-        return rows
-    for line in head:
+def _show(report: StatusReport) -> None:
+    for line in _head(report):
         put(line)
-    if overview is not None:
-        put(_totals(overview))
-        put(f"{len(rows)} of the sessions that need a look (--state STATE and --json read all):")
-    print_status(rows, now)
-    return rows
+    if report.totals.listed < report.totals.sessions:
+        counts = ", ".join(f"{count:,} {name}" for name, count in report.totals.states.items())
+        put(f"{report.totals.sessions:,} sessions in all: {counts}")
+        put(f"{report.totals.listed} of them need a look (--all lists all):")
+    print_status(report.sessions, report.at)
 
 
-def _totals(overview: Overview) -> str:
-    """Formats the number of sessions in each state of a large store, as its index counts them."""
-    well = overview.sessions - sum(overview.needy.values()) - overview.due
-    counts = {**overview.needy, State.DUE.value: overview.due, State.FRESH.value: well}
-    named = ", ".join(
-        f"{count:,} {name or 'not looked at yet'}" for name, count in counts.items() if count > 0
-    )
-    return f"{overview.sessions:,} sessions in all: {named}"
-
-
-def _head(store: SharedStore, config: Config) -> list[str]:
+def _head(report: StatusReport) -> list[str]:
     """Returns the lines above the table: the store, the configuration, and the running daemon."""
-    daemon = read_presence(store.runtime_dir)
+    daemon = report.daemon
+    running = {
+        True: f"running, pid {daemon.pid}, version {daemon.version}, since {daemon.since}",
+        False: "not running",
+        None: "this user is not allowed to know",
+    }
     lines = [
-        f"store: {config.store.url}",
-        f"configuration: {config.path or 'none'}",
-        f"daemon: running, pid {daemon.pid}, version {daemon.version}, since {daemon.since}"
-        if daemon is not None
-        else "daemon: not running",
+        f"store: {report.store.url}",
+        f"configuration: {report.store.config or 'none'}",
+        f"daemon: {running[daemon.running]}",
     ]
-    if daemon is not None and daemon.unpersisted:
+    if daemon.unpersisted:
         lines.append(f"NOT SAVED, look at the disk: {', '.join(daemon.unpersisted)}")
-    if daemon is not None and daemon.paused:
+    if daemon.paused:
         lines.append(f"paused: {', '.join(daemon.paused)}")
     return lines
 

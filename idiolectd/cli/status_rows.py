@@ -4,6 +4,7 @@ The fields and their order are an interface. Due times and deadlines come from t
 plans by, so that both agree.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from idiolectd.ports import SharedStore, StoredSession
 from idiolectd.refresh import report
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import (
+    ENDING,
     RefreshState,
     State,
     TokenTimes,
@@ -42,6 +44,11 @@ _WORST_FIRST = (
     State.DUE,
     State.FRESH,
 )
+
+
+# The order of the totals.
+_COUNTED = [state.value for state in _WORST_FIRST]
+_COUNTED.insert(_COUNTED.index(State.DUE), ENDING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ class StatusRow:
     ending: bool
     overdue: bool
     held_by: str | None = None
+    issued_at: str | None
     expires_at: str | None
     refresh_expires_at: str | None
     session_deadline: str | None
@@ -103,7 +111,18 @@ class StatusRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the object for ``--json``."""
-        return asdict(self)
+        return {**asdict(self), "needs_person": self.needs_person}
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether a person has something to do for it, or its access token has ended unrefreshed."""
+        return self.action is not None or self.overdue
+
+    @property
+    def counted_as(self) -> str:
+        """What totals call it: its state, or ``ending`` while it is well and a login is needed all the same."""
+        well = self.state in (State.FRESH, State.DUE)
+        return ENDING if well and self.action is not None else self.state.value
 
     @property
     def needs_a_look(self) -> bool:
@@ -231,6 +250,7 @@ def session_row(
         ending=state.ending,
         overdue=shown_state not in (State.RELOGIN_REQUIRED, State.SUSPENDED)
         and TokenTimes.of(session, state, now).expires_at <= now,
+        issued_at=shown(parse_rfc3339(session.issued_at)),
         expires_at=shown(parse_rfc3339(session.expires_at)),
         refresh_expires_at=shown(parse_rfc3339(session.refresh_expires_at)),
         session_deadline=shown(session_deadline(session, config.oauth.session_life_of(session))),
@@ -277,6 +297,7 @@ def unreadable_row(error: RecordError) -> StatusRow:
         action=report.action(error.did or "", State.QUARANTINED, None),
         ending=False,
         overdue=False,
+        issued_at=None,
         expires_at=None,
         refresh_expires_at=None,
         session_deadline=None,
@@ -298,8 +319,8 @@ def bug_row(did: str, message: str) -> StatusRow:
 
 def totals(rows: list[StatusRow]) -> Mapping[str, int]:
     """Counts the sessions in each state, worst first; states without sessions are left out."""
-    counts = {state.value: sum(row.state is state for row in rows) for state in _WORST_FIRST}
-    return {name: count for name, count in counts.items() if count}
+    counts = Counter(row.counted_as for row in rows)
+    return {name: counts[name] for name in _COUNTED if counts[name]}
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:

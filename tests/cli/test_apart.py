@@ -48,7 +48,7 @@ def test_odd_records_stop_nobody(run: Run, pds: Pds, store: Path) -> None:
         assert "fine.test" in done.out or command == "check"
         assert "bug" not in done.out + done.err
     assert "bug" not in refreshed.out + refreshed.err
-    assert len(run("status", "--json").json) == len(by_did)
+    assert len(run("status", "--json").json["sessions"]) == len(by_did)
 
 
 def test_odd_places_end_no_batch(run: Run, pds: Pds, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from tests.store.support import Child
 
 
 def only(result: Result) -> Any:
-    """The one element of a JSON list."""
-    (found,) = result.json
+    """The one element of a JSON list, or the one session of a status."""
+    (found,) = result.json["sessions"] if isinstance(result.json, dict) else result.json
     return found
 
 
@@ -166,12 +166,12 @@ def test_list(run: Run, pds: Pds, store: Path) -> None:
 
 
 def test_status_json(run: Run, pds: Pds, store: Path) -> None:
-    """`status --json` is a list of objects with the documented fields."""
+    """`status --json` is an object, and each of its sessions has the documented fields."""
     account = pds.account("status.test", oauth=1)
     put_record(store, account["oauth"][0])
     done = run("status", "--json")
     row = only(done)
-    assert list(row) == FIELDS
+    assert list(row) == [*FIELDS, "needs_person"]
     assert (row["did"], row["handle"], row["kind"], row["state"]) == (
         account["did"],
         "status.test",
@@ -179,9 +179,13 @@ def test_status_json(run: Run, pds: Pds, store: Path) -> None:
         "fresh",
     )
     assert done.err == ""
+    assert list(done.json) == ["daemon", "store", "sessions", "totals"]
+    assert done.json["daemon"]["running"] is False
+    assert done.json["store"] == {"url": f"file://{store}", "config": None, "exists": True}
+    assert done.json["totals"] == {"sessions": 1, "listed": 1, "need_person": 0, "states": {"fresh": 1}}
     assert only(run("--json", "status", "status.test")) == row
     assert only(run("status", "--did", account["did"], "--json")) == row
-    assert run("status", "--json", "--state", "retrying").json == []
+    assert run("status", "--json", "--state", "retrying").json["sessions"] == []
 
 
 def test_status_for_people(run: Run, pds: Pds, store: Path) -> None:
@@ -224,7 +228,7 @@ def test_status_of_nobody(run: Run, pds: Pds) -> None:
     """An account that is not stored is an empty list and a word, and still exit 0."""
     for account in ("nobody.test", "did:plc:ewvi7nxzyoun6zhxrhs64oiz"):
         done = run("status", account, "--json")
-        assert (done.code, done.json) == (0, [])
+        assert (done.code, done.json["sessions"]) == (0, [])
         assert f"idiolectd login {account}" in done.err
     assert run("status", "did:nonsense").code == 2
     assert run("status", "--state", "nonsense").code == 2
@@ -353,7 +357,7 @@ def test_logout(run: Run, pds: Pds, store: Path, kind: str) -> None:
     assert done.code == 0, done.err
     assert done.json == {"did": account["did"], "revoked": True, "deleted": True}
     assert pds.living(account["did"]) == 0
-    assert run("status", "--json").json == []
+    assert run("status", "--json").json["sessions"] == []
     left = [path for path in store.rglob("*") if path.is_file() and b"Jwt" in path.read_bytes()]
     assert left == []
 
@@ -439,7 +443,7 @@ def test_unreadable_record(run: Run, pds: Pds, store: Path) -> None:
     path = store / "did_plc_broken.json"
     path.touch(0o600)
     path.write_text('{"did": "did:plc:broken"')
-    broken, whole = run("status", "--json").json
+    broken, whole = run("status", "--json").json["sessions"]
     assert (broken["did"], broken["state"]) == ("did:plc:broken", "quarantined")
     assert (whole["handle"], whole["state"]) == ("whole.test", "fresh")
     assert run("status", "whole.test").err == ""
@@ -514,7 +518,7 @@ def test_a_large_store_is_not_read_whole(
     assert run("refresh", "--all", "--store", url).code == 0
     assert run("pause", "paused.test", "--store", url).code == 0
     assert "well.test" in run("status", "--store", url).out
-    monkeypatch.setattr("idiolectd.cli.status._MOST_LISTED", 2)
+    monkeypatch.setattr("idiolectd.cli.status_report.MOST_LISTED", 2)
     monkeypatch.setattr(SqliteOAuthTokenStore, "survey", None)
     done = run("status", "--store", url)
     assert "3 sessions in all: 1 suspended, 2 fresh" in done.out

@@ -45,7 +45,9 @@ def test_an_impostor_gets_nothing(run: Run, pds: Pds, store: Path) -> None:
     put_record(store, alice["oauth"][0])
     assert f"{alice['did']}: refreshed" in run("refresh", "--force", "@Wanted-One.test").out
     assert impostor.read_bytes() == before
-    assert [row["did"] for row in run("status", "wanted-one.test", "--json").json] == [alice["did"]]
+    assert [row["did"] for row in run("status", "wanted-one.test", "--json").json["sessions"]] == [
+        alice["did"]
+    ]
 
 
 @pytest.mark.parametrize(("fault", "code"), [({"status": 503}, 75), ({"status": 400, "body": "{}"}, 1)])

@@ -148,7 +148,7 @@ def test_real_processes(environ: dict[str, str], pds: Pds, store: Path) -> None:
         **dict.fromkeys(("full", "full text", "help", "closed", "all closed"), 1),
     }
     assert done["ascii"][0] == done["latin"][0] == done["mute"][0]
-    assert json.loads(done["ascii"][0])[0]["handle"] == HANDLE
+    assert json.loads(done["ascii"][0])["sessions"][0]["handle"] == HANDLE
     for name in ("full", "full text", "help"):
         assert done[name][1] == (
             b"idiolectd: can't write to standard output: No space left on device; free some disk space\n"

@@ -37,13 +37,13 @@ def test_a_spill_that_can_not_be_read(
     assert {"check": "spill", "verdict": "ok"}.items() <= next(
         f for f in good.json if f["check"] == "spill"
     ).items()
-    (row,) = run("status", "--json").json
+    (row,) = run("status", "--json").json["sessions"]
     assert row["state"] == "unpersisted"
     break_folder(folder)
     bad = run("check")
     assert (bad.code, str(folder) in bad.out) == (1, True)
     status = run("status", "--json")
-    assert (status.code, len(status.json), str(folder) in status.err) == (0, 1, True)
+    assert (status.code, len(status.json["sessions"]), str(folder) in status.err) == (0, 1, True)
     pds.account("new.test")
     monkeypatch.setenv("ATPROTO_APP_PASSWORD", "pass-word")
     assert run("login", "new.test").code == 0

@@ -68,7 +68,7 @@ def test_login_is_noticed(daemon: "subprocess.Popen[str]", run_process: Run, pds
     assert run_process("login", "noticed.test", stdin="pass-word").code == 0
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        (row,) = run_process("status", account["did"], "--json").json
+        (row,) = run_process("status", account["did"], "--json").json["sessions"]
         if row["next_attempt_at"] is not None:
             break
     daemon.send_signal(signal.SIGTERM)

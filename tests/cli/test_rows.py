@@ -46,6 +46,7 @@ FIELDS = [
     "ending",
     "overdue",
     "held_by",
+    "issued_at",
     "expires_at",
     "refresh_expires_at",
     "session_deadline",
@@ -75,7 +76,7 @@ def test_fields() -> None:
     row = row_of(known())
     assert [field.name for field in fields(row)] == FIELDS
     found = json.loads(json.dumps(row.to_dict()))
-    assert list(found) == FIELDS
+    assert list(found) == [*FIELDS, "needs_person"]
     assert found["state"] == "fresh"
     assert found["kind"] == "dpop"
     assert found["session_deadline"] == rfc3339(NOW + 13 * 86400)
@@ -177,7 +178,7 @@ def test_worst_first() -> None:
     assert [row.state for row in ordered[-3:]] == [State.DUE, State.FRESH, State.FRESH]
     assert ordered[-2].ending
     assert next(iter(totals(rows).items())) == ("relogin_required", 1)
-    assert totals(rows)["fresh"] == 2
+    assert (totals(rows)["fresh"], totals(rows)["ending"]) == (1, 1)
     assert "retrying" not in totals([row_of(known())])
 
 

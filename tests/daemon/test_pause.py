@@ -38,7 +38,7 @@ def test_pause_and_resume(host: Host, tmp_path: Path, store: str) -> None:
         forced = idiolectd("refresh", did, "--force", env=env)
         assert forced.returncode == 1
         assert f"idiolectd resume {did}" in forced.stdout
-        (row,) = json.loads(idiolectd("status", "--json", env=env).stdout)
+        (row,) = json.loads(idiolectd("status", "--json", env=env).stdout)["sessions"]
         assert (row["state"], row["cause"]) == ("suspended", "paused")
         before = daemon.events("session.refreshed")
         time.sleep(2.0)

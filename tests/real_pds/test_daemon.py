@@ -92,7 +92,7 @@ def test_every_kind_of_session_stays_alive(host: Host) -> None:
     assert daemon.events("session.relogin_required") == []
     assert daemon.events("session.suspended") == []
     assert "eyJ" not in daemon.log.read_text()
-    shown = json.loads(idiolectd("status", "--json", env=host.env).stdout)
+    shown = json.loads(idiolectd("status", "--json", env=host.env).stdout)["sessions"]
     assert {(row["state"], row["kind"]) for row in shown} <= {
         ("fresh", "dpop"),
         ("fresh", "bearer"),

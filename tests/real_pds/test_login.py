@@ -141,7 +141,7 @@ class Host:
         assert after["refreshJwt"] != before["refreshJwt"]
         answer = create_record(after, "written after a login in the browser")
         assert answer.status_code == 200, answer.text
-        (status,) = json.loads(self.run("status", "--json"))
+        (status,) = json.loads(self.run("status", "--json"))["sessions"]
         ends = datetime.fromisoformat(status["session_deadline"]) - datetime.now(UTC)
         assert abs(ends - life) < timedelta(minutes=5)
         assert status["kind"] == "dpop"

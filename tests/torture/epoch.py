@@ -233,7 +233,7 @@ class Epoch:
 
     def _status(self) -> dict[str, dict[str, Any]]:
         done = idiolectd("status", "--json", env=environment(self._place.url))
-        return {row["did"]: row for row in json.loads(done.stdout)}
+        return {row["did"]: row for row in json.loads(done.stdout)["sessions"]}
 
     def _shown(self, dids: list[str]) -> list[tuple[Any, ...]]:
         rows = self._status() if dids else {}

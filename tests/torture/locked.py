@@ -81,7 +81,8 @@ class Trial:
     def _wait_well_again(self, since: float) -> float:
         """Waits until every session was refreshed after the fault; returns how long that took."""
         while True:
-            rows: list[dict[str, Any]] = json.loads(idiolectd("status", "--json", env=self._env).stdout)
+            shown = idiolectd("status", "--json", env=self._env).stdout
+            rows: list[dict[str, Any]] = json.loads(shown)["sessions"]
             begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
             if all(
                 (row["last_success_at"] or "") > begun and row["state"] in ("fresh", "due") for row in rows

@@ -236,7 +236,7 @@ class Scenario:
 
     def _status(self) -> dict[str, dict[str, Any]]:
         done = idiolectd("status", "--json", env=self._env())
-        return {row["did"]: row for row in json.loads(done.stdout)}
+        return {row["did"]: row for row in json.loads(done.stdout)["sessions"]}
 
     def _stored(self, subject: Subject) -> Record:
         return self._place.upstream_record(subject.did)

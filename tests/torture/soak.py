@@ -315,7 +315,7 @@ class Trial:
         dead = self._dead(events)
         refused = {did: why for did in self._accounts.keys() - dead if (why := self._refusal(did))}
         status = idiolectd("status", "--json", env=self._env)
-        states = {row["did"]: row["state"] for row in json.loads(status.stdout)}
+        states = {row["did"]: row["state"] for row in json.loads(status.stdout)["sessions"]}
         self.counts["alive at the end"] = len(self._accounts) - len(dead) - len(refused)
         self.counts["dead at the end"] = len(dead)
         for did, why in refused.items():
