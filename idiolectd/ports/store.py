@@ -188,6 +188,13 @@ class SharedStore(OAuthTokenStore, Protocol):
         """Reads every record: which are sessions, and what is wrong with the others."""
         ...
 
+    def pages(self) -> AsyncGenerator[list[str], None]:
+        """The DIDs of all records by their keys, page by page, in no order; reads no record that names its DID itself.
+
+        A record that comes or goes meanwhile may be among them or not.
+        """
+        ...
+
     async def count(self) -> int:
         """How many records there are, readable or not."""
         ...

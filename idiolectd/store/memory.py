@@ -97,6 +97,12 @@ class InMemoryOAuthTokenStore:
         await anyio.lowlevel.checkpoint()
         return self._survey()
 
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        """See `SharedStore.pages`."""
+        await anyio.lowlevel.checkpoint()
+        if self._records:
+            yield list(self._records)
+
     async def count(self) -> int:
         """See `SharedStore.count`."""
         await anyio.lowlevel.checkpoint()

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from idiolectd.did import file_name
 from idiolectd.errors import DidError, LockBusy, RecordError
 from idiolectd.ports import FULL_BATCH, NO_SERVER, Committed, ScheduleEntry, SharedStore, StoredSession
 from idiolectd.session import OAuthSession
@@ -40,6 +41,30 @@ async def stored(store: SharedStore, did: str = ALICE) -> OAuthSession:
     found = await store.load(did)
     assert found is not None
     return found
+
+
+async def test_all_records_are_named_page_by_page(store: SharedStore, tmp_path: Path) -> None:
+    """More than a page, a broken one among them; what can't be a record's key is left out."""
+    dids = [f"did:plc:{number:024d}" for number in range(FULL_BATCH + 3)]
+    if store.url.startswith("memory"):
+        for did in dids:
+            await store.save(session(did))
+    elif store.url.startswith("sqlite:"):
+        await store.save(session(dids[0]))
+        connection = sqlite3.connect(tmp_path / "db" / "sessions.sqlite")
+        with connection:
+            keys = [*dids[1:], "x", "", "did;", "did:plc:" + "y" * 3000, b"did:plc:z"]
+            connection.executemany("INSERT INTO sessions VALUES (?, 'broken')", [(key,) for key in keys])
+        connection.close()
+    else:
+        await store.save(session(dids[0]))
+        for did in dids[1:]:
+            (Path(store.url.removeprefix("file://")) / file_name(did)).write_text("broken")
+        (Path(store.url.removeprefix("file://")) / "x.json").write_text("broken")
+    pages = [page async for page in store.pages()]
+    assert sorted(did for page in pages for did in page) == dids
+    assert len(pages) == 1 if store.url.startswith("memory") else 2
+    assert all(len(page) <= FULL_BATCH for page in pages) or store.url.startswith("memory")
 
 
 # Round trips -------------------------------------------------------------------------------------

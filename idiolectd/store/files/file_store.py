@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -140,6 +141,13 @@ class FilesystemOAuthTokenStore:
         """See `SharedStore.survey`."""
         with translated(f"can't list {self.url}"):
             return await in_thread(self._folder.survey)
+
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        """See `SharedStore.pages`."""
+        with translated(f"can't list {self.url}"):
+            names = iter(await in_thread(self._folder.names))
+            while page := list(islice(names, FULL_BATCH)):
+                yield await in_thread(self._folder.dids_of, page)
 
     async def count(self) -> int:
         """See `SharedStore.count`."""

@@ -158,6 +158,10 @@ class DatabaseReader:
         """How many records there are, readable or not."""
         return self._number(schema.COUNT)
 
+    def keys(self, after: bytes, limit: int) -> list[bytes]:
+        """The next keys that may be DIDs, in their order; ``did:`` comes before all of them."""
+        return [key for (key,) in self._read(schema.PAGE_OF_KEYS, after, limit) if isinstance(key, bytes)]
+
     def overview(self, now: float, limit: int) -> Overview | None:
         """See `SharedStore.overview`; None: only an older version has written here."""
         if not self._has_index():

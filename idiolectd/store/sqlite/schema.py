@@ -92,6 +92,11 @@ SESSIONS_COLUMNS = "SELECT name FROM pragma_table_info('sessions')"
 HAS_TABLE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 COUNT = "SELECT count(*) FROM sessions"
 KEYS = "SELECT did FROM sessions"
+# By the table's own index, so that no page of records is read. What can't be a DID is left out.
+PAGE_OF_KEYS = (
+    "SELECT did FROM sessions WHERE did > CAST(? AS TEXT) AND did < 'did;' AND length(did) <= 2048 "
+    "ORDER BY did LIMIT ?"
+)
 KEY_ROWIDS = "SELECT rowid FROM sessions"
 KEY = "SELECT did FROM sessions WHERE rowid = ?"
 LOAD = "SELECT body_json FROM sessions WHERE did = ?"

@@ -50,6 +50,7 @@ from idiolectd.store.sqlite.operations import (
     KnownRecord,
     Operation,
     Save,
+    did_of,
     place_of,
 )
 from idiolectd.store.sqlite.reader import DatabaseReader
@@ -199,6 +200,13 @@ class SqliteOAuthTokenStore:
     async def survey(self) -> Survey:
         """See `SharedStore.survey`."""
         return await self._read("all sessions", self._reader.survey)
+
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        """See `SharedStore.pages`."""
+        last = b"did:"
+        while keys := await self._read("all sessions", self._reader.keys, last, FULL_BATCH):
+            last = keys[-1]
+            yield [did for key in keys if (did := did_of(key)) is not None]
 
     async def count(self) -> int:
         """See `SharedStore.count`."""
