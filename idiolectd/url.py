@@ -43,6 +43,9 @@ _QUERY_SAFE = _PATH_SAFE + "?`{}"
 
 _LOOPBACK_NAME = "localhost"
 
+# The XRPC method that tells whether a PDS takes an access token, at little cost and for any scope.
+GET_SESSION: Final = "com.atproto.server.getSession"
+
 
 @dataclass(frozen=True)
 class Url:

@@ -28,12 +28,12 @@ from idiolectd.auth.signing import auth_headers
 from idiolectd.auth.token_refusal import STATUSES, TokenRefusal, error_in, refusal_of
 from idiolectd.clock import Clock
 from idiolectd.errors import BodyUsedUp, LockBusy, NotSent, RecordError, RefreshFailed
-from idiolectd.http import GET_SESSION, origin
-from idiolectd.oauth.proof_retry import ProofRetry
+from idiolectd.http import origin
+from idiolectd.oauth import ProofRetry
 from idiolectd.policy import is_needed
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, TokenTimes
-from idiolectd.url import xrpc_url
+from idiolectd.url import GET_SESSION, xrpc_url
 
 T = TypeVar("T")
 

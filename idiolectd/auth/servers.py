@@ -2,7 +2,6 @@
 
 import httpx
 
-from idiolectd.events import ignore_event
 from idiolectd.http.origin_state import Nonces, Skews
 
 
@@ -15,7 +14,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._nonces = Nonces()
-        self._skews = Skews(ignore_event)
+        self._skews = Skews()
 
     def nonce(self, origin: str) -> str | None:
         """The newest ``DPoP-Nonce`` of a server (RFC 9449, section 9)."""

@@ -8,10 +8,9 @@ from enum import Enum, auto
 import httpx
 
 from idiolectd.clock import parse_rfc3339
-from idiolectd.http import Response
+from idiolectd.http import Response, error_of
 from idiolectd.http.response import http_date
 from idiolectd.jose import numeric_claim, peek_claims
-from idiolectd.oauth import dpop
 from idiolectd.session import OAuthSession
 
 # The statuses of refusals that may concern a token or a proof. Bodies of all other answers are not read.
@@ -60,7 +59,7 @@ def refusal_of(
 def error_in(answer: httpx.Response, beginning: bytes) -> str | None:
     """The error code in the beginning of an answer's body; None: there is none."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return dpop.error_of(Response(answer.status_code, headers, beginning))
+    return error_of(Response(answer.status_code, headers, beginning))
 
 
 def _is_over(session: OAuthSession, now: float) -> bool:

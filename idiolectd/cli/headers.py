@@ -20,7 +20,7 @@ from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, TokenWithheld
 from idiolectd.session import OAuthSession
 from idiolectd.state import State, reconcile
-from idiolectd.url import xrpc_url
+from idiolectd.url import GET_SESSION, xrpc_url
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -133,7 +133,7 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
         CommandFailed: the PDS refuses the token.
         TransportError: the PDS does not answer.
     """
-    from idiolectd.http import GET_SESSION
+    from idiolectd.http import error_of
     from idiolectd.oauth import DpopKey, dpop
 
     url = xrpc_url(session.pds_url, GET_SESSION)
@@ -144,7 +144,7 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
         key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
         answer = await dpop.request(parts.http, key, "GET", url, access_token=token)
     if answer.status in (400, 401):
-        raise await _refused(parts, session, dpop.error_of(answer) or f"http_{answer.status}")
+        raise await _refused(parts, session, error_of(answer) or f"http_{answer.status}")
     if answer.status != 200:
         raise CommandFailed(
             ExitCode.TRY_LATER, f"{session.pds_url} answered {answer.status}; try again, or pass a --nonce"

@@ -4,30 +4,32 @@ httpx is its face: requests are httpx's, and any of httpx's asynchronous transpo
 `HttpClient`. The connections are its own, framed by h11. Rules: https, or plain http to loopback if allowed;
 no redirects, cookies, proxies from the environment; addresses are checked before they are dialled; a request
 without a whole answer is `NotSent` or `Unclear`, and nothing in between. It knows no tokens and no protocols:
-those are `oauth` and `xrpc`. `error_response` is where both of them meet the table of errors.
+those are `oauth` and `xrpc`. `judging` is where both of them meet the table of errors.
+
+Each name is imported when it is first used: a client program sends requests with a library of its own.
 """
 
-from idiolectd.http.arrived import unpacked
-from idiolectd.http.challenges import Challenge, parse_challenges
-from idiolectd.http.error_response import (
-    GET_SESSION,
-    ErrorResponse,
-    challenge_error,
-    is_our_refusal,
-    judge_failure,
-    judge_not_sent,
-    judge_probe,
-    judge_refusal,
-    safe_text,
-)
-from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
-from idiolectd.http.http_client import HttpClient
-from idiolectd.http.origin_pools import OriginPools
-from idiolectd.http.response import CutOff, Response, retry_after, text_member
-from idiolectd.http.trust import Trust, tls_context
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idiolectd.http.arrived import unpacked
+    from idiolectd.http.challenges import Challenge, parse_challenges
+    from idiolectd.http.error_response import ErrorResponse, error_of, safe_text
+    from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
+    from idiolectd.http.http_client import HttpClient
+    from idiolectd.http.judging import (
+        is_our_refusal,
+        judge_failure,
+        judge_not_sent,
+        judge_probe,
+        judge_refusal,
+    )
+    from idiolectd.http.origin_pools import OriginPools
+    from idiolectd.http.response import CutOff, Response, retry_after, text_member
+    from idiolectd.http.trust import Trust, tls_context
 
 __all__ = [
-    "GET_SESSION",
     "Challenge",
     "CutOff",
     "ErrorResponse",
@@ -36,9 +38,9 @@ __all__ = [
     "OriginPools",
     "Response",
     "Trust",
-    "challenge_error",
     "check_address",
     "check_url",
+    "error_of",
     "is_our_refusal",
     "judge_failure",
     "judge_not_sent",
@@ -52,3 +54,35 @@ __all__ = [
     "tls_context",
     "unpacked",
 ]
+
+_HOMES = {
+    "Challenge": "challenges",
+    "CutOff": "response",
+    "ErrorResponse": "error_response",
+    "HttpClient": "http_client",
+    "NetworkPolicy": "guard",
+    "OriginPools": "origin_pools",
+    "Response": "response",
+    "Trust": "trust",
+    "check_address": "guard",
+    "check_url": "guard",
+    "error_of": "error_response",
+    "is_our_refusal": "judging",
+    "judge_failure": "judging",
+    "judge_not_sent": "judging",
+    "judge_probe": "judging",
+    "judge_refusal": "judging",
+    "origin": "guard",
+    "parse_challenges": "challenges",
+    "retry_after": "response",
+    "safe_text": "error_response",
+    "text_member": "response",
+    "tls_context": "trust",
+    "unpacked": "arrived",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,10 +4,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from idiolectd.events import ClockSkewed, EventSink
 from idiolectd.http.response import http_date
+
+if TYPE_CHECKING:
+    from idiolectd.events import EventSink
 
 ValueT = TypeVar("ValueT")
 
@@ -67,9 +69,13 @@ class _Skew:
 
 
 class Skews:
-    """How far servers' clocks are from ours, as their `Date` headers tell."""
+    """How far servers' clocks are from ours, as their `Date` headers tell.
 
-    def __init__(self, events: EventSink) -> None:
+    Args:
+        events: is told of a clock that is far off; None: nobody is.
+    """
+
+    def __init__(self, events: "EventSink | None" = None) -> None:
         self._events = events
         self._skews: ByOrigin[_Skew] = ByOrigin()
 
@@ -108,8 +114,14 @@ class Skews:
             reported = 0.0
             if abs(seconds) > _WORTH_A_WARNING:
                 reported = seconds
-                self._events(ClockSkewed(origin=origin, seconds=round(seconds, 1)))
+                self._report(origin, seconds)
         if seconds or reported:
             self._skews.put(origin, _Skew(seconds, reported))
         elif known:
             self._skews.forget(origin)
+
+    def _report(self, origin: str, seconds: float) -> None:
+        if self._events is not None:
+            from idiolectd.events import ClockSkewed  # a client program has no use for events
+
+            self._events(ClockSkewed(origin=origin, seconds=round(seconds, 1)))

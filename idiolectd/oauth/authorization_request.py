@@ -25,8 +25,8 @@ from idiolectd.identity import INVALID_HANDLE, Account
 from idiolectd.jose import b64url_encode
 from idiolectd.oauth.client_auth import ClientAuth
 from idiolectd.oauth.discovery import AuthorizationServer
-from idiolectd.oauth.dpop import DpopKey
 from idiolectd.oauth.oauth_refresher import OAuthRequest
+from idiolectd.oauth.proof import DpopKey
 from idiolectd.oauth.token_endpoint import TokenResponse, code_parameters
 from idiolectd.outcome import Code
 from idiolectd.session import OAuthSession

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, SessionError, Unclear
 from idiolectd.hosting import Hosting
-from idiolectd.http import GET_SESSION, HttpClient, Response, judge_not_sent, judge_probe, origin
+from idiolectd.http import HttpClient, Response, judge_not_sent, judge_probe, origin
 from idiolectd.identity import Identity
 from idiolectd.oauth import dpop
 from idiolectd.oauth.client_auth import (
@@ -24,7 +24,7 @@ from idiolectd.oauth.client_auth import (
     thumbprint_hint,
 )
 from idiolectd.oauth.discovery import AuthorizationServer, Discovery
-from idiolectd.oauth.dpop import DpopKey
+from idiolectd.oauth.proof import DpopKey
 from idiolectd.oauth.token_endpoint import read_answer, read_cut_off, refresh_parameters
 from idiolectd.outcome import Cause, Retry, Suspended
 from idiolectd.ports import (
@@ -39,7 +39,7 @@ from idiolectd.ports import (
 )
 from idiolectd.revocation import revoke_and_check
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.url import Url, xrpc_url
+from idiolectd.url import GET_SESSION, Url, xrpc_url
 
 
 @dataclass(frozen=True)

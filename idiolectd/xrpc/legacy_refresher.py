@@ -9,7 +9,6 @@ from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
 from idiolectd.hosting import Hosting
 from idiolectd.http import (
-    GET_SESSION,
     CutOff,
     ErrorResponse,
     HttpClient,
@@ -34,7 +33,7 @@ from idiolectd.ports import (
 )
 from idiolectd.revocation import revoke_and_check
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.url import xrpc_url
+from idiolectd.url import GET_SESSION, xrpc_url
 from idiolectd.xrpc.tokens import SessionAnswer, read_tokens
 
 _REFRESH = "com.atproto.server.refreshSession"

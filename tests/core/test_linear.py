@@ -20,6 +20,7 @@ from idiolectd.http import (
     ErrorResponse,
     NetworkPolicy,
     Response,
+    error_of,
     judge_refusal,
     origin,
     retry_after,
@@ -31,7 +32,7 @@ from idiolectd.http.response import http_date
 from idiolectd.identity.resolve import parse_handle
 from idiolectd.jose import claimed_life
 from idiolectd.log import redact, redacted_traceback
-from idiolectd.oauth.dpop import DpopKey, error_of
+from idiolectd.oauth import DpopKey
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 

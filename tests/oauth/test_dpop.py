@@ -13,7 +13,7 @@ from idiolectd.errors import SessionError
 from idiolectd.jose import b64url_decode, b64url_encode, jwk_thumbprint
 from idiolectd.oauth import DpopKey, OAuthClient, SigningKey
 from idiolectd.oauth.client_auth import ClientAuth
-from idiolectd.oauth.dpop import RecentKeys
+from idiolectd.oauth.proof import RecentKeys
 from tests.clock import VirtualClock
 from tests.jose import decode, private_jwk, verify
 
