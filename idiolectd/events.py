@@ -6,7 +6,9 @@ fields are an interface: users write alerts against them. No field ever holds a 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
+
+from idiolectd.session import Kind, OAuthSession
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -93,9 +95,49 @@ class DaemonFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEvent(Event):
-    """Base of what happens to one session."""
+    """Base of what happens to one session; see `about` for what names it.
+
+    Attributes:
+        did: whose session.
+        handle: what the account is called; None here and below: not known.
+        kind: ``dpop`` for OAuth, ``bearer`` for an app password.
+        pds_url: the account's PDS.
+        issuer: the authorization server; an app-password session has none.
+    """
 
     did: str
+    handle: str | None = None
+    kind: Kind | None = None
+    pds_url: str | None = None
+    issuer: str | None = None
+
+
+class About(TypedDict):
+    """What names a session in each of its events."""
+
+    did: str
+    handle: str | None
+    kind: Kind | None
+    pds_url: str | None
+    issuer: str | None
+
+
+def about(session: OAuthSession) -> About:
+    """Returns the fields of `SessionEvent` for a session."""
+    return About(
+        did=session.did,
+        handle=session.known_as,
+        kind=session.kind,
+        pds_url=session.pds_url,
+        issuer=session.issuer,
+    )
+
+
+def about_did(did: str, session: OAuthSession | None) -> About:
+    """Returns the same fields for a session whose record may be unreadable (None): then only its DID is known."""
+    if session is not None:
+        return about(session)
+    return About(did=did, handle=None, kind=None, pds_url=None, issuer=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +145,6 @@ class SessionFound(SessionEvent):
     """A session was seen for the first time, or somebody logged in again."""
 
     name = "session.found"
-    kind: str
-    issuer: str | None
     next_attempt_at: str | None
 
 
@@ -124,7 +164,6 @@ class SessionOverdue(SessionEvent):
 
     name = "session.overdue"
     level = "error"
-    issuer: str | None
     expires_at: str | None
     error: str
 
@@ -164,8 +203,6 @@ class SessionRefreshed(SessionEvent):
     """
 
     name = "session.refreshed"
-    kind: str
-    issuer: str | None
     attempt: int
     due: str | None
     lateness: float | None
@@ -179,7 +216,6 @@ class SessionProblem(SessionEvent):
     """Base of events for an attempt that brought no tokens."""
 
     level: ClassVar[Level] = "warning"
-    issuer: str | None
     attempt: int
     code: str
     error: str
@@ -202,20 +238,32 @@ class SessionAmbiguous(SessionProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSuspended(SessionProblem):
-    """A person must change something; `action` says what to type."""
+    """A person must change something.
+
+    Attributes:
+        action: the command to type.
+        advice: what to do or to know before.
+    """
 
     name = "session.suspended"
     level = "error"
     action: str
+    advice: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionReloginRequired(SessionProblem):
-    """The server has ended the session; `action` says what to type."""
+    """The server has ended the session.
+
+    Attributes:
+        action: the command to type.
+        advice: what to do or to know before.
+    """
 
     name = "session.relogin_required"
     level = "error"
     action: str
+    advice: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +346,6 @@ class SessionAccountMoved(SessionEvent):
 
     name = "session.account_moved"
     level = "warning"
-    pds_url: str
     moved_to: str
     action: str
 

@@ -1,7 +1,7 @@
 """What a refresh can come to, our names for why, and the table that judges a server's refusal.
 
 `RefreshOutcome` is closed: whoever matches on it must handle every case, and mypy checks that.
-`Cause` and `Code` hold every name that is stored, logged and shown; docs/causes.md lists them, and a
+`Cause` and `Code` hold every name that is stored, logged and shown; docs/runbook.md lists them, and a
 test compares. Other modules compare their members, never the text of one.
 
 `judge` is the only place that knows the words of servers, measured on the reference PDS and read in the
@@ -18,12 +18,13 @@ from idiolectd.session import Kind, OAuthSession
 
 
 class Remedy(Enum):
-    """What a person types; ``{did}`` is the session's. None of them is ever typed by us."""
+    """The command that a person types, without the program's name; ``{did}`` is the session's."""
 
-    LOGIN = "idiolectd login {did}"
-    RETRY_NOW = "idiolectd refresh --force {did}"  # once the cause is mended; it is retried by itself too
-    RESUME = "idiolectd resume {did}"
-    CHECK = "idiolectd check"
+    LOGIN = "login {did}"
+    RETRY_NOW = "refresh --force {did}"  # once the cause is mended; it is retried by itself too
+    RESUME = "resume {did}"
+    REMOVE = "logout {did} --local"
+    CHECK = "check"
 
 
 class Cause(StrEnum):
@@ -31,7 +32,7 @@ class Cause(StrEnum):
 
     Attributes:
         remedy: what helps while the session is suspended for it. A dead session needs a login, whatever
-            the cause.
+            the cause; see `idiolectd.remedy`.
     """
 
     remedy: Remedy
@@ -68,7 +69,7 @@ class Cause(StrEnum):
     SCOPE_REFUSED = "scope_refused", Remedy.RETRY_NOW
 
     # The server refuses the session.
-    ACCOUNT_DELETED = "account_deleted", Remedy.LOGIN
+    ACCOUNT_DELETED = "account_deleted", Remedy.REMOVE
     REFRESH_TOKEN_EXPIRED = "refresh_token_expired", Remedy.LOGIN
     REFRESH_TOKEN_UNKNOWN = "refresh_token_unknown", Remedy.LOGIN
     REFUSED = "refused", Remedy.LOGIN  # in words too general to name more

@@ -26,6 +26,7 @@ from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresh
 from idiolectd.policy import Policy
 from idiolectd.ports import SharedStore, SplitRefresher
 from idiolectd.refresh import Planner, RefreshEngine, SaveDeadline
+from idiolectd.remedy import Commands
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.store import open_configured_store
 from idiolectd.xrpc import LegacyRefresher
@@ -73,6 +74,7 @@ class Parts:
         discovery: which server issues a PDS's tokens, and its endpoints.
         clients: the OAuth clients that this host may act as.
         engine: refreshes one session.
+        commands: how the commands are typed that people are told of.
     """
 
     resources: Resources
@@ -82,6 +84,7 @@ class Parts:
     discovery: Discovery
     clients: ClientRegistry
     engine: RefreshEngine
+    commands: Commands
 
     @property
     def store(self) -> SharedStore:
@@ -142,8 +145,9 @@ def build_parts(config: Config, clients: ClientRegistry, resources: Resources) -
         clock=clock,
         events=resources.events,
         save_deadline=resources.save_deadline,
+        commands=config.commands,
     )
-    return Parts(resources, identity, hosting, refreshers, discovery, clients, engine)
+    return Parts(resources, identity, hosting, refreshers, discovery, clients, engine, config.commands)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from idiolectd.auth.auth_flow import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, State, reconcile
+from idiolectd.state import RefreshState, reconcile
 from idiolectd.store import Reading, is_daemon_running
 
 
@@ -18,7 +18,7 @@ def explain_refusal(why: Explain, reading: Reading | None, *, place: str, now: f
     """
     session = why.session
     known = _known(session, reading, now)
-    state, action = (None, None) if known is None else _state_and_action(session.did, known)
+    state, action = (None, None) if known is None else _state_and_action(session, known)
     if why.tokens > 1:
         found = f"refused {why.tokens} access tokens of {session.did} in a row, each the newest in {place}"
     else:
@@ -45,10 +45,11 @@ def _known(session: OAuthSession, reading: Reading | None, now: float) -> Refres
         return None
 
 
-def _state_and_action(did: str, known: RefreshState) -> tuple[str, str | None]:
-    from idiolectd.refresh import report  # imported here because it is rarely needed
+def _state_and_action(session: OAuthSession, known: RefreshState) -> tuple[str, str | None]:
+    from idiolectd.remedy import remedy_for  # imported here because it is rarely needed
 
-    return known.state.value, report.action(did, State(known.state), known.cause)
+    action = remedy_for(session.did, known.state, known.cause, session=session)
+    return known.state.value, action.command if action is not None else None
 
 
 def _about_daemon(did: str, reading: Reading | None) -> str:

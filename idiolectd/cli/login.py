@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from enum import Enum, auto
 from functools import partial
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,9 +96,11 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
 )
 @click.option(
     "--app-password",
-    metavar="P",
-    help="The app password. Other users can see it in the process list: prefer"
-    " $ATPROTO_APP_PASSWORD, or standard input.",
+    metavar="[P]",
+    is_flag=False,
+    flag_value="",
+    help="Use an app password; without P behind it, it is asked for. P can be seen by other users in the"
+    " process list.",
 )
 @click.option(
     "--batch",
@@ -144,17 +147,20 @@ def login_command(
         config = options.load_as_owner()
         return run_async(partial(login_many, config, wanted, json=options.json))
     name = one_account(account, handle)
-    if app_password and (browser or paste):
+    if app_password is not None and (browser or paste):
         raise CommandFailed(ExitCode.USAGE, "--app-password needs no browser; leave one of them out")
     password = app_password or _password_of(os.environ)
     way = choose_login_method(
-        browser=browser, paste=paste, password=password is not None, terminal=sys.stdin.isatty()
+        browser=browser,
+        paste=paste,
+        password=app_password is not None or password is not None,
+        terminal=sys.stdin.isatty(),
     )
     if port is not None and way is not LoginMethod.BROWSER:
         raise CommandFailed(ExitCode.USAGE, "--port is for the browser: add --browser, without --paste")
     config = options.load_as_owner()
     if way is LoginMethod.APP_PASSWORD:
-        credentials = Credentials(name, password or _piped_password(), pds_url)
+        credentials = Credentials(name, password or _asked_password(name), pds_url)
         session = run_async(partial(_log_in, config, credentials))
     else:
         how = partial(
@@ -203,8 +209,12 @@ def _password_of(environ: Mapping[str, str]) -> str | None:
     return next((environ[name] for name in PASSWORD_VARIABLES if environ.get(name)), None)
 
 
-def _piped_password() -> str:
-    password = sys.stdin.readline().rstrip("\r\n")
+def _asked_password(account: str) -> str:
+    """Reads the app password from the terminal, unseen, or else from standard input."""
+    if sys.stdin.isatty():
+        password = getpass(f"app password of {account}: ")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
     if not password:
         raise CommandFailed(
             ExitCode.USAGE,

@@ -1,6 +1,6 @@
 """``idiolectd refresh``: refreshes sessions once, by the daemon's code and under the same claim."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json
 from idiolectd.cli.running import run_async
 from idiolectd.config import Config
-from idiolectd.errors import IdiolectError
+from idiolectd.errors import IdiolectError, RecordError
 from idiolectd.log import redact
 from idiolectd.outcome import (
     Ambiguous,
@@ -32,7 +32,8 @@ from idiolectd.outcome import (
     Unpersisted,
 )
 from idiolectd.policy import CLAIM_PATIENCE
-from idiolectd.refresh import report
+from idiolectd.remedy import remedy_for, remedy_for_unreadable
+from idiolectd.session import OAuthSession
 from idiolectd.state import State, reconcile
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class RefreshResult:
     code: str | None = None
     message: str | None = None
     expires_at: str | None = None
+    cause: str | None = None
     action: str | None = None
+    advice: str | None = None
 
 
 @click.command(
@@ -112,58 +115,77 @@ async def refresh_one(
 
     async def work() -> tuple[RefreshResult, ExitCode]:
         try:
-            unusable = await _unusable_key(parts, did)
+            session = await _stored_session(parts, did)
+            unusable = _unusable_key(parts, session)
             if unusable is not None:
-                return RefreshResult(did, "failed", unusable.code, unusable.message), ExitCode.USAGE
+                todo = remedy_for(did, State.SUSPENDED, unusable.cause, session=session)
+                advice = todo.advice if todo is not None else None
+                result = RefreshResult(did, "failed", unusable.code, unusable.message, advice=advice)
+                return result, ExitCode.USAGE
             attempt = await parts.engine.refresh(did, force=force, revive=revive, patience=CLAIM_PATIENCE)
+        except RecordError as error:
+            todo = remedy_for_unreadable(did, error.place, commands=parts.commands)
+            result = RefreshResult(did, "failed", Cause.UNREADABLE, redact(str(error)))
+            return replace(result, action=todo.command, advice=todo.advice), ExitCode.FAILED
         except IdiolectError as error:
             code = code_of(error)
-            result = "try_later" if code is ExitCode.TRY_LATER else "failed"
-            return RefreshResult(did, result, message=redact(str(error))), code
-        return _judged(did, attempt.outcome)
+            name = "try_later" if code is ExitCode.TRY_LATER else "failed"
+            return RefreshResult(did, name, message=redact(str(error))), code
+        result, state, code = _judged(did, attempt.outcome)
+        todo = None
+        if state is not None:
+            todo = remedy_for(did, state, result.cause, session=session, commands=parts.commands)
+        if todo is not None:
+            result = replace(result, action=todo.command, advice=todo.advice)
+        return result, code
 
     return await isolate_bug(
         did, work, lambda message: (RefreshResult(did, "failed", Cause.BUG, message), ExitCode.FAILED)
     )
 
 
-async def _unusable_key(parts: "Parts", did: str) -> Suspended | None:
+async def _stored_session(parts: "Parts", did: str) -> OAuthSession | None:
+    entry = await parts.store.read(did)
+    if entry.session is None:
+        return None
+    return reconcile(entry.session, entry.state, parts.clock.now()).session
+
+
+def _unusable_key(parts: "Parts", session: OAuthSession | None) -> Suspended | None:
     """Returns why this process can't use the client's key; it may not be allowed to read the daemon's key.
 
     Checked before the engine runs, because the engine would save this as the session's state, and the daemon
     would then suspend the session.
     """
-    entry = await parts.store.read(did)
-    if entry.session is None or entry.session.kind != "dpop":
+    if session is None or session.kind != "dpop":
         return None
-    session = reconcile(entry.session, entry.state, parts.clock.now()).session
     found = parts.clients.client_of(session)
     return found if isinstance(found, Suspended) and found.cause == Cause.CLIENT_KEY_UNUSABLE else None
 
 
-def _judged(did: str, outcome: RefreshOutcome) -> tuple[RefreshResult, ExitCode]:
+def _judged(did: str, outcome: RefreshOutcome) -> tuple[RefreshResult, State | None, ExitCode]:
+    """Returns the result, the state that a person may have to mend, and the exit code."""
     match outcome:
         case Refreshed(session):
-            return RefreshResult(did, "refreshed", expires_at=session.expires_at), ExitCode.DONE
+            return RefreshResult(did, "refreshed", expires_at=session.expires_at), None, ExitCode.DONE
         case Current(session):
-            return RefreshResult(did, "current", expires_at=session.expires_at), ExitCode.DONE
+            return RefreshResult(did, "current", expires_at=session.expires_at), None, ExitCode.DONE
         case Gone():
-            todo = report.action(did, State.RELOGIN_REQUIRED, None)
-            return RefreshResult(
-                did, "gone", "gone", "no session is stored", action=todo
-            ), ExitCode.LOGIN_REQUIRED
+            result = RefreshResult(did, "gone", "gone", "no session is stored")
+            return result, State.RELOGIN_REQUIRED, ExitCode.LOGIN_REQUIRED
         case Retry(code, message):
-            return RefreshResult(did, "retrying", code, message), ExitCode.TRY_LATER
+            return RefreshResult(did, "retrying", code, message), None, ExitCode.TRY_LATER
         case Ambiguous(code, message):
-            return RefreshResult(did, "ambiguous", code, message), ExitCode.TRY_LATER
+            return RefreshResult(did, "ambiguous", code, message), None, ExitCode.TRY_LATER
         case Suspended(cause, code, message):
-            todo = report.action(did, State.SUSPENDED, cause)
-            return RefreshResult(did, "suspended", code, message, action=todo), ExitCode.FAILED
+            result = RefreshResult(did, "suspended", code, message, cause=cause)
+            return result, State.SUSPENDED, ExitCode.FAILED
         case ReloginRequired(cause, code, message):
-            todo = report.action(did, State.RELOGIN_REQUIRED, cause)
-            return RefreshResult(did, "relogin_required", code, message, action=todo), ExitCode.LOGIN_REQUIRED
+            result = RefreshResult(did, "relogin_required", code, message, cause=cause)
+            return result, State.RELOGIN_REQUIRED, ExitCode.LOGIN_REQUIRED
         case Unpersisted(message):
-            return RefreshResult(did, State.UNPERSISTED, Code.UNPERSISTED, message), ExitCode.FAILED
+            result = RefreshResult(did, "unpersisted", Code.UNPERSISTED, message)
+            return result, State.UNPERSISTED, ExitCode.FAILED
 
 
 async def _refresh(
@@ -183,7 +205,8 @@ async def _refresh(
             for did in waiting:
                 done[did] = await refresh_one(parts, did, force=force, revive=revive)
                 if not json:
-                    put(_text(done[did][0]))
+                    for line in _lines(done[did][0]):
+                        put(line)
 
         # As many workers as requests are allowed at one server, instead of a task per session.
         async with anyio.create_task_group() as tg:
@@ -195,12 +218,12 @@ async def _refresh(
     return lines
 
 
-def _text(line: RefreshResult) -> str:
-    parts = [f"{line.did}: {line.result}"]
-    if line.expires_at is not None:
-        parts.append(f", expires at {line.expires_at or 'an unknown time'}")
-    if line.message is not None:
-        parts.append(f": {line.message}{f' ({line.code})' if line.code else ''}")
-    if line.action is not None:
-        parts.append(f"; {line.action}")
-    return "".join(parts)
+def _lines(found: RefreshResult) -> list[str]:
+    """Formats a result: one line, and below it what to do, the command on a line of its own."""
+    parts = [f"{found.did}: {found.result}"]
+    if found.expires_at is not None:
+        parts.append(f", expires at {found.expires_at or 'an unknown time'}")
+    if found.message is not None:
+        parts.append(f": {found.message}{f' ({found.code})' if found.code else ''}")
+    todo = [f"    {text}" for text in (found.advice, found.action) if text is not None]
+    return ["".join(parts), *todo]

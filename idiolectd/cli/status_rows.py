@@ -19,7 +19,7 @@ from idiolectd.errors import RecordError, StoreError
 from idiolectd.outcome import Cause
 from idiolectd.policy import Policy, due_at
 from idiolectd.ports import SharedStore, StoredSession
-from idiolectd.refresh import report
+from idiolectd.remedy import PLAIN, Action, Commands, remedy_for, remedy_for_unreadable
 from idiolectd.session import Kind, OAuthSession
 from idiolectd.state import (
     ENDING,
@@ -95,6 +95,7 @@ class StatusRow:
     state: State
     cause: str | None
     action: str | None
+    advice: str | None
     ending: bool
     overdue: bool
     held_by: str | None = None
@@ -145,7 +146,7 @@ async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[
     survey = await store.survey()
     rows = await read_rows(store, config, survey.dids, now)
     known = {row.did for row in rows}
-    rows += [unreadable_row(damage) for damage in survey.broken if damage.did not in known]
+    rows += [unreadable_row(damage, config.commands) for damage in survey.broken if damage.did not in known]
     return sorted(rows, key=lambda row: row.rank)
 
 
@@ -176,7 +177,7 @@ async def read_rows(
         try:
             entry = await store.read(did)
         except RecordError as error:
-            return unreadable_row(error)
+            return unreadable_row(error, config.commands)
         row = session_row(entry, config, now, spilled=did in waiting and await _is_spilled(store, entry))
         if row is not None and (row.overdue or row.state is State.DUE):
             row = replace(row, held_by=await store.claim_holder(did))
@@ -231,10 +232,10 @@ def session_row(
     cause = state.cause
     if state.paused and shown_state not in (State.RELOGIN_REQUIRED, State.UNPERSISTED):
         shown_state, cause, next_at = State.SUSPENDED, Cause.PAUSED, None
-    todo = report.action(session.did, shown_state, cause)
+    todo = remedy_for(session.did, shown_state, cause, session=session, commands=config.commands)
     kept = _withheld_row(state)
     if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
-        todo = report.action(session.did, State.RELOGIN_REQUIRED, None)
+        todo = Action(config.commands.login(session.did, session))
     return StatusRow(
         did=session.did,
         handle=session.known_as,
@@ -246,7 +247,8 @@ def session_row(
         account_status="moved" if state.moved_to is not None else state.account_status,
         state=shown_state,
         cause=cause,
-        action=todo,
+        action=todo.command if todo is not None else None,
+        advice=todo.advice if todo is not None else None,
         ending=state.ending,
         overdue=shown_state not in (State.RELOGIN_REQUIRED, State.SUSPENDED)
         and TokenTimes.of(session, state, now).expires_at <= now,
@@ -281,8 +283,9 @@ def _withheld_row(state: RefreshState) -> WithheldRow | None:
     )
 
 
-def unreadable_row(error: RecordError) -> StatusRow:
+def unreadable_row(error: RecordError, commands: Commands) -> StatusRow:
     """Makes the row of a record that can't be read, from its error."""
+    todo = remedy_for_unreadable(error.did, error.place, commands=commands)
     return StatusRow(
         did=error.did,
         handle=None,
@@ -294,7 +297,8 @@ def unreadable_row(error: RecordError) -> StatusRow:
         account_status=None,
         state=State.QUARANTINED,
         cause=Cause.UNREADABLE,
-        action=report.action(error.did or "", State.QUARANTINED, None),
+        action=todo.command,
+        advice=todo.advice,
         ending=False,
         overdue=False,
         issued_at=None,
@@ -311,9 +315,13 @@ def unreadable_row(error: RecordError) -> StatusRow:
 
 def bug_row(did: str, message: str) -> StatusRow:
     """Makes the row of a session that a bug keeps from being shown."""
-    row = unreadable_row(RecordError(did, message, did=did))
+    row = unreadable_row(RecordError(did, message, did=did), PLAIN)
     return replace(
-        row, cause=Cause.BUG, action=None, last_error=ErrorRow(code=Cause.BUG, message=message, at=None)
+        row,
+        cause=Cause.BUG,
+        action=None,
+        advice=None,
+        last_error=ErrorRow(code=Cause.BUG, message=message, at=None),
     )
 
 

@@ -17,6 +17,7 @@ from idiolectd.config import url_values, value_kinds
 from idiolectd.config.settings import KEYS, SECTIONS, Config, Key
 from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
+from idiolectd.remedy import Commands
 from idiolectd.store_url import StoreUrl
 
 SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
@@ -52,10 +53,11 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
         problems = _contradictions(values, settings)
     if problems:
         raise ConfigError("\n".join(problems))
+    store_source = settings["store.url"][0] if "store.url" in settings else ""
     values["store.url"] = _expanded(values.get("store.url"), environ)
     if "store.spill_dir" in values:
         values["store.spill_dir"] = _in_home(values["store.spill_dir"], environ)
-    return _assemble(found, values)
+    return _assemble(found, values, _options(found, store_source, values["store.url"], environ))
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
@@ -209,14 +211,31 @@ def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]
     return problems
 
 
-def _assemble(path: Path | None, values: Mapping[str, Any]) -> Config:
+def _options(
+    found: Path | None, store_source: str, store_url: str, environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Returns the options by which a command finds the same file and store wherever it is typed."""
+    try:
+        usual = _find(None, {name: value for name, value in environ.items() if name != _FILE_VARIABLE})
+    except ConfigError:
+        usual = None
+    options: list[str] = []
+    if found != usual:
+        options += ["--config", str(found)]
+    is_default_moved = not store_source and bool(environ.get("IDIOLECT_SESSION_DIR"))
+    if store_source == "--store" or store_source.startswith("$") or is_default_moved:
+        options += ["--store", store_url]
+    return tuple(options)
+
+
+def _assemble(path: Path | None, values: Mapping[str, Any], options: tuple[str, ...]) -> Config:
     sections: dict[str, Any] = {}
     for section, declared in SECTIONS.items():
         given = {
             f.name: values[f"{section}.{f.name}"] for f in fields(declared) if f"{section}.{f.name}" in values
         }
         sections[section] = declared(**given)
-    return Config(path=path, **sections)
+    return Config(path=path, commands=Commands(options), **sections)
 
 
 def _expanded(url: str | None, environ: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from idiolectd.config import url_values, value_kinds
 from idiolectd.config.clients import CLIENTS, ClientConfig
 from idiolectd.config.value_kinds import Network, ValueKind
 from idiolectd.policy import WINDOW
+from idiolectd.remedy import PLAIN, Commands
 from idiolectd.session import OAuthSession
 
 _DAY = 86400.0
@@ -282,9 +283,11 @@ class Config:
 
     Attributes:
         path: the file it was loaded from; None: without a file.
+        commands: how commands are typed that find this configuration and its store.
     """
 
     path: Path | None = None
+    commands: Commands = PLAIN
     store: StoreConfig
     refresh: RefreshConfig = RefreshConfig()
     oauth: OAuthConfig = field(default_factory=OAuthConfig)

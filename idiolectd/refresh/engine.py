@@ -58,6 +58,7 @@ from idiolectd.refresh.account_locator import AccountLocator
 from idiolectd.refresh.planner import Planner, is_identity_urgent
 from idiolectd.refresh.recorder import AttemptResult, ClaimedSession, Reconciled, Recorder, is_known
 from idiolectd.refresh.saving import SaveDeadline, Saver
+from idiolectd.remedy import PLAIN, Commands
 from idiolectd.session import Kind, OAuthSession, Tokens
 from idiolectd.state import RefreshState, State, displaced, reconcile, tokens_of, withheld
 
@@ -76,6 +77,7 @@ class RefreshEngine:
         clock: wall-clock time.
         events: who is told.
         save_deadline: how long tokens that the store would not take are held; None: without end.
+        commands: how the commands that events name are typed.
     """
 
     def __init__(
@@ -87,12 +89,13 @@ class RefreshEngine:
         clock: Clock,
         events: EventSink,
         save_deadline: SaveDeadline | None = None,
+        commands: Commands = PLAIN,
     ) -> None:
         self._store = store
         self._refreshers = refreshers
         self._clock = clock
         self._emit = events
-        self._recorder = Recorder(store, planner, clock, events)
+        self._recorder = Recorder(store, planner, clock, events, commands)
         self._locator = AccountLocator()
         self.save_deadline = save_deadline or SaveDeadline()
         self._saver = Saver(self._recorder, self.save_deadline)
@@ -171,15 +174,18 @@ class RefreshEngine:
                 return settled
             claimed = settled
         session, state = claimed.session, claimed.state
-        if state.state is not State.RELOGIN_REQUIRED:
-            is_unclear = state.is_unclear(session) and not refresher.has_grace
-            if is_unclear or verdict.may_end(self._recorder.planner.policy, state, claimed.started):
-                probe = await refresher.probe(session)
-                claimed = replace(claimed, access_token=probe.status)
-                if is_unclear:
-                    found = access_probe.after_unclear_answer(probe, session, self._clock.now())
-                    if found is not None:
-                        return await self._recorder.conclude(claimed, found)
+        # A dead session that is revived is asked about too: its token may be the one that was rotated.
+        is_unclear = state.is_unclear(session) and not refresher.has_grace
+        may_end = state.state is not State.RELOGIN_REQUIRED and verdict.may_end(
+            self._recorder.planner.policy, state, claimed.started
+        )
+        if is_unclear or may_end:
+            probe = await refresher.probe(session)
+            claimed = replace(claimed, access_token=probe.status)
+            if is_unclear:
+                found = access_probe.after_unclear_answer(probe, session, self._clock.now())
+                if found is not None:
+                    return await self._recorder.conclude(claimed, found)
         if is_identity_urgent(state):
             located = await self._locator.ask(refresher, session)
             if isinstance(located, Suspended):
@@ -233,7 +239,7 @@ class RefreshEngine:
         # The stored token counts as used up now, so the commit replaces it, the key included.
         if await self._recorder.commit(other, restored, tokens=tokens_of(other)) is not Committed.DONE:
             return AttemptResult(Current(claimed.session), None)  # somebody was here: looked at anew
-        self._emit(events.SessionSpentTokenUndone(did=other.did))
+        self._emit(events.SessionSpentTokenUndone(**events.about(other)))
         return self._recorder.result(Current(other), restored)
 
     # Past the point of no return -------------------------------------------------------------
@@ -297,7 +303,7 @@ class RefreshEngine:
         self._recorder.warn_of_end(published, before)
         self._recorder.report_account(published, before)
         if refused is not None and before.cause != refused.cause:
-            self._emit(report.problem(session, state))
+            self._recorder.report_problem(session, state)
         return self._recorder.result(refused or Refreshed(session), published)
 
     async def _withhold(self, sent: ClaimedSession, answer: Arrived) -> AttemptResult:
@@ -354,10 +360,10 @@ class RefreshEngine:
                 return None
             case Committed.GONE:  # a logout since we sent: the new tokens must not outlive that
                 await self._refreshers[spilled.session.kind].revoke(spilled.session)
-                self._emit(events.SessionRemoved(did=sent.session.did))
+                self._emit(events.SessionRemoved(**events.about(sent.session)))
                 return AttemptResult(Gone(), None)
             case Committed.SUPERSEDED:  # a login landed while we refreshed, and wins
-                self._emit(events.SessionRotatedElsewhere(did=sent.session.did))
+                self._emit(events.SessionRotatedElsewhere(**events.about(sent.session)))
                 return AttemptResult(Current(arrived.session), None)
             case Unpersisted() as unpersisted:
                 return AttemptResult(unpersisted, None)

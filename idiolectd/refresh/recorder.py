@@ -29,6 +29,7 @@ from idiolectd.ports import (
 from idiolectd.refresh import report, verdict
 from idiolectd.refresh.planner import Planner, is_identity_due, issuer_server, schedule_entry
 from idiolectd.refresh.spilled_tokens import SpilledTokens
+from idiolectd.remedy import PLAIN, Commands
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
     ReconciledRecord,
@@ -108,17 +109,26 @@ class Recorder:
         planner: when to act next.
         clock: wall-clock time.
         emit: who is told.
+        commands: how the commands that events name are typed.
 
     Attributes:
         spill: the tokens that the store would not take.
     """
 
-    def __init__(self, store: SharedStore, planner: Planner, clock: Clock, emit: EventSink) -> None:
+    def __init__(
+        self,
+        store: SharedStore,
+        planner: Planner,
+        clock: Clock,
+        emit: EventSink,
+        commands: Commands = PLAIN,
+    ) -> None:
         self.planner = planner
         self.clock = clock
         self.emit = emit
         self.spill = SpilledTokens(store.spill, emit)
         self._store = store
+        self._commands = commands
         self._missing_since: dict[str, float] = {}
 
     # Comparing a record with what is known of it ---------------------------------------------
@@ -215,9 +225,9 @@ class Recorder:
             return None
         await self.spill.forget(session.did, claimed.session.refresh_token_hash)
         planned = shown(adopted.state.next_attempt_at)
-        self.emit(events.SessionSpillAdopted(did=session.did, next_attempt_at=planned))
+        self.emit(events.SessionSpillAdopted(**events.about(session), next_attempt_at=planned))
         if adopted.state.state is State.SUSPENDED:
-            self.emit(report.problem(adopted.session, adopted.state))
+            self.report_problem(adopted.session, adopted.state)
         return adopted
 
     async def forget_if_away(self, did: str, state: RefreshState) -> ScheduleEntry | None:
@@ -234,8 +244,9 @@ class Recorder:
             wall = self.clock.now()
             return ScheduleEntry(at=wall + left, did=did, expires_at=wall, server=NO_SERVER)
         del self._missing_since[did]
-        if await self._store.forget(did) and last_good(state) is not None:
-            self.emit(events.SessionRemoved(did=did))
+        known = last_good(state)
+        if await self._store.forget(did) and known is not None:
+            self.emit(events.SessionRemoved(**events.about(known)))
         return None
 
     def found(self, did: str) -> None:
@@ -293,7 +304,7 @@ class Recorder:
             case Committed.DONE:
                 known = (before.state, before.cause) == (state.state, state.cause)
                 if not (known and state.state is State.SUSPENDED):
-                    self.emit(report.problem(claimed.session, state))
+                    self.report_problem(claimed.session, state)
                 return self.result(outcome, concluded)
 
     # What the caller gets, without any writing ------------------------------------------------
@@ -329,15 +340,19 @@ class Recorder:
 
     # Reporting -------------------------------------------------------------------------------
 
+    def report_problem(self, session: OAuthSession, state: RefreshState) -> None:
+        """Reports an attempt that brought no tokens."""
+        self.emit(report.problem(session, state, self._commands))
+
     def warn_of_end(self, claimed: ClaimedSession, before: RefreshState) -> None:
         """Warns that the session's absolute end has come nearer, once for each warning."""
         deadline = self.planner.deadline(claimed.session)
         if deadline is not None and claimed.state.warned not in (None, before.warned):
-            self.emit(report.ending(claimed.session, deadline, self.clock.now()))
+            self.emit(report.ending(claimed.session, deadline, self.clock.now(), self._commands))
 
     def report_account(self, claimed: ClaimedSession, before: RefreshState) -> None:
         """Reports what has changed with the account itself."""
-        for event in report.account(claimed.session, claimed.state, before):
+        for event in report.account(claimed.session, claimed.state, before, self._commands):
             self.emit(event)
 
     def _report_change(self, change: RecordChange, claimed: ClaimedSession) -> None:
@@ -346,15 +361,11 @@ class Recorder:
             case RecordChange.LOGIN | RecordChange.NONE:
                 # NONE: a save of ours has compared record and state already, and left the planning to us.
                 planned = shown(state.next_attempt_at)
-                self.emit(
-                    events.SessionFound(
-                        did=session.did, kind=session.kind, issuer=session.issuer, next_attempt_at=planned
-                    )
-                )
+                self.emit(events.SessionFound(**events.about(session), next_attempt_at=planned))
             case RecordChange.ROTATED:
-                self.emit(events.SessionRotatedElsewhere(did=session.did))
+                self.emit(events.SessionRotatedElsewhere(**events.about(session)))
             case RecordChange.SPENT:
-                self.emit(events.SessionSpentTokenUndone(did=session.did))
+                self.emit(events.SessionSpentTokenUndone(**events.about(session)))
 
 
 def is_known(reconciled: ReconciledRecord) -> bool:

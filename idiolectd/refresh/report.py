@@ -1,8 +1,7 @@
-"""The event that reports how an attempt ended, and the command that helps."""
-
-from dataclasses import dataclass
+"""The event that reports how an attempt ended."""
 
 from idiolectd.events import (
+    About,
     Event,
     SessionAccountActive,
     SessionAccountInactive,
@@ -15,24 +14,12 @@ from idiolectd.events import (
     SessionRetrying,
     SessionSuspended,
     SessionUnpersisted,
+    about,
 )
-from idiolectd.outcome import Code, Remedy, remedy_of
+from idiolectd.outcome import Code
+from idiolectd.remedy import Commands, remedy_for
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, shown
-
-
-def action(did: str, state: State, cause: str | None) -> str | None:
-    """The command to type, or None if nobody has to do anything."""
-    match state:
-        case State.RELOGIN_REQUIRED:
-            remedy = Remedy.LOGIN
-        case State.SUSPENDED:
-            remedy = remedy_of(cause)
-        case State.QUARANTINED | State.UNPERSISTED:
-            remedy = Remedy.CHECK
-        case _:
-            return None
-    return remedy.value.format(did=did)
 
 
 def refreshed(
@@ -41,9 +28,7 @@ def refreshed(
     """New tokens are durable."""
     due = before.next_attempt_at
     return SessionRefreshed(
-        did=session.did,
-        kind=session.kind,
-        issuer=session.issuer,
+        **about(session),
         attempt=before.attempts + 1,
         due=shown(due),
         lateness=None if due is None else round(max(0.0, started - due), 3),
@@ -53,34 +38,30 @@ def refreshed(
     )
 
 
-@dataclass(frozen=True)
-class _Fields:
-    did: str
-    issuer: str | None
+class _Problem(About):
     attempt: int
     code: str
     error: str
     next_attempt_at: str | None
 
 
-def problem(session: OAuthSession, state: RefreshState) -> SessionProblem:
+def problem(session: OAuthSession, state: RefreshState, commands: Commands) -> SessionProblem:
     """An attempt that brought no tokens, by the state it left."""
     assert state.last_error is not None  # noqa: S101 - every transition to a problem sets it
-    common = _Fields(
-        did=session.did,
-        issuer=session.issuer,
+    fields = _Problem(
+        **about(session),
         attempt=state.attempts,
         code=state.last_error.code,
         error=state.last_error.message,
         next_attempt_at=shown(state.next_attempt_at),
     )
-    fields = vars(common)
-    todo = action(session.did, state.state, state.cause) or ""
+    todo = remedy_for(session.did, state.state, state.cause, session=session, commands=commands)
+    action, advice = (todo.command, todo.advice) if todo is not None else ("", None)
     match state.state:
         case State.RELOGIN_REQUIRED:
-            return SessionReloginRequired(**fields, action=todo)
+            return SessionReloginRequired(**fields, action=action, advice=advice)
         case State.SUSPENDED:
-            return SessionSuspended(**fields, action=todo)
+            return SessionSuspended(**fields, action=action, advice=advice)
         case State.AMBIGUOUS:
             return SessionAmbiguous(**fields)
         case _:
@@ -90,8 +71,7 @@ def problem(session: OAuthSession, state: RefreshState) -> SessionProblem:
 def unpersisted(session: OAuthSession, state: RefreshState, error: Exception, place: str | None) -> Event:
     """New tokens could not be saved."""
     return SessionUnpersisted(
-        did=session.did,
-        issuer=session.issuer,
+        **about(session),
         attempt=state.attempts + 1,
         code=Code.UNPERSISTED,
         error=str(error),
@@ -100,31 +80,32 @@ def unpersisted(session: OAuthSession, state: RefreshState, error: Exception, pl
     )
 
 
-def ending(session: OAuthSession, deadline: float, now: float) -> Event:
+def ending(session: OAuthSession, deadline: float, now: float, commands: Commands) -> Event:
     """The absolute end is near."""
     return SessionEnding(
-        did=session.did,
+        **about(session),
         session_deadline=shown(deadline) or "",
         left=round(max(0.0, deadline - now), 3),
-        action=f"idiolectd login {session.did}",
+        action=commands.login(session.did, session),
     )
 
 
-def account(session: OAuthSession, state: RefreshState, before: RefreshState) -> list[Event]:
+def account(
+    session: OAuthSession, state: RefreshState, before: RefreshState, commands: Commands
+) -> list[Event]:
     """What became known of the account itself; each change is reported once."""
     changes: list[Event] = []
     if state.moved_to is not None and state.moved_to != before.moved_to:
         changes.append(
             SessionAccountMoved(
-                did=session.did,
-                pds_url=session.pds_url,
+                **about(session),
                 moved_to=state.moved_to,
-                action=f"idiolectd login {session.did}",
+                action=commands.login(session.did, session),
             )
         )
     if state.account_status != before.account_status:
         if state.account_status is None:
-            changes.append(SessionAccountActive(did=session.did))
+            changes.append(SessionAccountActive(**about(session)))
         else:
-            changes.append(SessionAccountInactive(did=session.did, status=state.account_status))
+            changes.append(SessionAccountInactive(**about(session), status=state.account_status))
     return changes

@@ -19,6 +19,7 @@ from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry, Suspended
 from idiolectd.refresh import AttemptResult
 from idiolectd.scheduler.issuer_queues import IssuerQueue, IssuerQueues
+from idiolectd.session import OAuthSession
 from idiolectd.state import shown
 
 
@@ -160,21 +161,21 @@ class AttemptFeedback:
                 self._memory.server_answered(did)
                 self._server_succeeded(asked)
 
-    def about_crash(self, did: str, token: str, error: Exception) -> float:
+    def about_crash(self, did: str, session: OAuthSession | None, error: Exception) -> float:
         """Reports that our own code failed on a session; returns for how many seconds to leave it alone.
 
         Args:
             did: whose session.
-            token: the hash of its stored refresh token; empty: that can't be read.
+            session: its record; None: that can't be read.
             error: what was raised.
         """
-        known = self._memory.of_token(did, token)
+        known = self._memory.of_token(did, session.refresh_token_hash if session is not None else "")
         known.crashes += 1
         pause = policy.retry_delay(attempts=known.crashes + 2, left=0.0, luck=self._jitter())
         known.not_before = anyio.current_time() + pause
         self._emit(
             events.SessionCrashed(
-                did=did,
+                **events.about_did(did, session),
                 error=type(error).__name__,
                 traceback=redacted_traceback(error),
                 next_attempt_at=shown(self._clock.now() + pause),

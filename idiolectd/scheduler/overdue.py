@@ -19,7 +19,7 @@ import anyio
 from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.events import EventSink
+from idiolectd.events import About, EventSink, about, about_did
 from idiolectd.ports import NO_SERVER, ScheduleEntry, SharedStore
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler.scheduler import Scheduler
@@ -44,13 +44,11 @@ class Expired:
     """A session whose access token has ended.
 
     Attributes:
-        did: whose.
-        issuer: where its refresh token goes, if that is known.
+        about: whose.
         at: when the token ended.
     """
 
-    did: str
-    issuer: str | None
+    about: About
     at: float
 
 
@@ -120,7 +118,7 @@ class OverdueWatch:
                 expired = await self._expired(did, now)
             except StoreError as error:  # the schedule entry has to do
                 failure = str(error)
-                expired = Expired(did, entry.server, entry.expires_at) if entry.server != NO_SERVER else None
+                expired = _by_schedule(entry)
             if expired is not None and self._reported.get(did) != expired.at:
                 self._reported[did] = expired.at
                 await self._report(expired, failure)
@@ -149,20 +147,17 @@ class OverdueWatch:
         times = TokenTimes.of(adopted.session, adopted.state, now)
         if times.expires_at > now:
             return None
-        return Expired(did, adopted.session.issuer, times.expires_at)
+        return Expired(about(adopted.session), times.expires_at)
 
     async def _report(self, expired: Expired, failure: str | None) -> None:
-        reason = failure or self._scheduler.why_waiting(expired.did)
+        did = expired.about["did"]
+        reason = failure or self._scheduler.why_waiting(did)
         if reason is None:
             holder = None
             with suppress(StoreError):
-                holder = await self._store.claim_holder(expired.did)
+                holder = await self._store.claim_holder(did)
             reason = f"{holder} holds its claim" if holder else "nobody has tried to refresh it yet"
-        self._emit(
-            events.SessionOverdue(
-                did=expired.did, issuer=expired.issuer, expires_at=shown(expired.at), error=reason
-            )
-        )
+        self._emit(events.SessionOverdue(**expired.about, expires_at=shown(expired.at), error=reason))
 
     # What has lost its schedule entry -----------------------------------------------------------------
 
@@ -184,4 +179,14 @@ class OverdueWatch:
         entry = await self._engine().restore_entry(did)
         if entry is not None:
             self._scheduler.put(did, entry)
-            self._emit(events.SessionReplanned(did=did, next_attempt_at=shown(entry.at)))
+            session = (await self._store.read(did)).session
+            self._emit(events.SessionReplanned(**about_did(did, session), next_attempt_at=shown(entry.at)))
+
+
+def _by_schedule(entry: ScheduleEntry) -> Expired | None:
+    """What the schedule alone knows, while the store can't be read."""
+    if entry.server == NO_SERVER:
+        return None
+    known = about_did(entry.did, None)
+    known["issuer"] = entry.server
+    return Expired(known, entry.expires_at)

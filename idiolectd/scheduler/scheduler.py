@@ -30,6 +30,7 @@ from idiolectd.scheduler.clock_set_back import ClockSetBack
 from idiolectd.scheduler.due_queue import DueQueue
 from idiolectd.scheduler.fault_reporter import FaultReporter
 from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
+from idiolectd.session import OAuthSession
 
 # If the wall clock moves by more seconds than this against the monotonic one, somebody has set it, or the
 # machine was suspended.
@@ -359,15 +360,14 @@ class Scheduler:
                 self._locate_soon(did)
 
     async def _crashed(self, did: str, error: Exception) -> None:
-        pause = self._feedback.about_crash(did, await self._stored_token(did), error)
+        pause = self._feedback.about_crash(did, await self._stored_session(did), error)
         self._due_queue.put_off(did, pause)
 
-    async def _stored_token(self, did: str) -> str:
+    async def _stored_session(self, did: str) -> OAuthSession | None:
         try:
-            session = (await self._store.read(did)).session
+            return (await self._store.read(did)).session
         except Exception:  # noqa: BLE001 - what it crashed on may fail here too
-            return ""
-        return session.refresh_token_hash if session is not None else ""
+            return None
 
     # Where accounts are ---------------------------------------------------------------------
 

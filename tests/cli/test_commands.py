@@ -270,9 +270,9 @@ def test_refresh_of_a_dead_session(run: Run, pds: Pds, store: Path) -> None:
         done = run("refresh", account["did"], "--json", *arguments)
         assert done.code == 3, done.err
         assert only(done)["result"] == "relogin_required"
-        assert only(done)["action"] == f"idiolectd login {account['did']}"
+        assert only(done)["action"] == f"idiolectd login {account['did']} --store file://{store}"
     row = only(run("status", "--json", "--state", "relogin_required"))
-    assert row["action"] == f"idiolectd login {account['did']}"
+    assert row["action"] == f"idiolectd login {account['did']} --store file://{store}"
     assert row["last_error"]["code"] == "invalid_grant"
     checked = run("check")
     assert (checked.code, "dead.test" in checked.out) == (3, True)
@@ -448,7 +448,8 @@ def test_unreadable_record(run: Run, pds: Pds, store: Path) -> None:
     assert (whole["handle"], whole["state"]) == ("whole.test", "fresh")
     assert run("status", "whole.test").err == ""
     row = only(run("status", "did:plc:broken", "--json"))
-    assert (row["did"], row["state"], row["action"]) == ("did:plc:broken", "quarantined", "idiolectd check")
+    assert (row["did"], row["state"]) == ("did:plc:broken", "quarantined")
+    assert row["action"] == f"idiolectd logout did:plc:broken --local --store file://{store}"
     assert str(path) in row["last_error"]["message"]
     check = run("check")
     assert check.code == 1

@@ -11,6 +11,7 @@ from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError
 from idiolectd.ports import StoredSession
+from idiolectd.remedy import PLAIN
 from idiolectd.session import OAuthSession
 from idiolectd.state import LastError, Pins, RefreshState, State
 
@@ -43,6 +44,7 @@ FIELDS = [
     "state",
     "cause",
     "action",
+    "advice",
     "ending",
     "overdue",
     "held_by",
@@ -163,8 +165,14 @@ def test_nothing_stored() -> None:
 
 def test_unreadable_record() -> None:
     """An unreadable record is quarantined, and says where it is."""
-    row = unreadable_row(RecordError("/srv/did_plc_a.json", "not JSON", did="did:plc:a"))
-    assert (row.did, row.state, row.action) == ("did:plc:a", State.QUARANTINED, "idiolectd check")
+    row = unreadable_row(RecordError("/srv/did_plc_a.json", "not JSON", did="did:plc:a"), PLAIN)
+    assert (row.did, row.state, row.action) == (
+        "did:plc:a",
+        State.QUARANTINED,
+        "idiolectd logout did:plc:a --local",
+    )
+    assert row.advice is not None
+    assert "/srv/did_plc_a.json" in row.advice
     assert row.last_error is not None
     assert row.last_error.message == "/srv/did_plc_a.json: not JSON"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import idiolectd
 from idiolectd.outcome import Cause, Code
-from idiolectd.state import RefreshState
+from idiolectd.remedy import ADVICE
+from idiolectd.state import RefreshState, State
 
 PACKAGE = Path(idiolectd.__file__).parent
 
@@ -87,9 +88,27 @@ def test_every_cause_and_code_is_used() -> None:
 
 
 def test_every_cause_and_code_is_explained() -> None:
-    """docs/causes.md has each, with what a person types while a session is suspended for it, and no other."""
-    text = (PACKAGE.parent / "docs" / "causes.md").read_text()
-    causes, codes = text.split("## Codes")
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w -]+)` \| .", causes, re.MULTILINE))
-    assert rows == {cause.value: cause.remedy.value.removesuffix(" {did}") for cause in Cause}
-    assert set(re.findall(r"^\| `(\w+)` \| \w+ \| .", codes, re.MULTILINE)) == {code.value for code in Code}
+    """docs/runbook.md has each once, and no other, with what the code tells a person to do."""
+    text = (PACKAGE.parent / "docs" / "runbook.md").read_text()
+    _, states, causes, codes = (
+        table_rows(part) for part in re.split(r"^## (?!A )", text, flags=re.MULTILINE)[1:]
+    )
+    assert [state for state, *_ in states] == [
+        *(state.value for state in State),
+        *("overdue", "ending", "held by", "withheld"),
+    ]
+    placeholders = {"{client_id}": "*client*", "{key_id}": "*key*", "{pds_url}": "*PDS*"}
+    told = []
+    for cause in Cause:
+        first = re.sub(r"{\w+}", lambda found: placeholders[found[0]], ADVICE.get(cause, "-"))
+        command = cause.remedy.value.replace("{did}", "DID")
+        told.append((cause.value, first, f"`idiolectd {command}`"))
+    assert [(cause, first, command) for cause, meaning, first, command in causes if meaning] == sorted(told)
+    assert [code for code, sent, meaning, todo in codes if sent and meaning and todo] == sorted(Code)
+
+
+def table_rows(text: str) -> list[tuple[str, ...]]:
+    """The cells of each row whose first cell begins with a word in backticks; of that cell, the word."""
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [(first.split("`")[1], *rest) for first, *rest in rows if first.endswith("`")]

@@ -12,7 +12,7 @@ from idiolectd.oauth import ClientRegistry, OAuthClient, SigningKey
 from idiolectd.outcome import Retry, Suspended
 from idiolectd.ports import AccountLocation, Prepared
 from idiolectd.refresh.planner import issuer_server
-from idiolectd.refresh.report import action
+from idiolectd.remedy import remedy_for
 from idiolectd.state import State
 from tests.oauth.support import house
 from tests.parts import ISSUER, PDS
@@ -208,7 +208,9 @@ async def test_an_issuer_that_is_no_origin_is_not_asked(issuer: str) -> None:
     async with house() as b:
         answer = await b.refresher.prepare(b.session(change={"issuer": issuer}))
         assert isinstance(answer, Suspended)
-        assert action(answer.cause, State.SUSPENDED, answer.cause) == f"idiolectd login {answer.cause}"
+        todo = remedy_for(answer.cause, State.SUSPENDED, answer.cause)
+        assert todo is not None
+        assert todo.command == f"idiolectd login {answer.cause}"
         assert b.transport.requests == []
 
 

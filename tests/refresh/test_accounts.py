@@ -148,7 +148,10 @@ async def test_a_legacy_session_of_an_account_that_moved() -> None:
         await h.engine.locate(DID)
         (moved,) = h.events.of("session.account_moved")
         assert isinstance(moved, events.SessionAccountMoved)
-        assert (moved.moved_to, moved.action) == ("https://new.test", f"idiolectd login {DID}")
+        assert (moved.moved_to, moved.action) == (
+            "https://new.test",
+            f"idiolectd login {DID} --app-password",
+        )
         row = await h.row()
         assert (row.account_status, row.state, row.action) == ("moved", State.FRESH, moved.action)
         assert isinstance(await h.refresh(), Refreshed)
@@ -163,7 +166,7 @@ async def test_a_legacy_session_of_an_account_that_moved() -> None:
         outcome = await h.refresh()
         assert isinstance(outcome, Suspended)
         assert (outcome.cause, len(h.server.sent)) == ("account_moved", sent)
-        assert (await h.row()).action == f"idiolectd login {DID}"
+        assert (await h.row()).action == f"idiolectd login {DID} --app-password"
 
 
 async def test_a_login_is_not_the_moved_session_any_more() -> None:

@@ -11,7 +11,7 @@ import trio.testing
 
 from idiolectd.clock import rfc3339
 from idiolectd.errors import LockBusy, NoSessionError, StoreError
-from idiolectd.events import SessionEnding
+from idiolectd.events import SessionEnding, about
 from idiolectd.outcome import (
     Ambiguous,
     Cause,
@@ -601,6 +601,23 @@ class TestDead:
         assert (state.state, state.cause) == (State.RELOGIN_REQUIRED, "refresh_token_unknown")
         assert isinstance((await house.engine.refresh(DID, force=True)).outcome, ReloginRequired)
 
+    async def test_a_rotated_token_is_not_sent_by_a_revival(self, house: House) -> None:
+        """Its PDS is asked first, as after every answer that was lost: what it says is spent stays here."""
+        await house.make_due()
+        house.server.before = answering(Ambiguous("reset", "reset"))
+        await house.engine.refresh(DID)
+        for _ in range(3):
+            house.clock.advance(61)
+            house.server.probe_answer = Probe(AccessTokenStatus.REFUSED, server_time=house.clock.now())
+            await house.engine.refresh(DID, force=True)
+        assert (await house.state()).cause == "response_lost"
+        house.server.sent.clear()
+        house.server.before = None
+        assert isinstance((await house.engine.refresh(DID, revive=True)).outcome, ReloginRequired)
+        assert house.server.sent == []
+        house.server.probe_answer = Probe(AccessTokenStatus.ACCEPTED)
+        assert isinstance((await house.engine.refresh(DID, revive=True)).outcome, Refreshed)
+
     async def test_what_is_not_dead_is_not_revived(self, house: House) -> None:
         """It is refreshed if it is due, as always."""
         await house.engine.reconcile(DID)
@@ -800,7 +817,7 @@ async def test_the_end_is_announced_three_times() -> None:
         events.events.clear()
     assert [at for at, _ in told] == [11 * day, 13.1 * day, 14 * day - hour]
     assert told[0][1] == SessionEnding(
-        did=DID,
+        **about(server.login(DID)),
         session_deadline=rfc3339(START + 14 * day),
         left=3 * day,
         action=f"idiolectd login {DID}",

@@ -104,8 +104,26 @@ PLANTS = (
         "nobody asked before a repetition",
         6,
         "a rotated token is sent again although the PDS could tell",
-        (Edit("refresh", "RefreshEngine._decide", "is_unclear or verdict.may_end", "verdict.may_end"),),
+        (Edit("refresh", "RefreshEngine._decide", "if is_unclear or may_end", "if may_end"),),
         (_LOST + "test_a_refused_access_token_means_that_it_was_rotated[trio]",),
+    ),
+    Plant(
+        "nobody asked before a revival",
+        6,
+        "a token that the PDS knows as rotated is sent again because a person asked",
+        (
+            Edit(
+                "refresh",
+                "RefreshEngine._decide",
+                "state.is_unclear(session) and not refresher.has_grace",
+                "(\n"
+                "            state.is_unclear(session)\n"
+                "            and not refresher.has_grace\n"
+                "            and state.state is not State.RELOGIN_REQUIRED\n"
+                "        )",
+            ),
+        ),
+        (_ENGINE + "TestDead::test_a_rotated_token_is_not_sent_by_a_revival[trio]",),
     ),
     Plant(
         "an expired token's refusal believed",
