@@ -39,6 +39,9 @@ from idiolectd.state import State, reconcile
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
 
+# How many sessions `--all` works on at a time, unless `refresh.concurrency` says.
+_AT_ONCE = 8
+
 
 @dataclass(frozen=True)
 class RefreshResult:
@@ -208,9 +211,9 @@ async def _refresh(
                     for line in _lines(done[did][0]):
                         put(line)
 
-        # As many workers as requests are allowed at one server, instead of a task per session.
+        # As many workers as requests may be in flight at one server, instead of a task per session.
         async with anyio.create_task_group() as tg:
-            for _ in range(min(config.refresh.concurrency, len(dids))):
+            for _ in range(min(config.refresh.concurrency or _AT_ONCE, len(dids))):
                 tg.start_soon(work)
     lines = [done[did] for did in dids]
     if json:

@@ -125,16 +125,26 @@ class RefreshConfig:
         " sessions. 0 gives a session up at the first refusal; for tests only.",
         example='"2m"',
     )
-    concurrency: int = _key(
-        value_kinds.integer(1, 1000),
-        8,
-        "The most refreshes that may be in flight at one server at the same time.",
+    concurrency: int | None = _key(
+        value_kinds.optional(value_kinds.integer(1, 1000)),
+        None,
+        'The most refreshes that may be in flight at one server at the same time. "" = 8, and up to 64 if its'
+        " sessions need a higher rate than 50 a second.",
         example="8",
     )
-    rate: float = _key(
-        value_kinds.rate(10_000),
-        50.0,
-        "The most refreshes per second that are sent to one server.",
+    total_concurrency: int | None = _key(
+        value_kinds.optional(value_kinds.integer(8, 10_000)),
+        None,
+        "The most refreshes that may be in flight at all servers together. Half of these places are for"
+        ' servers that take more than 5 s to answer. "" = as many as the limit of open files allows, at most 1,024.',
+        example="320",
+    )
+    rate: float | None = _key(
+        value_kinds.optional(value_kinds.rate(10_000)),
+        None,
+        'The most refreshes per second that are sent to one server. "" = 50, or more if the sessions stored'
+        " need more. Either way fewer if the server asks for that (RateLimit headers, status 429); the daemon"
+        " warns if what is allowed is less than what they need.",
         example="50",
     )
 

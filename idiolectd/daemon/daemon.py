@@ -8,7 +8,6 @@ parts ends it in the same order with exit code 1, so that the service manager st
 import contextlib
 import math
 import random
-import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from idiolectd import __version__, events
 from idiolectd.config import Config, Reloaded, reload_config
+from idiolectd.daemon.descriptors import places_within, raise_limit
 from idiolectd.daemon.single_instance import SingleInstance, clock_behind, hold_single_instance, own_presence
 from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.finish import in_thread
@@ -43,9 +43,6 @@ _STATUS_INTERVAL = 10.0
 # million it reads a whole index, and may take a thousandth of a core.
 _COUNT_SHARE = 1000
 
-# How many open files are asked for at most, if the hard limit allows that many.
-_MOST_FILES = 65536
-
 # The scheduler wakes up at least every LONGEST_SLEEP seconds; after so many seconds without, it is stuck.
 _STUCK = LONGEST_SLEEP + 15.0
 
@@ -68,35 +65,24 @@ def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier:
             is not there.
     """
     require_readable_keys(config)
-    _raise_limit_of_files()
-    daemon = anyio.run(_run, config, reload, log, notifier, backend="trio")
+    daemon = anyio.run(_run, config, reload, log, notifier, places_within(raise_limit()), backend="trio")
     if daemon.refused is not None:
         raise daemon.refused
     log(events.DaemonStopped(exit_code=daemon.exit_code))
     return daemon.exit_code
 
 
-def _raise_limit_of_files() -> None:
-    """Raises the soft limit of open files to the hard one.
-
-    Each issuer may have some connections; the usual soft limit of 1,024 is for programs that use select(2).
-    """
-    with contextlib.suppress(OSError, ValueError):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-        if soft < most:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-async def _run(config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier) -> "_Daemon":
-    daemon = _Daemon(config, reload, log, notifier)
+async def _run(
+    config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier, places: int
+) -> "_Daemon":
+    daemon = _Daemon(config, reload, log, notifier, places)
     await daemon.main()
     return daemon
 
 
 class _Daemon:
     def __init__(
-        self, config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier
+        self, config: Config, reload: Callable[[], Config], log: LogSink, notifier: Notifier, places: int
     ) -> None:
         self.exit_code = 0
         self.refused: StoreError | ConfigError | None = None
@@ -104,6 +90,7 @@ class _Daemon:
         self._reload = reload
         self._log = log
         self._notifier = notifier
+        self._possible_places = places
         self._running = anyio.CancelScope()
         self._is_ready = False
         self._reload_asked = False
@@ -156,6 +143,7 @@ class _Daemon:
             clock=parts.clock,
             emit=self._log,
             limits=_limits(self._config),
+            places=self._places,
             jitter=random.random,
         )
         self._scheduler = scheduler
@@ -191,6 +179,11 @@ class _Daemon:
         if self._parts is None:
             raise RuntimeError("the store is not open yet")
         return self._parts.engine
+
+    @property
+    def _places(self) -> int:
+        """How many refreshes may be in flight."""
+        return self._config.refresh.total_concurrency or self._possible_places
 
     # Signals ---------------------------------------------------------------------------------
 
@@ -231,7 +224,7 @@ class _Daemon:
         self._parts, self._config = successor, reloaded.config
         self._log.level = reloaded.config.log.level
         if self._scheduler is not None:
-            self._scheduler.set_limits(_limits(reloaded.config))
+            self._scheduler.set_limits(_limits(reloaded.config), self._places)
             self._scheduler.retry_suspended()
         self._log(events.DaemonReloaded(changed=reloaded.changed, ignored=reloaded.ignored))
         self._notifier.ready("configuration taken over")

@@ -30,6 +30,7 @@ KEEPALIVE_SECONDS = 1.0
 REST_SECONDS = 0.02
 
 _MAX_POOLS = 256
+_MAX_IDLE = 256
 _MAX_CONNECTIONS_PER_ORIGIN = 16
 
 Origin = tuple[str, str, int]  # scheme, host, port
@@ -193,10 +194,11 @@ class OriginPools(httpx.AsyncBaseTransport):
         return is_young and connection.context is self._context
 
     async def _close_unused(self) -> None:
-        """Closes idle connections that nobody would use, and of origins beyond the limit."""
+        """Closes idle connections that nobody would use, and of origins beyond the limit; and the oldest if they are many."""
         while self._idle:
             connection, pool = next(iter(self._idle.items()))
-            if self._is_good(connection) and len(self._pools) <= self._max_pools:
+            is_fine = len(self._pools) <= self._max_pools and len(self._idle) <= _MAX_IDLE
+            if is_fine and self._is_good(connection):
                 break
             del self._idle[connection]
             pool.idle.remove(connection)

@@ -18,7 +18,8 @@ from idiolectd.events import EventSink
 from idiolectd.log import redacted_traceback
 from idiolectd.outcome import Ambiguous, Current, Refreshed, Retry, Suspended
 from idiolectd.refresh import AttemptResult
-from idiolectd.scheduler.issuer_queues import IssuerQueue, IssuerQueues
+from idiolectd.scheduler.issuer_queue import IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueues
 from idiolectd.session import OAuthSession
 from idiolectd.state import shown
 
@@ -139,8 +140,10 @@ class AttemptFeedback:
             # By a clock that nobody sets: until then the lost request may be in flight.
             known.not_before = anyio.current_time() + attempt.due.at - self._clock.now()
 
-    def about_server(self, did: str, attempt: AttemptResult, queue: IssuerQueue) -> None:
+    def about_server(self, did: str, attempt: AttemptResult, queue: IssuerQueue) -> bool:
         """Tells the server's queue whether the server failed; an attempt that asked no server tells nothing.
+
+        Returns whether a server was asked, and answered well.
 
         Args:
             did: whose attempt.
@@ -148,18 +151,23 @@ class AttemptFeedback:
             queue: the queue that it was started from.
         """
         if attempt.asked is None:
-            return
+            return False
         if attempt.asked != queue.name:
             self._server_succeeded(queue)  # it was asked first, and let the session through to its issuer
         asked = self._issuer_queues.queue(attempt.asked)
         match attempt.outcome:
-            case Retry(code, _, retry_after, issuer_wide) if issuer_wide or retry_after:
+            case Retry(code, _, retry_after, issuer_wide) as retry if issuer_wide or retry_after:
+                if retry.rate_limited:
+                    asked.pace.refused(did, anyio.current_time())
                 self._server_failed(did, attempt, asked, code, retry_after)
+                return False
             case Ambiguous(code):
                 self._server_failed(did, attempt, asked, code, None)
+                return False
             case _:
                 self._memory.server_answered(did)
                 self._server_succeeded(asked)
+                return True
 
     def about_crash(self, did: str, session: OAuthSession | None, error: Exception) -> float:
         """Reports that our own code failed on a session; returns for how many seconds to leave it alone.

@@ -29,7 +29,9 @@ from idiolectd.scheduler.attempt_feedback import AttemptFeedback, SessionMemory
 from idiolectd.scheduler.clock_set_back import ClockSetBack
 from idiolectd.scheduler.due_queue import DueQueue
 from idiolectd.scheduler.fault_reporter import FaultReporter
-from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
+from idiolectd.scheduler.issuer_queue import IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueues
+from idiolectd.scheduler.pace import IssuerLimits
 from idiolectd.session import OAuthSession
 
 # If the wall clock moves by more seconds than this against the monotonic one, somebody has set it, or the
@@ -53,6 +55,9 @@ _RECONCILERS = 8
 # How many seconds the start waits for everything that changed meanwhile to be looked at. What is left then
 # (very many new records, or a program that rewrites all of them all the time) is looked at beside the work.
 _CATCH_UP = 10.0
+
+# How many sessions are in flight at all servers together, if nobody says.
+_PLACES = 256
 
 # How many account look-ups are under way at most; a session that finds no place asks after its next refresh.
 _MOST_LOCATING = 4
@@ -92,6 +97,7 @@ class Scheduler:
         clock: wall-clock time.
         emit: who is told.
         limits: what one issuer is sent at most.
+        places: how many sessions may be in flight at all issuers together.
         jitter: a source of numbers, uniform in [0, 1).
 
     Attributes:
@@ -107,6 +113,7 @@ class Scheduler:
         emit: EventSink,
         limits: IssuerLimits,
         jitter: Callable[[], float],
+        places: int = _PLACES,
     ) -> None:
         self.alive_at = -math.inf
         self._store = store
@@ -116,7 +123,7 @@ class Scheduler:
         self._due_queue = DueQueue(store, clock)
         self._memory = SessionMemory()
         self._issuer_queues = IssuerQueues(
-            limits, lambda did: self._memory.of(did).server_failures, self._work
+            limits, places, lambda did: self._memory.of(did).server_failures, self._work
         )
         self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, jitter)
         self._faults = FaultReporter(emit)
@@ -140,9 +147,9 @@ class Scheduler:
             is_caught_up=self._caught_up.is_set(),
         )
 
-    def set_limits(self, limits: IssuerLimits) -> None:
+    def set_limits(self, limits: IssuerLimits, places: int) -> None:
         """Takes over other limits."""
-        self._issuer_queues.set_limits(limits)
+        self._issuer_queues.set_limits(limits, places)
 
     def why_waiting(self, did: str) -> str | None:
         """Why a session is not refreshed at this moment; None: not known here."""
@@ -316,20 +323,23 @@ class Scheduler:
 
     # One session's work ----------------------------------------------------------------------
 
-    async def _work(self, entry: ScheduleEntry, queue: IssuerQueue) -> None:
+    async def _work(self, entry: ScheduleEntry, queue: IssuerQueue) -> bool:
+        """Works on one session; returns whether its server was asked and has answered."""
+        has_answered = False
         if entry.server == NO_SERVER:
             await self._reconcile(entry.did, again=True)
         else:
-            await self._refresh(entry.did, queue)
+            has_answered = await self._refresh(entry.did, queue)
         if entry.did in self._changed_in_flight:
             self._changed_in_flight.discard(entry.did)
             await self._reconcile(entry.did)
+        return has_answered
 
-    async def _refresh(self, did: str, queue: IssuerQueue) -> None:
+    async def _refresh(self, did: str, queue: IssuerQueue) -> bool:
         left = self._memory.of(did).not_before - anyio.current_time()
         if left > _ROUNDING:  # the wall clock was set forward meanwhile, or the record was touched
             self._due_queue.put_off(did, left)
-            return
+            return False
         try:
             with self._issuer_queues.admission(queue) as admit:
                 forced = self._memory.of(did).forced
@@ -351,13 +361,15 @@ class Scheduler:
         else:
             self._obstacles.pop(did, None)
             self._feedback.about_session(did, attempt)
-            self._feedback.about_server(did, attempt, queue)
+            has_answered = self._feedback.about_server(did, attempt, queue)
             if isinstance(attempt.outcome, Unpersisted):
                 self._due_queue.put_off(did, _STORE_PAUSE)
             else:
                 self._due_queue.put(did, attempt.due)
             if attempt.identity_due and isinstance(attempt.outcome, Refreshed):
                 self._locate_soon(did)
+            return has_answered
+        return False
 
     async def _crashed(self, did: str, error: Exception) -> None:
         pause = self._feedback.about_crash(did, await self._stored_session(did), error)

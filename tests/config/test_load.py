@@ -35,7 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.path is None
     assert config.store.url == f"file://{tmp_path}/.config/idiolect/sessions"
     assert config.refresh.window == (0.70, 0.85)
-    assert (config.refresh.settle, config.refresh.concurrency, config.refresh.rate) == (30.0, 8, 50.0)
+    assert (config.refresh.settle, config.refresh.concurrency, config.refresh.rate) == (30.0, None, None)
     assert config.oauth.session_life == 14 * 86400
     assert config.identity.handle_resolver_url is None
     assert config.log.format is None

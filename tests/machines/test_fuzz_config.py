@@ -140,7 +140,7 @@ def _is_sane(config: Config) -> None:
     first, last = config.refresh.window
     assert 0 < first <= last < 1
     assert 0 <= config.refresh.settle <= 3600
-    assert 1 <= config.refresh.concurrency <= 1000
-    assert 0 < config.refresh.rate <= 10_000
+    assert config.refresh.concurrency is None or 1 <= config.refresh.concurrency <= 1000
+    assert config.refresh.rate is None or 0 < config.refresh.rate <= 10_000
     assert config.store.url
     assert SECRET not in repr(config)

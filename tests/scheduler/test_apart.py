@@ -11,7 +11,7 @@ from idiolectd.outcome import Ambiguous, Retry, Suspended
 from idiolectd.ports import AccessTokenStatus, Answer, Probe
 from idiolectd.refresh.planner import server_to_ask
 from idiolectd.scheduler import IssuerLimits
-from idiolectd.scheduler.issuer_queues import IssuerQueue
+from idiolectd.scheduler.issuer_queue import IssuerQueue
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_scheduler import House
 from tests.support import FakeServer, did

@@ -9,8 +9,9 @@ import pytest
 
 from idiolectd.outcome import Retry
 from idiolectd.ports import Answer, ScheduleEntry, StoredSession
-from idiolectd.scheduler import due_queue
-from idiolectd.scheduler.issuer_queues import IssuerLimits, IssuerQueue, IssuerQueues
+from idiolectd.scheduler import IssuerLimits, due_queue
+from idiolectd.scheduler.issuer_queue import IssuerQueue
+from idiolectd.scheduler.issuer_queues import IssuerQueues
 from idiolectd.session import OAuthSession
 from tests.scheduler.test_apart import granted, latest
 from tests.scheduler.test_scheduler import House, Store
@@ -64,18 +65,19 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
     assert len(dead.sent) > 10
 
 
-def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
+async def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
     """A queue that had no room for all asks for more when it is half empty; small ones always have room."""
     added: list[str] = []
 
-    async def work(entry: ScheduleEntry, _queue: IssuerQueue) -> None:
+    async def work(entry: ScheduleEntry, _queue: IssuerQueue) -> bool:
         added.append(entry.did)
+        return True
 
-    queues = IssuerQueues(IssuerLimits(rate=1.0), lambda _did: 0, work)
+    queues = IssuerQueues(IssuerLimits(rate=1.0), 256, lambda _did: 0, work)
     with no_workers(queues):
         entries = [ScheduleEntry(float(number), did(number), 0.0, "a") for number in range(500)]
         taken = [entry for entry in entries if queues.add(entry)]
-        assert len(taken) == 200
+        assert len(taken) == 201, "one is in flight"
         assert queues.add(ScheduleEntry(0.0, did(1000), 0.0, "b"))
         assert not queues.take_has_room_again()
         queue = queues.queue("a")
@@ -85,19 +87,20 @@ def test_a_crowd_that_is_served_goes_on_until_its_end() -> None:
         assert not queues.take_has_room_again(), "it is asked for once"
 
 
-def test_a_session_alone_gets_one_worker() -> None:
-    """Not as many as its issuer's limit allows: each is a task that looks, finds nothing and ends."""
+async def test_a_session_alone_gets_one_task() -> None:
+    """A task for each session that may start, and none that looks, finds nothing and ends."""
     started: list[str] = []
 
     class Counting:
         def start_soon(self, *_args: object, name: str) -> None:
             started.append(name)
 
-    async def work(_due: ScheduleEntry, _lane: IssuerQueue) -> None:
+    async def work(_due: ScheduleEntry, _queue: IssuerQueue) -> bool:
         raise AssertionError
 
-    board = IssuerQueues(IssuerLimits(concurrency=8), lambda _did: 0, work)
+    board = IssuerQueues(IssuerLimits(concurrency=8, rate=1000.0), 256, lambda _did: 0, work)
     board.tasks = Counting()  # type: ignore[assignment]
+    board.queue("a").has_answered = True
     board.add(ScheduleEntry(0.0, did(0), 0.0, "a"))
     assert len(started) == 1
     for number in range(1, 100):
@@ -105,13 +108,13 @@ def test_a_session_alone_gets_one_worker() -> None:
     assert len(started) == 8
 
 
-def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
+async def test_a_server_in_trouble_is_forgotten_when_nobody_asks_for_it() -> None:
     """Some minutes after its last pause, and not while anybody waits or is being admitted."""
 
-    async def work(_entry: ScheduleEntry, _queue: IssuerQueue) -> None:
+    async def work(_entry: ScheduleEntry, _queue: IssuerQueue) -> bool:
         raise AssertionError
 
-    queues = IssuerQueues(IssuerLimits(), lambda _did: 0, work)
+    queues = IssuerQueues(IssuerLimits(), 256, lambda _did: 0, work)
     with no_workers(queues):
         for name in ("idle", "visited"):
             for number in range(3):

@@ -56,6 +56,7 @@ class House:
     clock: VirtualClock = field(default_factory=lambda: VirtualClock(runs=True))
     events: Recorder = field(default_factory=Recorder)
     limits: IssuerLimits = field(default_factory=IssuerLimits)
+    places: int = 256
 
     def __post_init__(self) -> None:
         self.store = self.new_store()
@@ -79,6 +80,7 @@ class House:
             emit=self.events,
             limits=self.limits,
             jitter=lambda: 0.5,
+            places=self.places,
         )
 
     def server(self, name: str, *, life: float = 3600.0) -> FakeServer:

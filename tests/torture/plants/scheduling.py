@@ -10,6 +10,7 @@ _MEMORY = "tests/scheduler/test_memory.py::"
 _APART = "tests/scheduler/test_apart.py::"
 _CROWDS = "tests/scheduler/test_crowds.py::"
 
+_PLACES = "tests/scheduler/test_places.py::"
 _FIRST = "tests/scheduler/test_first_start.py::"
 
 PLANTS = (
@@ -136,6 +137,28 @@ PLANTS = (
             Edit("scheduler", "IssuerQueues.admission.admit", "server == home.name", "server"),
         ),
         (_GAPS + "test_an_issuer_that_hangs_delays_nobody_else",),
+    ),
+    Plant(
+        "every place may be a hung server's",
+        7,
+        "servers that never answer, and that nobody has heard of, hold all places",
+        (Edit("scheduler", "Places._has_room", "common -= common // 4", "common -= 0"),),
+        (_PLACES + "test_no_number_of_hung_servers_keeps_a_healthy_one_waiting",),
+        short=True,
+    ),
+    Plant(
+        "a hung server keeps a common place",
+        7,
+        "servers that were quick and stop to answer hold all places until a deadline strikes",
+        (Edit("scheduler", "Places._move_slow", ">= SLOW_AFTER", ">= 1e9"),),
+        (_PLACES + "test_servers_that_stop_to_answer_hold_up_the_others_for_a_moment",),
+    ),
+    Plant(
+        "places without an end",
+        7,
+        "a crowd opens more connections than there are descriptors",
+        (Edit("scheduler", "Places._has_room", "len(self._common) + len(self._stuck)", "len(self._stuck)"),),
+        (_PLACES + "test_never_more_in_flight_than_places",),
     ),
     Plant(
         "Retry-After ignored by the queue",
