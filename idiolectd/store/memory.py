@@ -30,14 +30,8 @@ from idiolectd.state import RefreshState
 from idiolectd.store.change_set import ChangeSet
 from idiolectd.store.due_index import DueIndex
 from idiolectd.store.locks.queues import Queues
-from idiolectd.store.merge import (
-    decode_record,
-    decode_state,
-    encode_record,
-    is_as_read,
-    merge_commit,
-    merge_save,
-)
+from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.record_text import decode_record
 
 
 class InMemoryOAuthTokenStore:

@@ -26,9 +26,10 @@ from idiolectd.store.claimants import Claimants
 from idiolectd.store.error_translation import translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.memory import InMemoryOAuthTokenStore
-from idiolectd.store.merge import decode_record, decode_state
+from idiolectd.store.merge import decode_state
+from idiolectd.store.record_text import decode_record
+from idiolectd.store.sqlite.columns import place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
-from idiolectd.store.sqlite.operations import place_of
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store_url import StoreUrl, parse_store_url
 

@@ -14,7 +14,8 @@ from idiolectd.errors import RecordError, SessionError
 from idiolectd.jose import claimed_life, numeric_claim, peek_claims, token_hash
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, last_good, reconcile, session_deadline
-from idiolectd.store.merge import decode_record, decode_state
+from idiolectd.store.merge import decode_state
+from idiolectd.store.record_text import decode_record
 from tests.machines.profiles import runs
 from tests.store.support import NOW, session
 from tests.support import planner

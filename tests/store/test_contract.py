@@ -13,7 +13,7 @@ from idiolectd.errors import DidError, LockBusy, RecordError
 from idiolectd.ports import FULL_BATCH, NO_SERVER, Committed, ScheduleEntry, SharedStore, StoredSession
 from idiolectd.session import OAuthSession
 from idiolectd.state import LastError, RecordChange, RefreshState, State, reconcile
-from idiolectd.store.merge import MAX_RECORD
+from idiolectd.store.record_text import MAX_RECORD
 from tests.store.support import (
     ALICE,
     BOB,

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from idiolectd.errors import RecordError
-from idiolectd.store.merge import too_large
+from idiolectd.store.record_text import too_large
 
 # Errors that concern one file and not the whole store.
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)

@@ -34,17 +34,8 @@ from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
-from idiolectd.store.merge import (
-    MAX_RECORD,
-    Merged,
-    decode_any,
-    decode_record,
-    decode_state,
-    encode_record,
-    is_as_read,
-    merge_commit,
-    merge_save,
-)
+from idiolectd.store.merge import Merged, decode_state, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.record_text import MAX_RECORD, decode_any, decode_record
 
 # Bytes that `try_to_write` writes: about as much as a record has.
 _TRIED = 4096

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from idiolectd.errors import RecordError
 from idiolectd.ports import FirstPlan, NewRecord
-from idiolectd.store.merge import decode_record
+from idiolectd.store.record_text import decode_record
 from idiolectd.store.sqlite import schema
-from idiolectd.store.sqlite.operations import did_of, place_of, schedule_columns, state_values, text_of
+from idiolectd.store.sqlite.columns import did_of, place_of, text_of
+from idiolectd.store.sqlite.operations import schedule_columns, state_values
 
 
 def count_new(connection: sqlite3.Connection) -> int:

@@ -15,10 +15,12 @@ from pathlib import Path
 from idiolectd.errors import RecordError
 from idiolectd.state import RecordChange, reconcile
 from idiolectd.store.durable import make_private_folder, sync_folder
-from idiolectd.store.merge import MAX_RECORD, decode_state, encode_record
+from idiolectd.store.merge import decode_state, encode_record
+from idiolectd.store.record_text import MAX_RECORD
 from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.columns import did_of, place_of, text_of
 from idiolectd.store.sqlite.database import Row, runtime_dir_of
-from idiolectd.store.sqlite.operations import Statement, Stored, did_of, place_of, state_values, text_of
+from idiolectd.store.sqlite.operations import Statement, Stored, state_values
 
 _PAGE = 200
 

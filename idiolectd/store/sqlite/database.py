@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from idiolectd.errors import StoreError
 from idiolectd.store.durable import remove
-from idiolectd.store.merge import MAX_RECORD
+from idiolectd.store.record_text import MAX_RECORD
 
 Row = tuple[Any, ...]
 

@@ -5,24 +5,16 @@ the same transaction in which it has read what is stored.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from idiolectd.did import parse_did
-from idiolectd.errors import DidError, RecordError
+from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, ScheduleEntry
 from idiolectd.session import OAuthSession, Tokens, normal_handle
 from idiolectd.state import RefreshState, attention
-from idiolectd.store.merge import (
-    decode_record,
-    decode_state,
-    encode_record,
-    is_as_read,
-    merge_commit,
-    merge_save,
-)
+from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.sqlite import schema
+from idiolectd.store.sqlite.columns import Value
 
-Value = str | bytes | float | int | None
 Statement = tuple[str, tuple[Value, ...]]
 
 
@@ -36,14 +28,6 @@ class Save:
     def did(self) -> str:
         """Whose row."""
         return self.session.did
-
-
-@dataclass(frozen=True)
-class KnownRecord:
-    """The text of a record, and what it says: whoever finds the same text need not parse it again."""
-
-    text: bytes = field(repr=False)
-    session: OAuthSession
 
 
 @dataclass(frozen=True)
@@ -170,28 +154,6 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
                 return PlannedWrite(did, (put_state,))
             record = encode_record(outcome, place=place).decode()
             return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), put_state), is_own_news=as_read)
-
-
-def place_of(database: Path, did: str) -> str:
-    """How messages name a row."""
-    return f"{database}, table sessions, {did}"
-
-
-def text_of(value: object) -> bytes | None:
-    """A column as it comes from a connection that hands out text as bytes; None: missing.
-
-    What is neither text nor bytes (SQLite takes anything anywhere) becomes unreadable text.
-    """
-    return value if value is None or isinstance(value, bytes) else b""
-
-
-def did_of(key: object) -> str | None:
-    """The DID of a row; None: foreign programs may have stored anything as a key, which is none of ours."""
-    text = text_of(key)
-    try:
-        return None if text is None else parse_did(text.decode("ascii", "replace"))
-    except DidError:
-        return None
 
 
 def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:

@@ -36,23 +36,16 @@ from idiolectd.store.error_translation import ONLY_LOOKING, translated
 from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
-from idiolectd.store.merge import decode_record, decode_state
+from idiolectd.store.merge import decode_state
+from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.sqlite import adoption, carry_over
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
+from idiolectd.store.sqlite.columns import did_of, place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, connect, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
 from idiolectd.store.sqlite.group_commit import GroupCommit
-from idiolectd.store.sqlite.operations import (
-    Commit,
-    Delete,
-    Forget,
-    KnownRecord,
-    Operation,
-    Save,
-    did_of,
-    place_of,
-)
+from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
 from idiolectd.store_url import StoreUrl

@@ -28,8 +28,9 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import adoption, carry_over, schema
+from idiolectd.store.sqlite.columns import place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, connect, uri_of
-from idiolectd.store.sqlite.operations import Operation, PlannedWrite, place_of, plan
+from idiolectd.store.sqlite.operations import Operation, PlannedWrite, plan
 from idiolectd.store.sqlite.reader import stored_in
 
 T = TypeVar("T")

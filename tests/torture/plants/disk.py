@@ -126,7 +126,7 @@ PLANTS = (
         "lost database is an empty store",
         6,
         "a replaced file reads as: no session",
-        (Edit("store", "DatabaseReader._opened", "self._file.check()", ""),),
+        (Edit("store", "RowReader._opened", "self._file.check()", ""),),
         (_SQLITE + "test_a_database_that_was_replaced_is_no_empty_one[trio]",),
     ),
     Plant(

@@ -125,7 +125,7 @@ PLANTS = (
         "looking makes side files",
         10,
         "`status` on somebody's database leaves files of ours beside it",
-        (Edit("store", "DatabaseReader._opened", "self._file.stamp() if self._untouched else None", "None"),),
+        (Edit("store", "RowReader._opened", "self._file.stamp() if self._untouched else None", "None"),),
         (_LOOKING + "test_looking_changes_nothing[trio-wal]",),
     ),
     Plant(
@@ -135,7 +135,7 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "DatabaseReader._has_moved",
+                "RowReader._has_moved",
                 "self._frozen_at is not None and self._file.stamp() != self._frozen_at",
                 "False",
             ),

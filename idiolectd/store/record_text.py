@@ -1,0 +1,48 @@
+"""Reads the text of a stored record. Beside nothing else, so that a client program loads little to read one."""
+
+from dataclasses import dataclass, field
+
+from idiolectd.errors import RecordError, SessionError
+from idiolectd.session import OAuthSession
+
+# A record is a few KiB. Whatever is larger is not one, and must not fill the memory of all readers.
+MAX_RECORD = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class KnownRecord:
+    """The text of a record, and what it says: whoever finds the same text need not parse it again."""
+
+    text: bytes = field(repr=False)
+    session: OAuthSession
+
+
+def decode_any(text: str | bytes, *, place: str, did: str | None = None) -> OAuthSession:
+    """Reads a stored record, whoever's it is.
+
+    Raises:
+        RecordError: it is too large, or not a session.
+    """
+    if len(text) > MAX_RECORD:
+        raise too_large(place, did)
+    try:
+        return OAuthSession.from_json(text)
+    except SessionError as error:
+        raise RecordError(place, str(error), did=did) from error
+
+
+def decode_record(text: str | bytes, *, place: str, did: str) -> OAuthSession:
+    """Reads the stored record of one DID.
+
+    Raises:
+        RecordError: it is too large, not a session, or somebody else's.
+    """
+    session = decode_any(text, place=place, did=did)
+    if session.did != did:
+        raise RecordError(place, f"holds the session of {session.did}, not of {did}", did=did)
+    return session
+
+
+def too_large(place: str, did: str | None) -> RecordError:
+    """The error for a record beyond `MAX_RECORD`."""
+    return RecordError(place, f"larger than {MAX_RECORD} bytes; that is not a session", did=did)
