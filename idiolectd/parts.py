@@ -8,7 +8,7 @@ same resources (`Parts.successor`) and then uses them in the place of the old on
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -152,7 +152,12 @@ def build_parts(config: Config, clients: ClientRegistry, resources: Resources) -
 
 @asynccontextmanager
 async def open_parts(
-    config: Config, events: EventSink, *, patience: SaveDeadline | None = None, looking: bool = False
+    config: Config,
+    events: EventSink,
+    *,
+    patience: SaveDeadline | None = None,
+    looking: bool = False,
+    store: SharedStore | None = None,
 ) -> AsyncIterator[Parts]:
     """Opens the store and the way out, and builds what works on them, by the machine's own clock.
 
@@ -161,6 +166,7 @@ async def open_parts(
         events: who is told.
         patience: how long tokens that can't be saved are held; None: as long as a command may take.
         looking: for a command that changes nothing in the store.
+        store: an open store; None: opens the configured one.
 
     Raises:
         StoreError: the store can't be opened; the message says what to do.
@@ -168,11 +174,11 @@ async def open_parts(
     """
     clock = SystemClock()
     async with (
-        open_configured_store(config.store, looking=looking) as store,
+        nullcontext(store) if store else open_configured_store(config.store, looking=looking) as opened,
         make_http(config, clock, events) as http,
     ):
         save_deadline = patience or SaveDeadline(_COMMAND_PATIENCE)
-        yield build_parts(config, read_clients(config), Resources(store, http, clock, events, save_deadline))
+        yield build_parts(config, read_clients(config), Resources(opened, http, clock, events, save_deadline))
 
 
 def make_http(

@@ -19,12 +19,14 @@ from idiolectd.cli.headers import headers_command
 from idiolectd.cli.help_sections import SectionedGroup
 from idiolectd.cli.login import login_command
 from idiolectd.cli.logout import logout_command
-from idiolectd.cli.options import common
+from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import open_missing_streams, put, say, silence_stdout
 from idiolectd.cli.pause import pause_command, resume_command
+from idiolectd.cli.places import about_store
 from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
+from idiolectd.errors import NoSessionError, StoreError
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -111,8 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_missing_streams()
     _keep_memory_private()
+    options = Options()
     try:
-        result = group.main(arguments, prog_name="idiolectd", standalone_mode=False)
+        result = group.main(arguments, prog_name="idiolectd", standalone_mode=False, obj=options)
     except BrokenPipeError:  # `idiolectd list | head`: the reader has closed the pipe
         silence_stdout()
         return ExitCode.FAILED
@@ -120,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else ExitCode.FAILED
     except BaseException as error:  # noqa: BLE001 - the last place that can redact it
         code, message = judged(error)
+        if isinstance(error, StoreError | NoSessionError) and options.used is not None:
+            message += about_store(options.used)
         say(message)
         return code
     return result if isinstance(result, int) else ExitCode.DONE

@@ -20,9 +20,12 @@ import anyio
 
 from idiolectd.cli.bug_isolation import isolate_bug
 from idiolectd.cli.credentials import Credentials, log_in
+from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.starting import say_who_refreshes
+from idiolectd.cli.store_to_come import open_parts_to_log_in
 from idiolectd.config import Config
 from idiolectd.did import is_meant_as_did
 from idiolectd.errors import IdiolectError, LoginError, RecordError
@@ -91,10 +94,11 @@ def read_batch(path: Path) -> list[Credentials]:
 
 async def login_many(config: Config, wanted: Sequence[Credentials], *, json: bool) -> ExitCode:
     """Logs in every account without a living session, and writes each result to standard output."""
-    from idiolectd.parts import open_parts
-
-    async with open_parts(config, command_events(config)) as parts:
+    async with open_parts_to_log_in(config, command_events(config)) as parts:
         lines = await login_all(parts, wanted, show=not json)
+    if any(line.result == "logged_in" for line in lines):
+        async with open_to_read(config) as store:
+            say_who_refreshes(config, store)
     if json:
         put_json([asdict(line) for line in lines])
     counts = [f"{sum(line.result == result for line in lines)} {result}" for result in _CODES]

@@ -20,6 +20,7 @@ from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.findings import Finding, report_findings
 from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
+from idiolectd.cli.places import named_store
 from idiolectd.cli.running import run_async
 from idiolectd.cli.status_rows import read_all_rows
 from idiolectd.config import Config
@@ -56,6 +57,7 @@ def check_command(options: Options) -> int:
     """
     config = options.load_as_owner()
     findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
+    findings += [Finding("configuration", "warning", unused) for unused in options.unused]
     findings += _clients(config)
     findings += _authorities(config)
     findings += _host(config)
@@ -155,7 +157,7 @@ def _group_of(path: Path) -> str:
 async def _store(config: Config) -> list[Finding]:
     if is_missing(config.store.url):
         message = (
-            f"there is none at {config.store.url} yet; idiolectd login makes one, or name another: --store"
+            f"there is none at {named_store(config)} yet; idiolectd login makes one, or name another: --store"
         )
         return [Finding("store", "failed", message, ExitCode.FAILED)]
     try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.output import say
+from idiolectd.cli.places import named_store
 from idiolectd.config import Config
 from idiolectd.ports import SharedStore
 from idiolectd.store import open_configured_store
@@ -17,7 +18,7 @@ async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
     """Opens the store for reading; if there is none, reports that and opens an empty one in memory."""
     url = config.store.url
     if is_missing(url):
-        say(f"there is no store at {url} yet; idiolectd login makes one")
+        say(f"there is no store at {named_store(config)} yet; idiolectd login makes one")
         url = "memory:"
     async with open_configured_store(replace(config.store, url=url), looking=True) as opened:
         yield opened
@@ -28,7 +29,7 @@ def require_store(config: Config) -> None:
     if is_missing(config.store.url):
         raise CommandFailed(
             ExitCode.FAILED,
-            f"there is no store at {config.store.url}; idiolectd login makes one, or name another: --store",
+            f"there is no store at {named_store(config)}; idiolectd login makes one, or name another: --store",
         )
 
 

@@ -11,23 +11,22 @@ from enum import Enum, auto
 from functools import partial
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from idiolectd.cli.accounts import one_account
 from idiolectd.cli.credentials import Credentials, log_in, login_result
+from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
+from idiolectd.cli.starting import say_who_refreshes
+from idiolectd.cli.store_to_come import open_parts_to_log_in
 from idiolectd.config import Config
 from idiolectd.did import is_meant_as_did
 from idiolectd.session import OAuthSession, normal_handle
-
-if TYPE_CHECKING:
-    from idiolectd.parts import Parts
 
 # The upstream CLI's names, in its order.
 PASSWORD_VARIABLES = ("ATPROTO_APP_PASSWORD", "ATPROTO_PASSWORD")
@@ -144,7 +143,8 @@ def login_command(
                 ExitCode.USAGE, "--batch names the accounts and passwords; leave the rest out"
             )
         wanted = read_batch(batch)
-        config = options.load_as_owner()
+        config = options.load_as_owner(making=True)
+        options.say_unused()
         return run_async(partial(login_many, config, wanted, json=options.json))
     name = one_account(account, handle)
     if app_password is not None and (browser or paste):
@@ -158,7 +158,8 @@ def login_command(
     )
     if port is not None and way is not LoginMethod.BROWSER:
         raise CommandFailed(ExitCode.USAGE, "--port is for the browser: add --browser, without --paste")
-    config = options.load_as_owner()
+    config = options.load_as_owner(making=True)
+    options.say_unused()
     if way is LoginMethod.APP_PASSWORD:
         credentials = Credentials(name, password or _asked_password(name), pds_url)
         session = run_async(partial(_log_in, config, credentials))
@@ -167,6 +168,7 @@ def login_command(
             _log_in_by_browser, config, name, pds_url, paste=way is LoginMethod.PASTE, port=port or 0
         )
         session = run_async(how)
+    run_async(partial(_tell_what_follows, config, session.did))
     if options.json:
         put_json(login_result(session, config))
     else:
@@ -175,12 +177,9 @@ def login_command(
 
 
 async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:
-    from idiolectd.parts import open_parts
-
-    async with open_parts(config, command_events(config)) as parts:
+    async with open_parts_to_log_in(config, command_events(config)) as parts:
         located = await parts.hosting.locate(credentials.account, credentials.pds_url)
         session = await log_in(parts, credentials, located)
-        await _mention_pause(parts, session.did)
     asked = credentials.account
     if not is_meant_as_did(asked) and normal_handle(session.handle or "") != normal_handle(asked):
         say(f"the account's handle is {session.handle or 'unknown'}, not {asked}")
@@ -191,18 +190,19 @@ async def _log_in_by_browser(
     config: Config, account: str, pds_url: str | None, *, paste: bool, port: int
 ) -> OAuthSession:
     from idiolectd.cli.browser.flow import BrowserLogin, log_in_by_browser
-    from idiolectd.parts import open_parts
 
-    async with open_parts(config, command_events(config)) as parts:
-        session = await log_in_by_browser(parts, config, BrowserLogin(account, pds_url, paste, port))
-        await _mention_pause(parts, session.did)
-        return session
+    async with open_parts_to_log_in(config, command_events(config)) as parts:
+        return await log_in_by_browser(parts, config, BrowserLogin(account, pds_url, paste, port))
 
 
-async def _mention_pause(parts: "Parts", did: str) -> None:
-    """Reports that the session is paused: a login does not end a pause."""
-    if (await parts.store.read(did)).state.paused:
-        say(f"the session is paused, as it was before, and not refreshed until: idiolectd resume {did}")
+async def _tell_what_follows(config: Config, did: str) -> None:
+    """Tells who refreshes the session from now on, or what has to be started for that."""
+    async with open_to_read(config) as store:
+        if (await store.read(did)).state.paused:  # a login does not end a pause
+            resume = config.commands.typed("resume", did)
+            say(f"the session is paused, as it was before, and not refreshed until: {resume}")
+        else:
+            say_who_refreshes(config, store)
 
 
 def _password_of(environ: Mapping[str, str]) -> str | None:

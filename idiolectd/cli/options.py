@@ -3,13 +3,15 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from idiolectd.cli.privileges import become, environment_of, owner_to_become, refuse_foreign_configuration
+from idiolectd.cli.output import say
+from idiolectd.cli.places import require_access, unused_places
+from idiolectd.cli.privileges import become, environment_of, refuse_foreign_configuration, user_to_become
 from idiolectd.config import Config, load_config
 from idiolectd.events import Event, EventSink, SessionProblem
 from idiolectd.log import Format, LogSink, log_sink
@@ -26,11 +28,15 @@ class Options:
         config: the configuration file; None: the first found of the usual ones.
         store: the store's URL; None: as configured.
         json: whether to write JSON.
+        used: the configuration that was loaded; None: not yet.
+        unused: what there is beside it on this host and is not used, a sentence each.
     """
 
     config: Path | None = None
     store: str | None = None
     json: bool = False
+    used: Config | None = None
+    unused: list[str] = field(default_factory=list)
 
     def load(self) -> Config:
         """Loads the configuration.
@@ -40,19 +46,25 @@ class Options:
         """
         return load_config(self.config, os.environ, store_url=_absolute(self.store))
 
-    def load_as_owner(self) -> Config:
+    def load_as_owner(self, *, making: bool = False) -> Config:
         """Loads the configuration; if the process runs as root, it becomes the store's owner.
 
         Values that depend on the home folder or the environment are then those of the store's owner. The
         store's URL stays as root's configuration names it, and so does the configuration file; only with
         ``--store`` and without a named file, the owner's own configuration file is loaded instead.
 
+        Args:
+            making: see `idiolectd.cli.privileges.user_to_become`.
+
         Raises:
             ConfigError: it is wrong.
-            CommandFailed: root can't become the owner, or must not open the store or the configuration.
+            CommandFailed: root can't become the owner, or must not open the store or the configuration; or
+                this user may not read the store.
         """
         config = self.load()
-        owner = owner_to_become(config.store.url)
+        self.used, self.unused = config, unused_places(config, os.environ)
+        require_access(config)
+        owner = user_to_become(config, making=making)
         is_named = self.config is not None or "IDIOLECTD_CONFIG" in os.environ
         if config.path is not None and not is_named:
             refuse_foreign_configuration(config.path, owner)
@@ -62,11 +74,19 @@ class Options:
         self.config, self.store = file, config.store.url
         if file is None:
             become(owner, os.environ)
-            return self.load()
-        # Loaded before `become`: the owner may not be allowed to read the file.
-        config = load_config(file, environment_of(owner, os.environ), store_url=self.store)
-        become(owner, os.environ)
-        return config
+            loaded = self.load()
+        else:
+            # Loaded before `become`: the owner may not be allowed to read the file.
+            loaded = load_config(file, environment_of(owner, os.environ), store_url=self.store)
+            become(owner, os.environ)
+        # As root finds them, who reads the messages.
+        self.used = replace(loaded, store_named_by=config.store_named_by, commands=config.commands)
+        return self.used
+
+    def say_unused(self) -> None:
+        """Says which other store or configuration there is on this host and is not used."""
+        for sentence in self.unused:
+            say(sentence)
 
 
 def common(command: CommandT) -> CommandT:

@@ -2,26 +2,19 @@
 
 Two things could go wrong otherwise. Files that root creates in the store (a side file of SQLite, a lock)
 would be closed to the store's owner, the daemon. And a user can replace whatever lies in his folders by a
-link into root's folders, which root would follow.
-
-So `owner_of` walks the path from the root folder and follows only links that belong to root. At the first
-link of another user it stops, and the command becomes that user: the kernel then checks his permissions
-wherever the link leads.
+link into root's folders, which root would follow: see `idiolectd.cli.named_place`.
 """
 
 import os
 import pwd
-import stat
-from collections import deque
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
+from idiolectd.cli.named_place import NamedPlace, StoreOwner, look_at, refused
+from idiolectd.config import Config, user_name
+from idiolectd.errors import ConfigError
 from idiolectd.store_url import parse_store_url
-
-# As the kernel's own limit: path_resolution(7).
-_MOST_LINKS = 40
 
 # The variables that a command keeps when it becomes another user: those about the terminal, about idiolectd,
 # and of the service manager's protocol. The others name root's folders, sockets and agents.
@@ -47,84 +40,64 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("ATPROTO_", "IDIOLECTD_", "IDIOLECT_", "LC_", "PYTHON")
 
 
-@dataclass(frozen=True)
-class StoreOwner:
-    """The user who owns the store's path.
+def user_to_become(config: Config, *, making: bool = False) -> StoreOwner | None:
+    """Returns the user that this process has to become before it opens the store; None: no change is needed.
 
-    Attributes:
-        uid: the user.
-        gid: the group of the file found there; used only if the user has no entry in the user database.
-    """
+    That is the owner of the store's path as the configuration names it. A store that does not exist yet
+    belongs to the owner of the nearest folder above it, or, if that is root, to ``service.user``.
 
-    uid: int
-    gid: int
-
-
-def owner_to_become(url: str) -> StoreOwner | None:
-    """Returns the user that this process has to become before it opens a store; None: no change is needed.
-
-    A store that does not exist yet belongs to the owner of the nearest folder above it.
+    Args:
+        config: names the store, and the service's user.
+        making: for a command that stores sessions: makes the folder of a store that is to be `service.user`'s,
+            as the service's unit does.
 
     Raises:
-        ConfigError: `url` is no store URL.
-        CommandFailed: the path can't be examined, or belongs to root where another user can replace it.
+        ConfigError: ``service.user`` does not exist.
+        CommandFailed: the path can't be examined, or belongs to root where another user needs or can replace it.
     """
-    store = parse_store_url(url)
+    store = parse_store_url(config.store.url)
     if os.geteuid() != 0 or store.kind == "memory":
         return None
+    found = _looked_at(store.path)
+    user = None if config.store_named_by == "--store" else config.service.user
+    if found.owner.uid != 0 or user is None:
+        return found.owner if found.owner.uid != 0 else None
     try:
-        owner = owner_of(store.path)
-    except OSError as error:
-        raise CommandFailed(ExitCode.FAILED, f"can't look at {store.path}: {error.strerror}") from None
-    return owner if owner.uid != 0 else None
-
-
-def owner_of(path: Path) -> StoreOwner:
-    """Returns the owner of a path, as the module's docstring describes.
-
-    Raises:
-        CommandFailed: the path belongs to root, in a folder of another user.
-        OSError: the path can't be examined.
-    """
-    here, rest = Path("/"), deque(path.parts[1:])
-    found = here.lstat()
-    replaceable_by: int | None = None  # the user who can replace it during the walk
-    links = 0
-    while rest:
-        name = rest.popleft()
-        if name == "..":
-            here = here.parent
-            continue
-        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-            raise _refused(here, f"every user can replace what lies in {here}")
-        try:
-            below = (here / name).lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            break
-        found = below
-        if found.st_uid != 0 and stat.S_ISLNK(found.st_mode):
-            return StoreOwner(found.st_uid, found.st_gid)
-        if stat.S_ISLNK(found.st_mode):
-            if replaceable_by is not None:
-                break
-            links += 1
-            if links > _MOST_LINKS:
-                raise OSError(40, os.strerror(40), str(path))
-            target = (here / name).readlink()
-            rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
-            here = Path("/") if target.is_absolute() else here
-            found = here.lstat()
-            continue
-        here /= name
-        if found.st_uid != 0:
-            replaceable_by = found.st_uid
-    if found.st_uid == 0 and replaceable_by is not None:
-        raise _refused(
-            path,
-            f"it belongs to root, in a folder of {name_of(replaceable_by)}, who can replace it;"
-            f" to give it to that user: chown -h {name_of(replaceable_by)} {here}",
+        account = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(
+            f"service.user: there is no user {user}; make it, or name the one that runs the service"
+        ) from None
+    if account.pw_uid == 0:
+        return None
+    owner = StoreOwner(account.pw_uid, account.pw_gid)
+    if not found.missing:
+        all_of_it = store.path if store.kind == "file" else f"{store.path}*"  # side files, and our folder
+        raise refused(
+            store.path, f"it belongs to root, and the service runs as {user}: chown -R {user}: {all_of_it}"
         )
-    return StoreOwner(found.st_uid, found.st_gid)
+    if making:
+        _make_folder(store.path if store.kind == "file" else store.path.parent, owner)
+    return owner
+
+
+def _make_folder(folder: Path, owner: StoreOwner) -> None:
+    """Makes a folder of another user's below folders that only root can change."""
+    above = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        for path in reversed(above):
+            path.mkdir(0o750 if path == folder else 0o755)
+        if above:
+            os.chown(folder, owner.uid, owner.gid, follow_symlinks=False)
+    except OSError as error:
+        raise CommandFailed(ExitCode.FAILED, f"can't make {folder}: {error.strerror}") from None
+
+
+def _looked_at(path: Path) -> NamedPlace:
+    try:
+        return look_at(path)
+    except OSError as error:
+        raise CommandFailed(ExitCode.FAILED, f"can't look at {path}: {error.strerror}") from None
 
 
 def refuse_foreign_configuration(file: Path, owner: StoreOwner | None) -> None:
@@ -137,14 +110,11 @@ def refuse_foreign_configuration(file: Path, owner: StoreOwner | None) -> None:
     """
     if os.geteuid() != 0:
         return
-    try:
-        found = owner_of(file).uid
-    except OSError as error:
-        raise CommandFailed(ExitCode.FAILED, f"can't look at {file}: {error.strerror}") from None
+    found = _looked_at(file).owner.uid
     if found not in (0, owner.uid if owner is not None else 0):
         raise CommandFailed(
             ExitCode.USAGE,
-            f"{file} belongs to {name_of(found)}, and root would use it; if that is right: --config {file}",
+            f"{file} belongs to {user_name(found)}, and root would use it; if that is right: --config {file}",
         )
 
 
@@ -182,19 +152,7 @@ def become(owner: StoreOwner, environ: MutableMapping[str, str]) -> None:
         os.setresuid(owner.uid, owner.uid, owner.uid)
     except OSError as error:
         raise CommandFailed(
-            ExitCode.FAILED, f"can't become {name_of(owner.uid)}: {error.strerror}; run this as that user"
+            ExitCode.FAILED, f"can't become {user_name(owner.uid)}: {error.strerror}; run this as that user"
         ) from None
     environ.clear()
     environ.update(changed)
-
-
-def name_of(uid: int) -> str:
-    """Returns a user's name, or the number if there is none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _refused(place: Path, why: str) -> CommandFailed:
-    return CommandFailed(ExitCode.FAILED, f"{place} is not opened as root: {why}")

@@ -34,7 +34,7 @@ def run_command(options: Options) -> int:
     """
     from idiolectd import daemon  # the other commands start faster without it
 
-    config = options.load_as_owner()
+    config = options.load_as_owner(making=True)
     sink = make_sink(config, json=options.json)
     capture_logging(sink)
 

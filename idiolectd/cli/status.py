@@ -83,6 +83,7 @@ def status_command(
     {daemon, store, sessions, totals}, times in RFC 3339.
     """
     config = options.load_as_owner()
+    options.say_unused()
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
     report = run_async(partial(read_report, config, named, wanted, everything=everything))
@@ -120,6 +121,7 @@ def need(report: StatusReport) -> int:
 def list_command(options: Options) -> int:
     """List the stored accounts: DID, handle, PDS."""
     config = options.load_as_owner()
+    options.say_unused()
     return run_async(partial(_list, config, json=options.json))
 
 

@@ -5,18 +5,28 @@ except a proxy's password in its URL; a key names the place of a secret.
 """
 
 from idiolectd.config.clients import ClientConfig, ClientKeyConfig
-from idiolectd.config.load import Reloaded, changed_keys, load_config, reload_config
+from idiolectd.config.load import (
+    SYSTEM_FILE,
+    Reloaded,
+    changed_keys,
+    default_store,
+    load_config,
+    reload_config,
+)
+from idiolectd.config.permissions import user_name, way_in
 from idiolectd.config.settings import (
     KEYS,
     Config,
     IdentityConfig,
     NetworkConfig,
     OAuthConfig,
+    ServiceConfig,
     StoreConfig,
 )
 
 __all__ = [
     "KEYS",
+    "SYSTEM_FILE",
     "ClientConfig",
     "ClientKeyConfig",
     "Config",
@@ -24,8 +34,12 @@ __all__ = [
     "NetworkConfig",
     "OAuthConfig",
     "Reloaded",
+    "ServiceConfig",
     "StoreConfig",
     "changed_keys",
+    "default_store",
     "load_config",
     "reload_config",
+    "user_name",
+    "way_in",
 ]

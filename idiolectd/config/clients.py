@@ -17,6 +17,10 @@ from idiolectd.errors import ConfigError
 
 _MAX_KEY = 65_536  # bytes; an RSA key of 16,384 bits in PEM is an eighth of it
 
+# systemd mounts a running service's credentials here, readable for the service's user (systemd.exec(5)).
+_SYSTEM_CREDENTIALS = Path("/run/credentials")
+_UNIT = "idiolectd.service"
+
 Place = Literal["file", "credential", "env"]
 _PLACES: tuple[Place, ...] = ("file", "credential", "env")
 
@@ -49,13 +53,13 @@ class ClientKeyConfig:
                     raise ConfigError(f"{what}: the environment variable {self.name} is not set")
                 return text
             case "credential":
-                folder = environ.get("CREDENTIALS_DIRECTORY")
-                if not folder:
+                path = _credential_path(self.name, environ)
+                if path is None:
                     raise ConfigError(
-                        f"{what}: $CREDENTIALS_DIRECTORY is not set; start idiolectd as a systemd service"
-                        f" with LoadCredential={self.name}:PATH, or use `file`"
+                        f"{what}: the credential {self.name} is there only while the service runs whose unit has"
+                        f" LoadCredential={self.name}:PATH; run: systemctl start idiolectd (or use `file`)"
                     )
-                return _read(Path(folder) / self.name, what)
+                return _read(path, what)
             case "file":
                 return _read(Path(self.name), what)
 
@@ -75,6 +79,19 @@ class ClientConfig:
     keys: tuple[ClientKeyConfig, ...]
     redirect_uri: str | None = None
     name: str | None = None
+
+
+def _credential_path(name: str, environ: Mapping[str, str]) -> Path | None:
+    """Returns where a credential is: this unit's, or, for a command that a person types, the running service's.
+
+    Without the service: None; what $CREDENTIALS_DIRECTORY names is returned in any case.
+    """
+    own = environ.get("CREDENTIALS_DIRECTORY")
+    users = Path(f"/run/user/{os.geteuid()}/credentials")
+    folders = [Path(own)] if own else []
+    folders += [place / _UNIT for place in (_SYSTEM_CREDENTIALS, users)]
+    there = (folder / name for folder in folders if os.path.exists(folder / name))  # noqa: PTH110 - no error
+    return next(there, Path(own) / name if own else None)
 
 
 def _read(path: Path, what: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from idiolectd.config import url_values, value_kinds
+from idiolectd.config.permissions import user_name, way_in
 from idiolectd.config.settings import KEYS, SECTIONS, Config, Key
 from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
@@ -24,6 +25,7 @@ SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
 
 _PREFIX = "IDIOLECTD_"
 _FILE_VARIABLE = "IDIOLECTD_CONFIG"
+_UPSTREAM_VARIABLE = "IDIOLECT_SESSION_DIR"
 
 
 def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str | None = None) -> Config:
@@ -39,7 +41,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
     """
     found = _find(path, environ)
     problems: list[str] = []
-    settings = _from_file(found, problems) if found is not None else {}
+    settings = _from_file(found, environ, problems) if found is not None else {}
     settings |= _from_environment(environ, problems)
     if store_url is not None:
         settings["store.url"] = ("--store", store_url)
@@ -53,11 +55,13 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
         problems = _contradictions(values, settings)
     if problems:
         raise ConfigError("\n".join(problems))
-    store_source = settings["store.url"][0] if "store.url" in settings else ""
+    named_by = settings["store.url"][0] if "store.url" in settings else None
+    if named_by is None and environ.get(_UPSTREAM_VARIABLE):
+        named_by = f"${_UPSTREAM_VARIABLE}"
     values["store.url"] = _expanded(values.get("store.url"), environ)
     if "store.spill_dir" in values:
         values["store.spill_dir"] = _in_home(values["store.spill_dir"], environ)
-    return _assemble(found, values, _options(found, store_source, values["store.url"], environ))
+    return _assemble(found, named_by, values, _options(found, named_by, values["store.url"], environ))
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
@@ -109,6 +113,11 @@ def candidates(environ: Mapping[str, str]) -> list[Path]:
     return [_config_home(environ) / "idiolectd" / "config.toml", SYSTEM_FILE]
 
 
+def default_store(environ: Mapping[str, str]) -> Path:
+    """Returns the folder of the upstream CLI, which is the store if nothing names one: both see the same."""
+    return (_home(environ) / ".config" / "idiolect" / "sessions").absolute()
+
+
 def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     named = path if path is not None else environ.get(_FILE_VARIABLE)
     if named:
@@ -119,6 +128,8 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:  # a file may be there: its keys must not be ignored
+            if candidate == SYSTEM_FILE and isinstance(error, PermissionError):
+                raise ConfigError(_not_readable(candidate, environ)) from None
             raise ConfigError(f"{candidate}: {error.strerror}; make it readable or name a file") from None
         return candidate
     return None
@@ -127,9 +138,20 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 _Settings = dict[str, tuple[str, object]]
 
 
-def _from_file(path: Path, problems: list[str]) -> _Settings:
+def _not_readable(path: Path, environ: Mapping[str, str]) -> str:
+    """Returns the message for a user who may not read a configuration file."""
+    message = f"{path}: {user_name()} may not read it: {way_in(path)}"
+    if path != SYSTEM_FILE:
+        return message
+    own = candidates(environ)[0]
+    return f"{message}. For a store of your own, make a file {own}, which may be empty: it comes first"
+
+
+def _from_file(path: Path, environ: Mapping[str, str], problems: list[str]) -> _Settings:
     try:
         document = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except PermissionError:
+        raise ConfigError(_not_readable(path, environ)) from None
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -212,7 +234,7 @@ def _contradictions(values: Mapping[str, Any], settings: _Settings) -> list[str]
 
 
 def _options(
-    found: Path | None, store_source: str, store_url: str, environ: Mapping[str, str]
+    found: Path | None, named_by: str | None, store_url: str, environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Returns the options by which a command finds the same file and store wherever it is typed."""
     try:
@@ -222,29 +244,28 @@ def _options(
     options: list[str] = []
     if found != usual:
         options += ["--config", str(found)]
-    is_default_moved = not store_source and bool(environ.get("IDIOLECT_SESSION_DIR"))
-    if store_source == "--store" or store_source.startswith("$") or is_default_moved:
+    if named_by is not None and named_by.startswith(("--store", "$")):
         options += ["--store", store_url]
     return tuple(options)
 
 
-def _assemble(path: Path | None, values: Mapping[str, Any], options: tuple[str, ...]) -> Config:
+def _assemble(
+    path: Path | None, named_by: str | None, values: Mapping[str, Any], options: tuple[str, ...]
+) -> Config:
     sections: dict[str, Any] = {}
     for section, declared in SECTIONS.items():
         given = {
             f.name: values[f"{section}.{f.name}"] for f in fields(declared) if f"{section}.{f.name}" in values
         }
         sections[section] = declared(**given)
-    return Config(path=path, commands=Commands(options), **sections)
+    return Config(path=path, store_named_by=named_by, commands=Commands(options), **sections)
 
 
 def _expanded(url: str | None, environ: Mapping[str, str]) -> str:
     """Returns the store's URL, or the default one, with the home folder filled in."""
     if url is None:
-        # The default folder of idiolect's own CLI, so that both see the same sessions.
-        folder = environ.get("IDIOLECT_SESSION_DIR")
-        default = Path(folder) if folder else _home(environ) / ".config" / "idiolect" / "sessions"
-        return str(StoreUrl("file", default.absolute()))
+        folder = environ.get(_UPSTREAM_VARIABLE)
+        return str(StoreUrl("file", Path(folder).absolute() if folder else default_store(environ)))
     return _in_home(url, environ)
 
 

@@ -100,6 +100,20 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServiceConfig:
+    """The daemon as a service of this host."""
+
+    user: str | None = _key(
+        value_kinds.optional(value_kinds.text("the name of a user")),
+        None,
+        "The user that the service runs as. A command that root types becomes the owner of the store; this"
+        " user, as long as there is no store. Only for the store that is configured, not for --store.",
+        example='"idiolectd"',
+        reload=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefreshConfig:
     """When sessions are refreshed, and how fast."""
 
@@ -293,12 +307,15 @@ class Config:
 
     Attributes:
         path: the file it was loaded from; None: without a file.
+        store_named_by: what names the store's URL: an option, a variable or the file; None: it is the default.
         commands: how commands are typed that find this configuration and its store.
     """
 
     path: Path | None = None
+    store_named_by: str | None = None
     commands: Commands = PLAIN
     store: StoreConfig
+    service: ServiceConfig = ServiceConfig()
     refresh: RefreshConfig = RefreshConfig()
     oauth: OAuthConfig = field(default_factory=OAuthConfig)
     identity: IdentityConfig = IdentityConfig()
@@ -308,6 +325,7 @@ class Config:
 
 SECTIONS: Mapping[str, type] = {
     "store": StoreConfig,
+    "service": ServiceConfig,
     "refresh": RefreshConfig,
     "oauth": OAuthConfig,
     "identity": IdentityConfig,

@@ -61,7 +61,7 @@ def test_what_they_say() -> None:
     """Account, end, message and advice are on the page as they are, but for what turns its direction."""
     shown = printable(EVIL)
     assert Document(success(EVIL, None).html).text["bdi"] == shown
-    assert "until 2026-12-05; after that a new login is needed" in success("alice.test", "2026-12-05").html
+    assert "until 2026-12-05, then a new login is needed" in success("alice.test", "2026-12-05").html
     assert "until" not in success("alice.test", None).html
     words = Document(failure(EVIL, "Log in again.").html).text["p"]
     assert words == f"{shown}.Log in again."

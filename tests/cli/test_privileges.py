@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from idiolectd.cli.exits import CommandFailed
-from idiolectd.cli.privileges import StoreOwner, environment_of, owner_of
+from idiolectd.cli.named_place import StoreOwner, look_at
+from idiolectd.cli.privileges import environment_of
 from tests.cli.conftest import Pds, Run, put_record
 from tests.users import NOBODY, OTHER
 
@@ -39,6 +40,10 @@ def link(path: Path, target: Path, uid: int) -> Path:
     return path
 
 
+def owner_of(path: Path) -> StoreOwner:
+    return look_at(path).owner
+
+
 def test_whose_place_it_is(ground: Path) -> None:
     """The owner of what is there, or of the nearest folder above; root's links are followed, nobody else's."""
     service = make(ground / "service", NOBODY, 0o755)
@@ -53,7 +58,8 @@ def test_whose_place_it_is(ground: Path) -> None:
     assert owner_of(link(service / "out", roots, NOBODY)).uid == NOBODY
     assert owner_of(service / "out" / "below").uid == NOBODY
     assert owner_of(link(ground / "others", roots, OTHER) / "below").uid == OTHER
-    assert owner_of(make(service / "of-another", OTHER)).uid == OTHER
+    assert look_at(service / "to" / "come").missing == ("to", "come")
+    assert look_at(roots).missing == ()
     with pytest.raises(OSError, match="levels of symbolic links"):
         owner_of(link(ground / "loop", Path("loop"), 0))
 
@@ -64,6 +70,9 @@ def test_what_somebody_else_can_replace_is_not_opened(ground: Path) -> None:
     make(service / "restored", 0)
     with pytest.raises(CommandFailed, match=r"chown -h \w+ .*/service/restored"):
         owner_of(service / "restored")
+    make(service / "of-another", OTHER)
+    with pytest.raises(CommandFailed, match=r"chown -h nobody .*/service/of-another"):
+        owner_of(service / "of-another" / "store")
     link(service / "roots", ground, 0)
     with pytest.raises(CommandFailed, match="not opened as root"):
         owner_of(service / "roots" / "store")

@@ -174,7 +174,7 @@ async def _complete(
         raise
     until = (shown(session_deadline(session, config.oauth.session_life_of(session))) or "")[:10] or None
     await response.answer(success(session.known_as or session.did, until))
-    end = f": refreshed until {until}, then a new login is needed" if until else ""
+    end = f": it can be refreshed until {until}, then a new login is needed" if until else ""
     say(f"the session is stored{end}")
     return session
 

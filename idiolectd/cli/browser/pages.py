@@ -47,9 +47,13 @@ def success(account: str, until: str | None) -> Page:
         account: the handle, or the DID.
         until: the day on which the session ends even if refreshed; None: unknown.
     """
-    kept = f"idiolectd keeps the session of <b><bdi>{escape(account)}</bdi></b> alive"
-    end = f" until {escape(until)}; after that a new login is needed" if until is not None else ""
-    return Page(200, _local("Logged in", "good", f"<p>{kept}{end}.</p>", "You can close this page."))
+    stored = f"idiolectd has stored the session of <b><bdi>{escape(account)}</bdi></b>"
+    end = (
+        f"; it can be refreshed until {escape(until)}, then a new login is needed"
+        if until is not None
+        else ""
+    )
+    return Page(200, _local("Logged in", "good", f"<p>{stored}{end}.</p>", "You can close this page."))
 
 
 def failure(message: str, todo: str) -> Page:

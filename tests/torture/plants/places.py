@@ -153,7 +153,7 @@ PLANTS = (
         "root follows the service's link",
         10,
         "whoever owns the service's folder has root open, group and write into a folder of root's",
-        (Edit("cli", "owner_of", "!= 0 and stat", "< 0 and stat"),),
+        (Edit("cli", "look_at", "found.st_uid != 0 or", ""),),
         (_ROOT + "test_whose_place_it_is",),
         short=True,
     ),
@@ -161,7 +161,7 @@ PLANTS = (
         "root opens what another user can replace",
         10,
         "a file of root's in the service's folder is a link a moment later",
-        (Edit("cli", "owner_of", "and replaceable_by is not None", "and replaceable_by == 0"),),
+        (Edit("cli", "look_at", "walk.replaceable_by - {owner.uid}", "()"),),
         (_ROOT + "test_what_somebody_else_can_replace_is_not_opened",),
     ),
     Plant(

@@ -1,0 +1,198 @@
+"""A host with the service installed, and everybody who types a command on it: all reach the service's store."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Pds
+from tests.host import Host, own_host
+from tests.jose import new_jwk
+
+pytestmark = pytest.mark.slow  # some ten commands, each by another user
+
+PACKAGED = Path(__file__).parents[2] / "systemd" / "config.toml"
+STORE = "sqlite:///var/lib/idiolectd/sessions.sqlite"
+CONFIG = "/etc/idiolectd/config.toml"
+
+# As sysusers.d and tmpfiles.d of the package do it; `member` is a client program, `stranger` anybody.
+_INSTALL = """
+useradd --system --user-group --home-dir /var/lib/idiolectd idiolectd
+groupadd backup-disk && usermod -aG backup-disk idiolectd
+for user in member stranger; do useradd --system --user-group --create-home --home-dir /var/lib/$user $user; done
+usermod -aG idiolectd member
+mkdir -m 750 /etc/idiolectd && chgrp idiolectd /etc/idiolectd
+mkdir /run/idiolectd && chown idiolectd: /run/idiolectd
+"""
+
+
+@pytest.fixture
+def host(pds: Pds) -> Iterator[Host]:
+    """A host on which the package is installed and the daemon has not run yet; its PDS is the simulated one."""
+    with own_host() as found:
+        found.sh(_INSTALL)
+        configure(found, pds)
+        found.environ |= {"ATPROTO_APP_PASSWORD": "pass-word"}
+        yield found
+
+
+def configure(host: Host, pds: Pds, packaged: str = PACKAGED.read_text()) -> None:
+    """Writes /etc/idiolectd/config.toml: the packaged one, and where the simulated directory is."""
+    text = f"""{packaged}
+[identity]
+plc_directory_url = "{pds.url}"
+handle_resolver_url = "{pds.url}"
+[network]
+allow_loopback_http = true
+"""
+    host.sh(f"cat > {CONFIG} <<'END'\n{text}\nEND\nchgrp idiolectd {CONFIG}\nchmod 640 {CONFIG}")
+
+
+def test_the_first_login_by_root_is_the_services(host: Host, pds: Pds) -> None:
+    """Before the daemon ever ran: folder, store and all that lies in it belong to the service, and root sees it."""
+    pds.account("first.test")
+    root = {
+        "XDG_STATE_HOME": "/root/state",
+        "XDG_CONFIG_HOME": "/root/config",
+        "RUNTIME_DIRECTORY": "/run/root",
+        "USER": "root",
+    }
+    done = host.idiolectd("login", "first.test", env=root)
+    assert done.returncode == 0, done.stderr
+    assert host.sh("stat -c '%U %a' /var/lib/idiolectd") == "idiolectd 750\n"
+    assert host.sh("find /var/lib/idiolectd /run/idiolectd -printf '%u\n' | sort -u") == "idiolectd\n"
+    assert host.sh("ls -d /root/state /root/config /root/.config/idiolect /run/root 2>&- || true") == ""
+    assert host.idiolectd("refresh", "--force", "first.test", env=root).returncode == 0
+    places = host.sh("cat /var/lib/idiolectd/sessions.sqlite.idiolectd/spill/places/*")
+    folder = json.loads(places)["folder"]
+    assert folder.startswith(("/run/idiolectd/spill/", "/var/lib/idiolectd/.local/"))
+    for user in (None, "idiolectd"):
+        status = host.idiolectd("status", user=user)
+        assert STORE in status.stdout
+        assert CONFIG in status.stdout
+        assert "first.test" in status.stdout
+
+
+def test_a_refused_login_makes_no_store(host: Host, pds: Pds) -> None:
+    """Root's failed first login leaves nothing but the folder that the unit makes too."""
+    pds.account("wrong.test")
+    done = host.idiolectd("login", "wrong.test", env={"ATPROTO_APP_PASSWORD": "another"})
+    assert done.returncode == 1
+    assert host.sh("find /var/lib/idiolectd") == "/var/lib/idiolectd\n"
+
+
+def test_root_becomes_the_whole_user(host: Host) -> None:
+    """All groups, no way back, and that user's environment instead of root's."""
+    python, more = host.python
+    code = (
+        "import os, grp; from idiolectd.cli.options import Options\n"
+        "Options().load_as_owner(making=True)\n"
+        "print(*os.getresuid(), *os.getresgid(), *sorted(grp.getgrgid(g).gr_name for g in os.getgroups()))\n"
+        "print(*(os.environ.get(n) for n in ('HOME', 'USER', 'LOGNAME', 'XDG_RUNTIME_DIR', 'SSH_AUTH_SOCK')))\n"
+    )
+    variables = " ".join(f"{name}={value}" for name, value in more.items())
+    found = host.sh(
+        f'XDG_RUNTIME_DIR=/run/user/0 SSH_AUTH_SOCK=/tmp/agent USER=root {variables} {python} -c "{code}"'
+    )
+    ids = host.sh("id -u idiolectd; id -g idiolectd").split()
+    assert found.splitlines() == [
+        " ".join([*[ids[0]] * 3, *[ids[1]] * 3, "backup-disk", "idiolectd"]),
+        "/var/lib/idiolectd idiolectd idiolectd None None",
+    ]
+
+
+def test_a_store_of_roots_where_the_service_has_its_own(host: Host) -> None:
+    """A restored database that root owns is not used as root, which would close the service's files to it."""
+    host.sh("mkdir /var/lib/idiolectd && touch /var/lib/idiolectd/sessions.sqlite")
+    done = host.idiolectd("status")
+    assert (done.returncode, "chown -R idiolectd: /var/lib/idiolectd/" in done.stderr) == (1, True), (
+        done.stderr
+    )
+
+
+def test_a_service_user_who_does_not_exist(host: Host, pds: Pds) -> None:
+    """The message names the key."""
+    configure(host, pds, PACKAGED.read_text().replace('user = "idiolectd"', 'user = "nosuch"'))
+    done = host.idiolectd("status")
+    assert (done.returncode, "service.user" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_stranger_is_told_what_to_ask_for(host: Host) -> None:
+    """Who may not read the configuration works on no other store in silence; a file of his own comes first."""
+    for command in (["status"], ["login", "x.test"], ["check"]):
+        done = host.idiolectd(*command, user="stranger")
+        assert done.returncode == 2, done.stderr
+        for told in (
+            "sudo",
+            "usermod -aG idiolectd stranger",
+            "/var/lib/stranger/.config/idiolectd/config.toml",
+        ):
+            assert told in done.stderr
+    host.sh("cd /var/lib/stranger && mkdir -p .config/idiolectd && touch .config/idiolectd/config.toml")
+    done = host.idiolectd("status", user="stranger")
+    assert done.returncode == 0, done.stderr
+    assert "file:///var/lib/stranger/.config/idiolect/sessions" in done.stdout
+    assert f"{CONFIG} is not used" in done.stderr
+
+
+def test_a_member_of_the_group_reads_what_it_may(host: Host, pds: Pds) -> None:
+    """The group reads the configuration; the store too, if store.group says so; it logs nobody in."""
+    pds.account("shared.test")
+    assert host.idiolectd("login", "shared.test").returncode == 0
+    closed = host.idiolectd("status", user="member")
+    assert (closed.returncode, closed.stdout) == (1, "")
+    assert f"member may not read the store {STORE} ({CONFIG}): type sudo" in closed.stderr
+    configure(host, pds, PACKAGED.read_text().replace("#group", "group"))
+    assert host.idiolectd("refresh", "--force", "shared.test").returncode == 0
+    status = host.idiolectd("status", user="member")
+    assert (status.returncode, "shared.test" in status.stdout) == (0, True), status.stderr
+    did = pds.account("another.test")["did"]
+    before = pds.living(did)
+    login = host.idiolectd("login", "another.test", user="member")
+    assert (login.returncode, pds.living(did)) == (1, before), login.stderr
+    assert "it belongs to idiolectd: type sudo before the command" in login.stderr
+
+
+def test_both_stores_are_named(host: Host, pds: Pds) -> None:
+    """Sessions that root stored at home before there was a configuration are not forgotten in silence."""
+    pds.account("at-home.test")
+    home = "/var/lib/root-home"
+    host.sh(f"mkdir {home}")
+    login = host.idiolectd("login", "at-home.test", "--store", f"{home}/.config/idiolect/sessions/")
+    assert login.returncode == 0, login.stderr
+    for command in ("status", "list", "check"):
+        done = host.idiolectd(command, env={"HOME": home})
+        assert f"--store file://{home}/.config/idiolect/sessions" in done.stdout + done.stderr
+
+
+def test_the_services_link_is_not_followed(host: Host) -> None:
+    """Where the service's user put a link in the place of its store, root opens it as that user only."""
+    host.sh(
+        "mkdir -m 700 /var/lib/roots && touch /var/lib/roots/sessions.sqlite\n"
+        "mkdir /var/lib/idiolectd && ln -s /var/lib/roots/sessions.sqlite /var/lib/idiolectd/\n"
+        "chown -hR idiolectd: /var/lib/idiolectd"
+    )
+    for command in (["status"], ["refresh", "--all"], ["login", "x.test"]):
+        done = host.idiolectd(*command)
+        assert done.returncode == 1, done.stderr
+    assert host.sh("stat -c '%U %s' /var/lib/roots/*; ls /var/lib/roots") == "root 0\nsessions.sqlite\n"
+
+
+def test_client_keys_are_the_running_services(host: Host, pds: Pds) -> None:
+    """A key in a credential of the unit is found as long as the service runs; else the message says to start it."""
+    clients = (
+        '[oauth]\nclients = [{ client_id = "https://app.example/client.json",'
+        ' keys = [{ kid = "2026", credential = "client-key" }] }]\n'
+    )
+    configure(host, pds, PACKAGED.read_text() + clients)
+    stopped = host.idiolectd("check")
+    assert "systemctl start idiolectd" in stopped.stdout
+    host.sh(  # as systemd.exec(5) describes it
+        f"cd /run && mkdir -p credentials/idiolectd.service && cd credentials/idiolectd.service\n"
+        f"echo '{new_jwk()}' > client-key\n"
+        f"chown -R idiolectd: . && chmod 400 client-key && chmod 500 ."
+    )
+    for command in (["check"], ["check", "--store", STORE]):
+        running = host.idiolectd(*command)
+        assert "client key 2026: readable" in running.stdout, running.stderr
