@@ -7,8 +7,8 @@ may rest on them.
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from idiolectd.foreign import json_object, number
@@ -72,8 +72,8 @@ def jwk_thumbprint(jwk: Mapping[str, Any]) -> str:
     Raises:
         ValueError: it is not an EC key.
     """
-    members = {name: jwk.get(name) for name in ("crv", "kty", "x", "y")}
+    members: dict[str, Any] = {name: jwk.get(name) for name in ("crv", "kty", "x", "y")}
     if members["kty"] != "EC" or not all(isinstance(value, str) for value in members.values()):
         raise ValueError("not an EC key")
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return b64url_encode(hashlib.sha256(canonical.encode()).digest())
+    canonical = ",".join(f'"{name}":{encode_basestring_ascii(value)}' for name, value in members.items())
+    return b64url_encode(hashlib.sha256(f"{{{canonical}}}".encode()).digest())

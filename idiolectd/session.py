@@ -10,12 +10,13 @@ did not mean to change. The helper methods parse them; as in upstream, an unread
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from idiolectd.clock import parse_rfc3339, rfc3339
+from idiolectd.copying import built, replace
 from idiolectd.did import parse_did
 from idiolectd.errors import SessionError
 from idiolectd.jose import jwk_thumbprint, numeric_claim, peek_claims, token_hash
@@ -96,6 +97,11 @@ class OAuthSession:
     confirmed_handle: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
+    derived_from: ClassVar[Mapping[str, str]] = {
+        "refresh_token_hash": "refresh_jwt",
+        "dpop_thumbprint": "dpop_private_key_jwk",
+    }
+
     # Shape -----------------------------------------------------------------------------------
 
     @classmethod
@@ -128,13 +134,14 @@ class OAuthSession:
             if values[name] is None:
                 time = numeric_claim(peek_claims(values["access_jwt"]), claim)
                 values[name] = "" if time is None else rfc3339(time)
-        return cls(**values, extra=record)
+        values["extra"] = record
+        return built(cls, values)
 
     def to_json(self) -> str:
         """The record as it is stored: compact JSON, upstream's order, unknown fields kept."""
-        record: dict[str, Any] = {}
+        values, record = vars(self), dict[str, Any]()
         for json_name, name in _NAMES.items():
-            value = getattr(self, name)
+            value = values[name]
             if value is not None:
                 record[json_name] = value
             elif name == "dpop_private_key_jwk":
@@ -142,7 +149,7 @@ class OAuthSession:
         record.update(self.extra)
         if "pds_url" in record:
             record["pds_url"] = self.pds_url
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(record)
 
     @property
     def kind(self) -> Kind:
@@ -171,8 +178,8 @@ class OAuthSession:
 
     def with_tokens(self, tokens: Tokens) -> Self:
         """This session after a rotation: only what `Tokens` holds changes."""
-        changes = {f.name: getattr(tokens, f.name) for f in fields(tokens)}
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        changes = {name: value for name, value in vars(tokens).items() if value is not None}
+        return replace(self, **changes)
 
     # Time: names and meaning of idiolect-oauth -----------------------------------------------
 
@@ -225,12 +232,14 @@ _NAMES = {
 }
 _JSON_NAMES = {name: json_name for json_name, name in _NAMES.items()}
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def _parse_object(text: str | bytes) -> dict[str, Any]:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        record = json.loads(text, parse_constant=_refuse_constant)
+        record = _DECODER.decode(text)
         if "\\u" in text:  # a lone surrogate is legal in JSON, and can't be stored as UTF-8 again
             json.dumps(record, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -246,6 +255,9 @@ def _parse_object(text: str | bytes) -> dict[str, Any]:
 
 def _refuse_constant(_name: str) -> None:
     raise ValueError
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _kind_of(value: object) -> str:

@@ -81,14 +81,19 @@ class Url:
 
     def __str__(self) -> str:
         """The URL without user, password and fragment."""
-        return self.origin + self.path + ("" if self.query is None else f"?{self.query}")
+        return self.origin + self.target
 
     @property
+    def target(self) -> str:
+        """Path and query: what a request line names (RFC 9112, section 3.2.1)."""
+        return self.path if self.query is None else f"{self.path}?{self.query}"
+
+    @cached_property
     def origin(self) -> str:
         """Scheme, host and, if it is not the default, port: equal for URLs of the same server."""
         return f"{self.scheme}://{self.authority}"
 
-    @property
+    @cached_property
     def authority(self) -> str:
         """Host and, if it is not the default, port: what goes into a Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host

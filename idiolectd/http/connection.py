@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection (RFC 9112): a request goes out, its answer comes back, and then perhaps the next.
 
-The framing is h11's, the stream anyio's. Whatever goes wrong is raised as the exception that httpx has for it.
+A plain answer is read by `plain`, any other by h11. Whatever goes wrong is raised as the exception that httpx
+has for it.
 
 1. A request goes out in one write, head and body together: a server reads it with one look, and between two
    writes there is nothing that could happen. So a request has a body that fits into memory.
@@ -16,7 +17,7 @@ Does not connect, retry, follow, unpack, or upgrade to another protocol.
 
 import select
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -25,11 +26,12 @@ import h11
 import httpx
 from anyio.abc import ByteStream, SocketAttribute
 
+from idiolectd.http.plain import Headers, NotPlain, PlainAnswer, read_answer, request_bytes
 from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.tcp_stream import TcpStream
 
 # As in httpx: "connect", "write", "read" (each of them one wait) and "pool"; in seconds.
 Timeouts = Mapping[str, float | None]
-Headers = Sequence[tuple[bytes, bytes]]
 
 # What a stream that broke raises; of these anyio lets ssl.SSLError through in mid-stream.
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError)
@@ -37,13 +39,19 @@ _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError)
 _READ_BYTES = 65_536
 _LONGEST_HEAD = 100 * 1024
 
+# A body that comes in more parts is h11's: `plain` begins anew with each.
+_PLAIN_PARTS = 4
+
+# Whether their answers have a body does not follow from the answers alone.
+_FRAMED_OTHERWISE = (b"HEAD", b"CONNECT")
+
 # Thousands of interim answers (1xx) may arrive at once. Nobody else waits for all of them.
 _INTERIM_IN_A_ROW = 64
 
 
 @dataclass(frozen=True)
 class AnswerHead:
-    """Status line and header fields of an answer."""
+    """Status line and header fields of an answer; names in whatever case."""
 
     status: int
     headers: Headers = field(repr=False)
@@ -65,7 +73,9 @@ class Connection:
         self.context = context
         self.rested_at = 0.0
         self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- this is no Django
-        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
+        self._plain: PlainAnswer | None = None
+        self._parser: h11.Connection | None = None  # reads an answer that is not plain
+        self._body = b""
         self._progress = RequestProgress()
         self._is_broken = False
 
@@ -89,18 +99,20 @@ class Connection:
             timeouts: "write" and "read" count.
             progress: learns what happens.
         """
-        try:
-            request = self._parser.send(h11.Request(method=method, target=target, headers=list(headers)))
-            if body:
-                request += self._parser.send(h11.Data(data=body))
-            request += self._parser.send(h11.EndOfMessage())
-        except h11.LocalProtocolError as error:
-            raise httpx.LocalProtocolError("not a request that can be sent") from error
+        request, arrived = request_bytes(method, target, headers, body), b""
         self._progress = progress
         progress.begins(self.stream)
         await self._write(request, timeouts.get("write"))
+        limit = timeouts.get("read")
+        if method not in _FRAMED_OTHERWISE:
+            arrived = await self._read_plain(limit)
+            if self._plain is not None:
+                progress.answered = True
+                self._body = self._plain.body
+                return AnswerHead(self._plain.status, self._plain.headers)
+        parser = self._parser = _parser_for(method, arrived)
         interim = 0
-        while not isinstance(event := await self._next_event(timeouts.get("read")), h11.Response):
+        while not isinstance(event := await self._next_event(parser, limit), h11.Response):
             interim += 1
             if not interim % _INTERIM_IN_A_ROW:
                 await anyio.lowlevel.checkpoint()
@@ -108,7 +120,10 @@ class Connection:
 
     async def read_part(self, timeouts: Timeouts) -> bytes:
         """The next part of the answer's body, of which "read" counts; empty: it has ended."""
-        event = await self._next_event(timeouts.get("read"))
+        if self._parser is None:
+            body, self._body = self._body, b""
+            return body
+        event = await self._next_event(self._parser, timeouts.get("read"))
         if isinstance(event, h11.Data):
             return bytes(event.data)
         self._progress.answered = True
@@ -117,11 +132,13 @@ class Connection:
 
     def rest(self) -> bool:
         """Gets ready for another request; False: there can be none, and the connection is to be closed."""
-        is_done = self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE
+        is_done = self._plain is not None
+        if self._parser is not None:
+            is_done = self._parser.our_state is h11.DONE and self._parser.their_state is h11.DONE
         if not is_done or self._is_broken or self._progress.overrun:
             return False
-        self._parser.start_next_cycle()
-        self._progress = RequestProgress()  # with the answer's bytes, which may hold tokens
+        # Let go of the answer, which may hold tokens.
+        self._plain, self._parser, self._body, self._progress = None, None, b"", RequestProgress()
         self.rested_at = anyio.current_time()
         return True
 
@@ -151,25 +168,41 @@ class Connection:
 
     async def _write(self, data: bytes, timeout: float | None) -> None:  # noqa: ASYNC109 -- as httpx counts
         try:
-            with anyio.fail_after(timeout):
-                await self.stream.send(data)
+            rest = self.stream.send_at_once(data) if isinstance(self.stream, TcpStream) else data
+            if rest:
+                with anyio.fail_after(timeout):
+                    await self.stream.send(bytes(rest))
         except TimeoutError as error:
             raise httpx.WriteTimeout("") from error
         except _BROKEN:
             self._is_broken = True  # see the module, 2
 
-    async def _next_event(self, timeout: float | None) -> object:  # noqa: ASYNC109 -- as httpx counts
+    async def _read_plain(self, timeout: float | None) -> bytes:  # noqa: ASYNC109 -- as httpx counts
+        """Reads an answer if it is plain; returns what has been read."""
+        arrived = b""
+        for _ in range(_PLAIN_PARTS):
+            part = await self._read(timeout)
+            arrived += part
+            try:
+                self._plain = read_answer(arrived) if part else None
+            except NotPlain:
+                break
+            if self._plain is not None or not part:
+                break
+        return arrived
+
+    async def _next_event(self, parser: h11.Connection, timeout: float | None) -> object:  # noqa: ASYNC109
         while True:
             try:
-                event = self._parser.next_event()
+                event = parser.next_event()
             except h11.RemoteProtocolError as error:
                 raise httpx.RemoteProtocolError(str(error)) from error
             if event is not h11.NEED_DATA:
                 return event
             data = await self._read(timeout)
-            if not data and self._parser.their_state is h11.SEND_RESPONSE:
+            if not data and parser.their_state is h11.SEND_RESPONSE:
                 raise httpx.RemoteProtocolError("the server closed the connection without an answer")
-            self._parser.receive_data(data)
+            parser.receive_data(data)
 
     async def _read(self, timeout: float | None) -> bytes:  # noqa: ASYNC109 -- as httpx counts
         try:
@@ -183,3 +216,13 @@ class Connection:
             raise httpx.ReadError("") from error
         self._progress.take(data)
         return data
+
+
+def _parser_for(method: bytes, arrived: bytes) -> h11.Connection:
+    """A parser of the answer to a request of that method, of which so much has arrived."""
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
+    parser.send(h11.Request(method=method, target="/", headers=[("Host", "answered")]))
+    parser.send(h11.EndOfMessage())
+    if arrived:  # else it would be told that nothing more comes
+        parser.receive_data(arrived)
+    return parser

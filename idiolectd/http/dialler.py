@@ -24,13 +24,14 @@ from urllib.parse import unquote
 
 import anyio
 import httpx
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from idiolectd.http.connection import Connection, Timeouts
 from idiolectd.http.guard import NetworkPolicy, check_address
 from idiolectd.http.name_lookup import NameLookups
 from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.tcp_stream import TcpStream
 from idiolectd.url import Url, is_loopback_host
 
 Dial = Callable[[str, int], Awaitable[ByteStream]]
@@ -156,12 +157,14 @@ async def _dialled(number: str, port: int) -> ByteStream:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 raise OSError(error, os.strerror(error)) from None
-        return await SocketStream.from_socket(sock)
-    except BaseException as error:
+        try:
+            sock.getpeername()
+        except OSError:  # the server has ended the connection already
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
+    except BaseException:
         sock.close()
-        if isinstance(error, ValueError):  # the server has ended the connection already
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
         raise
+    return TcpStream(sock)
 
 
 def _authorization(proxy: Url) -> list[tuple[bytes, bytes]]:

@@ -9,10 +9,9 @@ import os
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from json import dumps
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import anyio
@@ -24,10 +23,12 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.events import EventSink
 from idiolectd.finish import in_thread
 from idiolectd.http.arrived import read_message, unpacked
+from idiolectd.http.exchange import OpenAnswer, OverHttpx, Request, Transport
 from idiolectd.http.guard import NetworkPolicy, check_url, origin
 from idiolectd.http.origin_pools import OriginPools
 from idiolectd.http.origin_state import Nonces, Skews
-from idiolectd.http.request_progress import PROGRESS, RequestProgress
+from idiolectd.http.plain import Headers
+from idiolectd.http.request_progress import RequestProgress
 from idiolectd.http.response import CutOff, Response, http_date
 from idiolectd.outcome import Code
 from idiolectd.url import Url
@@ -49,14 +50,10 @@ _PHASES = {"connect": 10.0, "write": 10.0, "read": 20.0, "pool": 10.0}
 _PARTS_IN_A_ROW = 64
 _READ_IN_PLACE = 16 * 1024
 
+# They say how long their content is, also if there is none (RFC 9110, section 8.6).
+_WITH_BODY = ("POST", "PUT", "PATCH")
+
 _HEADERS = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "idiolectd"}
-
-
-@runtime_checkable
-class _LooksUp(Protocol):
-    """A transport that can tell beforehand whether there is such a host."""
-
-    async def look_up(self, host: str) -> None: ...
 
 
 class HttpClient:
@@ -82,7 +79,8 @@ class HttpClient:
     ) -> None:
         self._policy = policy
         self._clock = clock
-        self._transport = transport if transport is not None else OriginPools(policy)
+        transport = transport if transport is not None else OriginPools(policy)
+        self._transport: Transport = transport if isinstance(transport, OriginPools) else OverHttpx(transport)
         self._skews = Skews(events)
         self.nonces = Nonces()
 
@@ -123,9 +121,7 @@ class HttpClient:
         Raises:
             NotSent: nothing can be sent there now.
         """
-        host = self.target(url).host
-        if isinstance(self._transport, _LooksUp):
-            await self._transport.look_up(host)
+        await self._transport.look_up(self.target(url).host)
 
     def skew(self, origin: str) -> float:
         """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
@@ -164,7 +160,6 @@ class HttpClient:
         server = target.origin
         progress = RequestProgress(keep=_MAX_KEPT, looks=method == "POST")
         request = _request(method, target, headers or {}, form, json)
-        request.extensions |= {"timeout": _PHASES, PROGRESS: progress}
         answered = await self._exchange(request, progress, server, deadline)
         if isinstance(answered, Unclear):
             return await _recovered(progress, answered)
@@ -173,14 +168,14 @@ class HttpClient:
         return answered
 
     async def _exchange(
-        self, request: httpx.Request, progress: RequestProgress, server: str, deadline: float
+        self, request: Request, progress: RequestProgress, server: str, deadline: float
     ) -> Response | NotSent | Unclear:
         sent_at = self._clock.now()
         response: Response | None = None
         with anyio.move_on_after(deadline):
             try:
-                answer = await self._transport.handle_async_request(request)
-                headers = _joined(answer.headers.multi_items())
+                answer = await self._transport.open(request, _PHASES, progress)
+                headers = _joined(answer.headers)
                 self._skews.learn(server, headers, sent_at=sent_at, received_at=self._clock.now())
                 try:
                     response = await _read(answer, headers, progress, server)
@@ -271,18 +266,14 @@ def _system_error(error: BaseException) -> OSError | None:
     return found
 
 
-# A URL costs httpx as much as all the rest of a request.
-_httpx_url = lru_cache(maxsize=1024)(httpx.URL)
-
-
 def _request(
     method: str,
     target: Url,
     headers: Mapping[str, str],
     form: Mapping[str, str] | None,
     json: Mapping[str, Any] | None,
-) -> httpx.Request:
-    """A request; httpx adds the length of its body.
+) -> Request:
+    """A request with all of its header fields.
 
     Raises:
         NotSent: it can't be sent. The libraries' own refusals would quote a value.
@@ -291,7 +282,7 @@ def _request(
         if not (value.isascii() and value.isprintable()):
             raise NotSent(Code.HEADER, f"{target.origin}: the value of {name} can't be sent in a header")
     fields = {"Host": target.authority, **_HEADERS, **headers}
-    body = None
+    body = b""
     try:
         if form is not None:
             body = urlencode(form).encode()
@@ -303,33 +294,23 @@ def _request(
         raise NotSent(
             Code.UNSENDABLE, f"{target.origin}: a value holds characters that can't be sent"
         ) from None
-    raw = [(name.encode(), value.encode()) for name, value in fields.items()]  # a third of what texts cost
-    return httpx.Request(method, _httpx_url(str(target)), headers=raw, content=body)
+    if body or method in _WITH_BODY:
+        fields["Content-Length"] = str(len(body))
+    return Request(method, target, [(name.encode(), value.encode()) for name, value in fields.items()], body)
 
 
 async def _read(
-    answer: httpx.Response, headers: Mapping[str, str], progress: RequestProgress, server: str
+    answer: OpenAnswer, headers: Mapping[str, str], progress: RequestProgress, server: str
 ) -> Response:
     """The whole answer, or `Unclear` if it grows too large, packed or unpacked."""
-    if not isinstance(answer.stream, httpx.AsyncByteStream):
-        raise TypeError("the transport is not asynchronous")
-    body = bytearray()
-    with anyio.CancelScope() as reading:
-        parts = 0
-        async for part in answer.stream:
-            body += part
-            parts += 1
-            if not parts % _PARTS_IN_A_ROW:  # of what has arrived already, none needs a wait
-                await anyio.lowlevel.checkpoint()
-            if len(body) > MAX_BODY:
-                # Not `break`: a generator left in the middle is closed when it is collected,
-                # and its connection then. A cancelled one closes on its way out.
-                progress.answered = True  # more of it is not wanted
-                reading.cancel()
-    progress.answered = True
-    response = None
-    if not reading.cancel_called:
-        response = _response(answer.status_code, headers, bytes(body))
+    body, parts = bytearray(), 0
+    while len(body) <= MAX_BODY and (part := await answer.read_part()):
+        body += part
+        parts += 1
+        if not parts % _PARTS_IN_A_ROW:  # of what has arrived already, none needs a wait
+            await anyio.lowlevel.checkpoint()
+    progress.answered = True  # or more of it is not wanted
+    response = _response(answer.status, headers, bytes(body))
     if response is None:
         raise _too_large(server)
     if progress.overrun and response.json_object() is None:  # its length may be less than what was sent
@@ -354,19 +335,31 @@ async def _arrived(progress: RequestProgress) -> tuple[bool, Response | None]:
     message = read_message(raw) if len(raw) <= _READ_IN_PLACE else await in_thread(read_message, raw)
     if message is None:
         return False, None
-    return message.is_whole, _response(message.status, _joined(message.headers), message.body)
+    return message.is_whole, _response(message.status, _by_name(message.headers), message.body)
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes) -> Response | None:
     """An answer without its content codings; None if it is too large then."""
-    body = unpacked(body, headers.get("content-encoding", ""), MAX_BODY)
+    if len(body) <= MAX_BODY:
+        body = unpacked(body, headers.get("content-encoding", ""), MAX_BODY)
     if len(body) > MAX_BODY:
         return None
     return Response(status, headers, body, date=http_date(headers.get("date", "")))
 
 
-def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """By name in lower case (RFC 9110, section 5.3); httpx's own takes the square of their number."""
+def _joined(headers: Headers) -> Mapping[str, str]:
+    return _by_name((name.decode("latin-1"), _text(value)) for name, value in headers)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")  # RFC 9110, section 5.5
+
+
+def _by_name(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """By name in lower case, values joined (RFC 9110, section 5.3)."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name.lower(), []).append(value)

@@ -14,10 +14,12 @@ import anyio
 import httpx
 
 from idiolectd.finish import in_thread
-from idiolectd.http.connection import Connection, Timeouts
+from idiolectd.http.connection import AnswerHead, Connection, Timeouts
 from idiolectd.http.dialler import Dialler
+from idiolectd.http.exchange import Request
 from idiolectd.http.guard import NetworkPolicy
 from idiolectd.http.name_lookup import NameLookups
+from idiolectd.http.plain import Headers
 from idiolectd.http.request_progress import PROGRESS, RequestProgress
 from idiolectd.http.trust import Trust
 from idiolectd.url import DEFAULT_PORTS
@@ -95,36 +97,60 @@ class OriginPools(httpx.AsyncBaseTransport):
         return f"<OriginPools origins={len(self._pools)} busy={busy}>"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends one request to its origin, and reads the head of the answer."""
+        """As `open`, for clients of httpx."""
         progress = request.extensions.get(PROGRESS)
         if not isinstance(progress, RequestProgress):
             progress = RequestProgress()
+        answer = await self._open(
+            _origin(request.url),
+            request.method.encode("ascii"),
+            request.url.raw_path,
+            request.headers.raw,
+            await request.aread(),
+            request.extensions.get("timeout", {}),
+            progress,
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=answer)
+
+    async def open(self, request: Request, timeouts: Timeouts, progress: RequestProgress) -> "Answer":
+        """Sends one request to its origin, and reads the head of the answer."""
+        url = request.url
+        return await self._open(
+            (url.scheme, url.host, url.dialled_port),
+            request.method.encode("ascii"),
+            url.target.encode("ascii"),
+            request.headers,
+            request.body,
+            timeouts,
+            progress,
+        )
+
+    async def _open(
+        self,
+        origin: Origin,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes,
+        timeouts: Timeouts,
+        progress: RequestProgress,
+    ) -> "Answer":
         progress.possible = False
-        timeouts: Timeouts = request.extensions.get("timeout", {})
-        body = await request.aread()
         if self._trust is not None:
             if self._trust.is_due:
                 await in_thread(self._trust.context)
             self._context = self._trust.context()
         await self._close_unused()
-        pool = await self._enter(_origin(request.url), timeouts)
+        pool = await self._enter(origin, timeouts)
         connection: Connection | None = None
         try:
             connection = await self._connection(pool, timeouts)
             self._busy.add(connection)
-            head = await connection.ask(
-                request.method.encode("ascii"),
-                request.url.raw_path,
-                request.headers.raw,
-                body,
-                timeouts=timeouts,
-                progress=progress,
-            )
+            head = await connection.ask(method, target, headers, body, timeouts=timeouts, progress=progress)
         except BaseException:
             await self._leave(pool, connection)
             raise
-        body_to_come = _AnswerBody(self, pool, connection, timeouts)
-        return httpx.Response(head.status, headers=head.headers, stream=body_to_come)
+        return Answer(self, pool, connection, timeouts, head)
 
     async def look_up(self, host: str) -> None:
         """Looks up a host's name, if its requests will need that. See `Dialler.look_up`."""
@@ -210,20 +236,28 @@ class OriginPools(httpx.AsyncBaseTransport):
             self._pools.pop(pool.origin, None)
 
 
-class _AnswerBody(httpx.AsyncByteStream):
-    """An answer's body; ends its request's use of the pool when it is closed."""
+class Answer(httpx.AsyncByteStream):
+    """An open answer; ends its request's use of the pool when it is closed. See `exchange.OpenAnswer`."""
 
-    def __init__(self, pools: OriginPools, pool: _Pool, connection: Connection, timeouts: Timeouts) -> None:
+    def __init__(
+        self, pools: OriginPools, pool: _Pool, connection: Connection, timeouts: Timeouts, head: AnswerHead
+    ) -> None:
+        self.status, self.headers = head.status, head.headers
         self._pools = pools
         self._pool = pool
         self._connection: Connection | None = connection
         self._timeouts = timeouts
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while self._connection is not None and (part := await self._connection.read_part(self._timeouts)):
+        while part := await self.read_part():
             yield part
 
+    async def read_part(self) -> bytes:
+        """The next part of the body; empty: it has ended, or was closed."""
+        return b"" if self._connection is None else await self._connection.read_part(self._timeouts)
+
     async def aclose(self) -> None:
+        """Ends the exchange."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._pools._leave(self._pool, connection)  # noqa: SLF001 -- the two are one thing in two classes

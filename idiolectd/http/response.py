@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from idiolectd.errors import Unclear
@@ -92,6 +93,7 @@ def retry_after(response: Response, now: float) -> float | None:
     return None if seconds is None else min(max(0.0, seconds), _MAX_RETRY_AFTER)
 
 
+@lru_cache(maxsize=64)  # all answers of one second have the same
 def http_date(text: str) -> float | None:
     """An HTTP-date as seconds since the epoch, or None. It is always in UTC (RFC 9110, section 5.6.7)."""
     try:

@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import fields
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -43,12 +42,11 @@ class LogSink:
         self.level: Level = level
         self._logger = structlog.wrap_logger(
             writer, processors=[_masked, renderer], wrapper_class=structlog.BoundLogger
-        )
+        ).bind()  # once: else each line makes a logger first
 
     def __call__(self, event: Event) -> None:
         """Writes one event, if its level is wanted. Never raises."""
-        values = {field.name: getattr(event, field.name) for field in fields(event)}
-        self.write(event.level, event.name, values)
+        self.write(event.level, event.name, vars(event))
 
     def write(self, level: Level, event: str, values: Mapping[str, Any]) -> None:
         """Writes one line, if its level is wanted. Never raises. None is left out."""

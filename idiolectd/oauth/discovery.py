@@ -202,10 +202,14 @@ class _Cache(Generic[ValueT]):
         self._entries: OrderedDict[str, _CacheEntry[ValueT]] = OrderedDict()
 
     async def get(self, key: str) -> ValueT | Retry:
-        entry = self._entries.setdefault(key, _CacheEntry())
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _CacheEntry()
+            if len(self._entries) > _MAX_KEPT:
+                self._entries.popitem(last=False)
         self._entries.move_to_end(key)
-        if len(self._entries) > _MAX_KEPT:
-            self._entries.popitem(last=False)
+        if entry.value is not None and anyio.current_time() < entry.until:
+            return entry.value
         # The task that holds the lock does the look-up; if it is cancelled, the next one does.
         async with entry.lock:
             if entry.value is None or anyio.current_time() >= entry.until:

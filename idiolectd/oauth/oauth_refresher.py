@@ -9,9 +9,10 @@ retried here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from idiolectd.clock import Clock
+from idiolectd.copying import replace
 from idiolectd.errors import NotSent, SessionError, Unclear
 from idiolectd.hosting import Hosting
 from idiolectd.http import HttpClient, Response, judge_not_sent, judge_probe, origin

@@ -19,11 +19,11 @@ It knows no HTTP and no files: servers are `SplitRefresher`, the store is `Share
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from idiolectd import events
 from idiolectd.clock import Clock
+from idiolectd.copying import replace
 from idiolectd.errors import LockBusy, NoSessionError
 from idiolectd.events import EventSink
 from idiolectd.finish import finish
@@ -127,15 +127,17 @@ class RefreshEngine:
             RecordError: the record is unreadable.
             StoreError: the store failed before anything was sent.
         """
-        first_seen = (await self._store.read(did)).session
-        if first_seen is None:
-            return AttemptResult(Gone(), None)
+        first_seen = None
+        if force or patience > 0:  # somebody else may refresh it before the claim is ours
+            first_seen = (await self._store.read(did)).session
+            if first_seen is None:
+                return AttemptResult(Gone(), None)
         async with self._store.claim(did, patience=patience):
             stored = await self._store.read(did)
             claimed = await self._recorder.reconcile(stored)
             if claimed is None or stored.session is None:
                 return AttemptResult(Gone(), None)
-            if stored.session.refresh_token_hash != first_seen.refresh_token_hash:
+            if first_seen and stored.session.refresh_token_hash != first_seen.refresh_token_hash:
                 return self._recorder.result(Current(claimed.session), claimed)
             session, state, now = claimed.session, claimed.state, claimed.started
             flags = {"force": force, "needed": needed, "revive": revive}

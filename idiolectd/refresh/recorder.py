@@ -6,12 +6,13 @@ are new ones), then the event. All of it happens under the claim, because it wri
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 
 from idiolectd import events
 from idiolectd.clock import Clock
+from idiolectd.copying import replace
 from idiolectd.events import EventSink
 from idiolectd.finish import in_thread
 from idiolectd.outcome import Cause, Code, Current, Gone, RefreshOutcome, Retry

@@ -1,8 +1,9 @@
 """Compares a record that any program may have written with what is known of its session. Pure."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import Enum, auto
 
+from idiolectd.copying import replace
 from idiolectd.errors import SessionError
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state.order import RecordOrder, order_of
@@ -36,8 +37,8 @@ def reconcile(stored: OAuthSession, state: RefreshState, now: float) -> Reconcil
     tokens. Where no server's time proves it, the record that lost is kept as `RefreshState.displaced`
     until the server has shown which of the two lives.
     """
-    good = last_good(state)
-    same_key = good is not None and good.dpop_thumbprint == stored.dpop_thumbprint
+    good = stored if state.last_good == stored.to_json() else last_good(state)
+    same_key = good is not None and (good is stored or good.dpop_thumbprint == stored.dpop_thumbprint)
     if good is not None and same_key and good.refresh_token_hash == stored.refresh_token_hash:
         session = state.pins.restored_to(stored)
         return ReconciledRecord(
@@ -123,4 +124,7 @@ def withheld(state: RefreshState) -> OAuthSession | None:
 
 def tokens_of(session: OAuthSession) -> Tokens:
     """The part of a session that a rotation changes."""
-    return Tokens(**{f.name: getattr(session, f.name) for f in fields(Tokens)})
+    return Tokens(**{name: getattr(session, name) for name in _TOKENS})
+
+
+_TOKENS = tuple(f.name for f in fields(Tokens))

@@ -7,10 +7,11 @@ never inside it: other programs rewrite records whole and would drop it.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from idiolectd.copying import built, replace
 from idiolectd.errors import NewerState, SessionError, UrlError
 from idiolectd.foreign import number
 from idiolectd.outcome import Code
@@ -89,34 +90,41 @@ class Pins:
     @classmethod
     def of(cls, session: OAuthSession) -> Self:
         """The pins that a record carries."""
-        return cls(**{f.name: getattr(session, f.name) for f in fields(cls)})
+        return cls(**{name: getattr(session, name) for name in _PINNED})
 
     def filled_from(self, session: OAuthSession) -> Self:
         """These pins, completed where they hold nothing."""
-        found = {f.name: getattr(session, f.name) for f in fields(self) if getattr(self, f.name) is None}
-        if session.confirmed_handle is not None:
+        found = {
+            name: value
+            for name, pinned in vars(self).items()
+            if pinned is None and (value := getattr(session, name)) is not None
+        }
+        if session.confirmed_handle not in (None, self.confirmed_handle):
             found["confirmed_handle"] = session.confirmed_handle
-        return replace(self, **found)
+        return replace(self, **found) if found else self
 
     def restored_to(self, session: OAuthSession) -> OAuthSession:
         """The session with the fields put back that somebody dropped. What it holds, it keeps."""
         dropped = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name != "dpop_thumbprint" and getattr(session, f.name) is None
+            name: pinned
+            for name, pinned in vars(self).items()
+            if pinned is not None and name != "dpop_thumbprint" and getattr(session, name) is None
         }
-        return replace(session, **dropped)
+        return replace(session, **dropped) if dropped else session
 
     def contradiction(self, session: OAuthSession) -> str | None:
         """The name of a field in which the record disagrees with its pin; None if there is none."""
-        for f in fields(self):
-            pinned, found = getattr(self, f.name), getattr(session, f.name)
-            if f.name in _NOT_COMPARED or not pinned or not found or pinned == found:
+        for name, pinned in vars(self).items():
+            found = getattr(session, name)
+            if name in _NOT_COMPARED or not pinned or not found or pinned == found:
                 continue
-            if f.name == "issuer" and _is_same_server(pinned, found):
+            if name == "issuer" and _is_same_server(pinned, found):
                 continue
-            return f.name
+            return name
         return None
+
+
+_PINNED = tuple(f.name for f in fields(Pins))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +198,10 @@ class RefreshState:
     def to_json(self) -> str:
         """What stores keep; the reverse of `from_json`."""
         record: dict[str, Any] = {"version": 1}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if value != f.default:
-                record[_JSON_KEYS.get(f.name, f.name)] = (
-                    vars(value) if isinstance(value, Note | LastError | Pins) else value
-                )
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        for name, value in vars(self).items():
+            if value is not None and value != _DEFAULTS[name]:
+                record[_JSON_KEYS.get(name, name)] = vars(value) if name in _NESTED else value
+        return _ENCODER.encode(record)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -213,7 +218,7 @@ class RefreshState:
                 raise NewerState("the refresh state was written by a newer idiolectd: upgrade this one")
             if version != 1:
                 raise SessionError("the refresh state is damaged: it has no version")
-            return cls(**_typed(raw))
+            return built(cls, _typed(raw))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise SessionError("the refresh state is damaged") from None
 
@@ -433,18 +438,22 @@ def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
 # Where a field is not called in JSON as it is here.
 _JSON_KEYS = {"previous_refresh_token": "predecessor"}
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The known fields, each of its type.
+    """All fields, each of its type.
 
     Raises:
         TypeError, ValueError: one is not.
     """
-    values = {f: check(raw[key]) for f, check in _FIELDS.items() if (key := _JSON_KEYS.get(f, f)) in raw}
-    for name, made in (("last_error", _LAST_ERROR), ("note", _NOTE), ("pins", _PINS)):
-        if values.get(name) is not None:
-            kind, of = made
-            found = values[name]
+    values = dict(_DEFAULTS)
+    for key, value in raw.items():
+        if (known := _BY_KEY.get(key)) is not None:
+            name, check = known
+            values[name] = check(value)
+    for name, (kind, of) in _NESTED.items():
+        if (found := raw.get(name)) is not None:
             values[name] = kind(**{key: check(found[key]) for key, check in of.items() if key in found})
     return values
 
@@ -491,6 +500,10 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "warned": _TIME,
     "paused": _a(bool),
 }
-_LAST_ERROR = LastError, {"code": _a(str), "message": _a(str), "at": _a(int, float)}
-_NOTE = Note, {"token_hash": _a(str), "at": _a(int, float), "unclear": _a(int)}
-_PINS = Pins, {f.name: _TEXT for f in fields(Pins)}
+_NESTED: dict[str, tuple[type, dict[str, Callable[[Any], Any]]]] = {
+    "last_error": (LastError, {"code": _a(str), "message": _a(str), "at": _a(int, float)}),
+    "note": (Note, {"token_hash": _a(str), "at": _a(int, float), "unclear": _a(int)}),
+    "pins": (Pins, dict.fromkeys(_PINNED, _TEXT)),
+}
+_DEFAULTS = {f.name: f.default for f in fields(RefreshState)}
+_BY_KEY = {_JSON_KEYS.get(name, name): (name, check) for name, check in _FIELDS.items()}

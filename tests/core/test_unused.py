@@ -8,11 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Interfaces of others: idiolect-oauth's names, and what httpx, click and structlog call by themselves.
+# Interfaces of others: idiolect-oauth's names, and what httpx, anyio, click and structlog call by themselves.
 _CALLED_FROM_OUTSIDE = {
     *("SessionAuth", "load_session", "refresh_if_needed", "is_expired", "needs_refresh", "refresh_expired"),
     "remove_record",  # what a foreign program does to a store, for the one in memory
     *("sync_auth_flow", "async_auth_flow", "format_epilog", "list_commands", "debug", "info", "warning"),
+    *("extra_attributes", "send_eof"),
 }
 
 

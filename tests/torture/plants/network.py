@@ -212,7 +212,7 @@ PLANTS = (
         7,
         "a server fills the memory",
         (
-            Edit("http", "_read", "(body) > MAX_BODY", "(body) > 1 << 40"),
+            Edit("http", "_read", "(body) <= MAX_BODY", "(body) <= 1 << 40"),
             Edit("http", "_response", "if len(body) > MAX_BODY:\nreturn None", ""),
         ),
         ("tests/http/test_client.py::test_one_byte_above_the_cap_is_too_large[trio]",),
