@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,15 @@ async def remove_foreign(store: SharedStore, folder: Path, did: str) -> None:
         with foreign:
             foreign.execute("DELETE FROM sessions WHERE did = ?", (did,))
         foreign.close()
+
+
+def open_in(folder: Path) -> list[str]:
+    """What this process has open there: elsewhere, another test's may still be closed meanwhile."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them
+            found.append(str(entry.readlink()))
+    return [name for name in found if name.startswith(str(folder))]
 
 
 class Child:

@@ -15,7 +15,7 @@ from idiolectd.store import is_held, open_store, try_exclusive
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.mounts import refuse_network_file_system
 from idiolectd.store.locks.ofd import try_lock
-from tests.store.support import ALICE, BOB, Child, Opener, session
+from tests.store.support import ALICE, BOB, Child, Opener, open_in, session
 
 
 @pytest.mark.anyio
@@ -104,7 +104,7 @@ def test_a_lock_file_that_can_not_be_closed_hides_no_outcome(tmp_path: Path) -> 
     """An error of close(2) comes when all is done; whoever worked under the lock has nothing to do with it."""
     held = try_lock(tmp_path / "lock")
     assert held is not None
-    os.close(held._fd)  # the next close of it fails, as on a failing disk
+    os.close(held.fd)  # the next close of it fails, as on a failing disk
     held.release()
     with try_exclusive(tmp_path / "lock"):
         pass
@@ -169,10 +169,28 @@ def test_threads_exclude_each_other(tmp_path: Path) -> None:
     again.release()
 
 
+def test_the_bytes_of_a_file_share_a_descriptor(tmp_path: Path) -> None:
+    """However many claims a process holds, the file is open once; a removed one gives way to the new one."""
+    path = tmp_path / "lock"
+    locks = [try_lock(path, byte, 1) for byte in range(5)]
+    assert None not in locks
+    assert len({lock.fd for lock in locks if lock}) == 1
+    path.unlink()
+    again = try_lock(path, 0, 1)
+    assert again is not None
+    assert again.is_current()
+    assert not any(lock.is_current() for lock in locks if lock)
+    assert try_lock(path, 0, 1) is None
+    for lock in (again, *locks):
+        assert lock is not None
+        lock.release()
+    assert open_in(tmp_path) == []
+
+
 def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
     """Lock descriptors are close-on-exec."""
     with try_exclusive(tmp_path / "run" / "daemon.lock") as held:
-        assert not os.get_inheritable(held._fd)
+        assert not os.get_inheritable(held.fd)
 
 
 def test_an_exclusive_file_is_seen_and_freed(tmp_path: Path) -> None:

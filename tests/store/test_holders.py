@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -15,7 +14,7 @@ import pytest
 from idiolectd.ports import SharedStore
 from idiolectd.store.locks.holders import holder_of, sign, signed_holder_of, unsign
 from idiolectd.store.locks.ofd import try_lock
-from tests.store.support import ALICE, BOB, Child
+from tests.store.support import ALICE, BOB, Child, open_in
 
 
 @pytest.mark.anyio
@@ -94,11 +93,11 @@ def test_signs_leave_no_descriptor_open(tmp_path: Path) -> None:
     path = tmp_path / "claims"
     assert sign(path, 1)
     assert sign(path, 2)
-    assert len(_open_in(tmp_path)) == 1
+    assert len(open_in(tmp_path)) == 1
     assert holder_of(path, 1) is None  # ourselves
     unsign(path, 1)
     unsign(path, 2)
-    assert _open_in(tmp_path) == []
+    assert open_in(tmp_path) == []
 
 
 def test_no_sign_no_obstacle(tmp_path: Path) -> None:
@@ -110,15 +109,6 @@ def test_no_sign_no_obstacle(tmp_path: Path) -> None:
     with held:
         assert not sign(path, 1)
         assert signed_holder_of(path, 1) is None
-
-
-def _open_in(folder: Path) -> list[str]:
-    """What this process has open there: elsewhere, another test's may still be closed meanwhile."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the one that lists them
-            found.append(str(entry.readlink()))
-    return [name for name in found if name.startswith(str(folder))]
 
 
 class _Other:

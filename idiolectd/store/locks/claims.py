@@ -34,9 +34,8 @@ _WRITE_LOCK = 2**62
 # Seconds. The write lock is held for milliseconds: a holder that keeps it this long is broken.
 WRITE_PATIENCE = 10.0
 
-# The process that is next to get the write lock holds this byte while it waits. It decides nothing: older
-# versions, which know nothing of it, and `LockWaiters._stays_free` take the lock without it.
-_WRITE_TURN = _WRITE_LOCK + 1
+# The process that is next to get the write lock holds the byte after it while it waits. It decides nothing:
+# older versions, which know nothing of it, and `LockWaiters._stays_free` take the lock without it.
 
 
 class Locks:
@@ -96,7 +95,7 @@ class Locks:
             LockBusy: another process kept it for 10 seconds.
         """
         async with self._hold(
-            "write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True
+            "write lock", _WRITE_LOCK, WRITE_PATIENCE, has_turn=True, first=first, restarts=True
         ):
             yield
 
@@ -107,7 +106,7 @@ class Locks:
         byte: int,
         patience: float,
         *,
-        turn: int | None = None,
+        has_turn: bool = False,
         first: bool = False,
         restarts: bool = False,
     ) -> AsyncIterator[list[OwnedLock]]:
@@ -115,7 +114,7 @@ class Locks:
         async with self._queues.hold(what, patience, first=first, restarts=restarts) as deadline:
             held: list[OwnedLock] = []
             try:
-                await self._take(what, byte, deadline, held, turn=turn)
+                await self._take(what, byte, deadline, held, has_turn=has_turn)
                 yield held
             finally:
                 for lock in held:
@@ -138,14 +137,14 @@ class Locks:
         self._make_folder()
 
     async def _take(
-        self, what: str, byte: int, deadline: float, into: list[OwnedLock], *, turn: int | None = None
+        self, what: str, byte: int, deadline: float, into: list[OwnedLock], *, has_turn: bool = False
     ) -> None:
         with translated(f"can't lock {self._file}"):
             try:
-                is_taken = await self._waiters.take(byte, deadline, into, turn=turn)
+                is_taken = await self._waiters.take(byte, deadline, into, has_turn=has_turn)
             except FileNotFoundError:
                 await in_thread(self._restore_folder)
-                is_taken = await self._waiters.take(byte, deadline, into, turn=turn)
+                is_taken = await self._waiters.take(byte, deadline, into, has_turn=has_turn)
         if not is_taken:
             who = await in_thread(signed_holder_of, self._file, byte) or "another process"
             raise LockBusy(f"{who} holds the {what} ({self._file}); try again later")

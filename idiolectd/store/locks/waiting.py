@@ -110,7 +110,7 @@ class LockWaiters:
         self._threads: dict[tuple[object, int], _WaitingThread] = {}
 
     async def take(
-        self, byte: int, deadline: float, into: list[OwnedLock], *, turn: int | None = None
+        self, byte: int, deadline: float, into: list[OwnedLock], *, has_turn: bool = False
     ) -> bool:
         """Takes the lock on a byte; returns whether it was given before the deadline.
 
@@ -118,16 +118,16 @@ class LockWaiters:
             byte: which byte. One task of an event loop at a time may wait for it.
             deadline: by the event loop's clock; in the past: one try, without waiting.
             into: the lock is appended here, even if the caller is cancelled at the moment it is taken.
-            turn: see `wait_lock`.
+            has_turn: see `wait_lock`.
 
         Raises:
             OSError: the state of the lock is unknown.
         """
-        if await self._try(byte, into, turn):
+        if await self._try(byte, into, has_turn=has_turn):
             return True
         if deadline <= anyio.current_time():
             return False
-        thread = self._waiting_thread(byte, turn)
+        thread = self._waiting_thread(byte, has_turn=has_turn)
         try:
             while (left := deadline - anyio.current_time()) > 0:
                 if thread is None:
@@ -140,7 +140,7 @@ class LockWaiters:
                         return True
                 if thread is not None and not await self._stays_free(byte):
                     continue
-                if await self._try(byte, into, None):
+                if await self._try(byte, into):
                     return True
             return False
         finally:
@@ -154,16 +154,16 @@ class LockWaiters:
             await anyio.sleep(_POLL)
         return True
 
-    async def _try(self, byte: int, into: list[OwnedLock], turn: int | None) -> bool:
+    async def _try(self, byte: int, into: list[OwnedLock], *, has_turn: bool = False) -> bool:
         def try_now() -> bool:
-            held = try_lock(self._path, byte, 1, turn=turn)
+            held = try_lock(self._path, byte, 1, has_turn=has_turn)
             if held is not None:
                 into.append(OwnedLock(held, self._path, byte))
             return held is not None
 
         return await self._in_place.run(try_now)
 
-    def _waiting_thread(self, byte: int, turn: int | None) -> _WaitingThread | None:
+    def _waiting_thread(self, byte: int, *, has_turn: bool) -> _WaitingThread | None:
         key = running_loop(), byte
         thread = self._threads.get(key)
         if thread is not None and thread.want():
@@ -173,7 +173,7 @@ class LockWaiters:
             return None
 
         def wait() -> OwnedLock:
-            return OwnedLock(wait_lock(self._path, byte, turn=turn), self._path, byte)
+            return OwnedLock(wait_lock(self._path, byte, has_turn=has_turn), self._path, byte)
 
         try:
             thread = self._threads[key] = _WaitingThread(wait)

@@ -15,7 +15,7 @@ PLANTS = (
             Edit(
                 "store",
                 "Locks.writing",
-                'async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, turn=_WRITE_TURN, first=first, restarts=True):\n'
+                'async with self._hold("write lock", _WRITE_LOCK, WRITE_PATIENCE, has_turn=True, first=first, restarts=True):\n'
                 "yield",
                 "yield",
             ),
@@ -26,7 +26,11 @@ PLANTS = (
         "claim within the process only",
         1,
         "two processes send one token",
-        (Edit("store", "Locks._hold", "await self._take(what, byte, deadline, held, turn=turn)", ""),),
+        (
+            Edit(
+                "store", "Locks._hold", "await self._take(what, byte, deadline, held, has_turn=has_turn)", ""
+            ),
+        ),
         (_CLAIMS + "test_a_claim_excludes_other_processes_until_its_holder_is_killed[trio-files]",),
         short=True,
     ),
@@ -49,7 +53,7 @@ PLANTS = (
         "forked child keeps the claim",
         1,
         "a session is stuck when the daemon dies before its child",
-        (Edit("store", "_close_in_child", "for lock in _held:\nos.close(lock._fd)", ""),),
+        (Edit("store", "_close_in_child", "for fd in {lock.fd for lock in _held}:\nos.close(fd)", ""),),
         (_CLAIMS + "test_a_forked_child_does_not_keep_the_claim[trio-files]",),
     ),
     Plant(
@@ -105,7 +109,14 @@ PLANTS = (
         "closing a lock file raises",
         5,
         "a failing disk hides the outcome of a refresh",
-        (Edit("store", "HeldLock.release", "with contextlib.suppress(OSError):\nos", "os"),),
+        (
+            Edit(
+                "store",
+                "HeldLock.release",
+                "with contextlib.suppress(OSError):\nself._description.close_if_unused",
+                "self._description.close_if_unused",
+            ),
+        ),
         (_CLAIMS + "test_a_lock_file_that_can_not_be_closed_hides_no_outcome",),
     ),
     Plant(
