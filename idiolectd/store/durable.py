@@ -11,7 +11,6 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,38 +39,83 @@ class Access:
 PRIVATE = Access()
 
 
-def replace_file(
-    path: Path,
-    data: bytes,
-    access: Access = PRIVATE,
-    *,
-    before_rename: Callable[[os.stat_result], None] | None = None,
-) -> None:
+class NewFile:
+    """New content for a file, which lies under a temporary name until it takes the file's place.
+
+    `write`, `sync`, `take_place` and then `sync_folder`, in this order, make it durable. `discard` ends it
+    wherever that stopped.
+
+    Args:
+        path: the file that will be replaced.
+        data: what it will hold.
+        access: who may read it. Until it is complete nobody but the owner can.
+
+    Attributes:
+        path: as given.
+        written: what file the new one is, once it was synced.
+    """
+
+    written: os.stat_result
+
+    def __init__(self, path: Path, data: bytes, access: Access = PRIVATE) -> None:
+        self.path = path
+        self._data = data
+        self._access = access
+        self._temporary: Path | None = None
+        self._fd = -1
+
+    def write(self) -> None:
+        """Writes the content under its temporary name."""
+        temporary = self.path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{_TEMPORARY_END}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(temporary, flags, 0o600)
+        self._temporary = temporary
+        _write_all(self._fd, self._data)
+        grant(self._fd, self._access)
+
+    def sync(self) -> None:
+        """Makes the content durable."""
+        os.fsync(self._fd)
+        self.written = os.fstat(self._fd)
+
+    def take_place(self) -> None:
+        """Replaces the file. Durable after `sync_folder` only."""
+        if self._temporary is None:
+            raise RuntimeError("write() first")
+        self._close()
+        self._temporary.rename(self.path)
+        self._temporary = None
+
+    def discard(self) -> None:
+        """Removes what has not taken its place. Never raises; harmless when repeated."""
+        with suppress(OSError):
+            self._close()
+        if self._temporary is not None:
+            with suppress(OSError):
+                self._temporary.unlink()
+            self._temporary = None
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def replace_file(path: Path, data: bytes, access: Access = PRIVATE) -> None:
     """Replaces a file durably. Readers see the old one or the new one.
 
     Args:
         path: the file.
         data: what it will hold.
-        access: who may read it. Until it is complete nobody but the owner can.
-        before_rename: told what the new file is just before others can see it.
+        access: who may read it.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{_TEMPORARY_END}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    new = NewFile(path, data, access)
     try:
-        try:
-            _write_all(fd, data)
-            grant(fd, access)
-            os.fsync(fd)
-            written = os.fstat(fd)
-        finally:
-            os.close(fd)
-        if before_rename is not None:
-            before_rename(written)
-        temporary.rename(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+        new.write()
+        new.sync()
+        new.take_place()
+    finally:
+        new.discard()
     sync_folder(path.parent)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from idiolectd.did import file_name
 from idiolectd.finish import finish, in_thread
-from idiolectd.store.durable import Access, make_private_folder, remove, replace_file, sweep
+from idiolectd.store.durable import Access, NewFile, make_private_folder, remove, replace_file, sweep
 from tests.store.support import ALICE, Child
 
 
@@ -33,29 +33,28 @@ def test_the_umask_has_no_say(tmp_path: Path, umask: int) -> None:
 
 
 def test_a_temporary_is_private_from_the_first_byte(tmp_path: Path) -> None:
-    """Before the rename nobody but the owner sees the new content, and no reader takes it for a record."""
-    seen: list[tuple[str, int]] = []
-
-    def look(_written: os.stat_result) -> None:
-        seen.extend((path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir())
-
-    replace_file(tmp_path / "x.json", b"x", before_rename=look)
-    ((name, mode),) = seen
-    assert mode == 0o600
-    assert not name.endswith(".json")
+    """Before it takes its place nobody but the owner sees the new content, and no reader takes it for a record."""
+    new = NewFile(tmp_path / "x.json", b"x", Access(0o600))
+    new.write()
+    (found,) = tmp_path.iterdir()
+    assert found.stat().st_mode & 0o777 == 0o600
+    assert found.suffix != ".json"
+    new.discard()
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     """If anything fails before the rename the old content stays and the temporary goes."""
     path = tmp_path / "x.json"
     replace_file(path, b"old")
-
-    def fail(_written: os.stat_result) -> None:
-        raise OSError(5, "Input/output error")
-
-    with pytest.raises(OSError, match="Input/output"):
-        replace_file(path, b"new", before_rename=fail)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(tmp_path / "folder", b"new")
+    new = NewFile(path, b"new")
+    new.write()
+    new.sync()
+    new.discard()
+    new.discard()
+    assert {p.name for p in tmp_path.iterdir()} == {"x.json", "folder"}
     assert path.read_bytes() == b"old"
 
 

@@ -17,6 +17,7 @@ from idiolectd.ports import Committed
 from idiolectd.session import OAuthSession
 from idiolectd.state import RecordChange, RefreshState, reconcile, tokens_of
 from idiolectd.store import FilesystemOAuthTokenStore
+from idiolectd.store.files.together import Step, Write
 from tests.store.support import (
     ALICE,
     BOB,
@@ -270,8 +271,11 @@ async def test_a_crash_between_state_and_record_loses_nothing(tmp_path: Path) ->
         await store.save(session())
         entry = await store.read(ALICE)
         assert entry.session is not None
-        _new, state = rotated(entry.session, entry.state, 2)
-        store._folder._write_state(ALICE, state)  # and the power fails
+        new, state = rotated(entry.session, entry.state, 2)
+        steps = store._writer.commit(entry.session, state, new, None)
+        _synced(next(steps))
+        assert next(steps) == tmp_path / ".idiolectd" / "state"
+        steps.close()  # the power fails
     async with opened(tmp_path) as store:
         entry = await store.read(ALICE)
         assert entry.session is not None
@@ -306,20 +310,30 @@ async def test_the_order_of_record_and_state(tmp_path: Path) -> None:
     """The state goes first, so that a crash can be mended; a login's record does, for the same reason."""
     login = session(generation=9, dpop_private_key_jwk=key("other"))
     order: list[str] = []
+
+    def go_through(steps: Write[object]) -> None:
+        order.extend("record" if step == tmp_path else "state" for step in map(_synced, steps) if step)
+
     async with opened(tmp_path) as store:
         await store.save(session())
         old = (await store.read(ALICE)).state
-        write_state, write_record = store._folder._write_state, store._folder._write_record
-        store._folder._write_state = lambda *a: (order.append("state"), write_state(*a))[1]  # type: ignore[func-returns-value, method-assign]
-        store._folder._write_record = lambda *a: (order.append("record"), write_record(*a))[1]  # type: ignore[func-returns-value, method-assign]
-        await store.save(login)
-        await store.save(replace(login, refresh_jwt="refresh-10"))
+        go_through(store._writer.save(login, NOW))
+        go_through(store._writer.save(replace(login, refresh_jwt="refresh-10"), NOW))
         entry = await store.read(ALICE)
         assert entry.session is not None
         new, state = rotated(entry.session, entry.state, 11)
-        await store.commit(entry.session, state, tokens=new)
+        go_through(store._writer.commit(entry.session, state, new, None))
     assert order == ["record", "state", "state", "record", "state", "record"]
     assert reconcile(login, old, NOW).change is RecordChange.LOGIN
+
+
+def _synced(step: Step) -> Path | None:
+    """Does what a write waits for; returns the folder whose names have changed, if it is one."""
+    if isinstance(step, Path):
+        return step
+    for new in step:
+        new.sync()
+    return None
 
 
 async def test_an_unchanged_state_is_not_written_again(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store import SqliteOAuthTokenStore, open_reading, open_store
+from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.in_place import InPlace
-from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import Delete, Operation
 from idiolectd.store.sqlite.writer import Answer
 from tests.store.support import ALICE, BOB, GOLDEN, SOON, Child, rotated, session
@@ -583,7 +583,7 @@ async def test_group_commit_shares_transactions_and_their_failures() -> None:
             raise StoreError("full")
         return [Committed.DONE] * len(operations)
 
-    group_commit = GroupCommit(apply)
+    group_commit = GroupCommit[Operation, Committed](apply)
     failed = []
 
     async def do() -> None:
@@ -612,7 +612,7 @@ async def test_a_crash_of_our_own_in_a_group_leaves_nobody_waiting() -> None:
         await anyio.sleep(0.01)
         raise ZeroDivisionError
 
-    group_commit = GroupCommit(apply)
+    group_commit = GroupCommit[Operation, Committed](apply)
     seen: list[type] = []
 
     async def do() -> None:

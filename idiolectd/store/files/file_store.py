@@ -1,16 +1,18 @@
 """One JSON file for each session, as idiolect-oauth keeps them; safe between processes.
 
-Files are replaced whole, so reading needs no lock. An operation that reads and then writes runs in one worker
-thread, under the write lock, and is never stopped half-way. The schedule is kept in memory only.
+Files are replaced whole, so reading needs no lock, and a session is read in place, on the event loop. Writes that
+wait together run in one worker thread under the write lock, share what waits for the disk, and are never
+stopped half-way. The schedule is kept in memory only.
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar, TypeVarTuple
+from typing import Any, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +20,7 @@ import anyio.lowlevel
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
-from idiolectd.finish import finish, in_thread
+from idiolectd.finish import finish, in_thread, running_loop
 from idiolectd.ports import (
     FULL_BATCH,
     Committed,
@@ -30,7 +32,7 @@ from idiolectd.ports import (
     Survey,
 )
 from idiolectd.session import OAuthSession, Tokens
-from idiolectd.state import RefreshState, State
+from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.due_index import DueIndex
@@ -38,7 +40,12 @@ from idiolectd.store.durable import make_private_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.files.folder_writer import FolderWriter, WriteOf
+from idiolectd.store.files.together import Write
+from idiolectd.store.group_commit import GroupCommit
+from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
+from idiolectd.store.record_text import KnownRecord
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store_url import StoreUrl
 
@@ -46,8 +53,10 @@ from idiolectd.store_url import StoreUrl
 # that is opened for looking only may take no lock; at worst it shows what was true a moment before.
 _BETWEEN_FILES = 0.05
 
+# The writes of one batch: each has two files open, and `disk_space.DESCRIPTORS` are all that is sure.
+_TOGETHER = 16
+
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class FilesystemOAuthTokenStore:
@@ -70,8 +79,13 @@ class FilesystemOAuthTokenStore:
         self._room = RoomCheck(root, also=self.spill.make_known)
         self._clock = clock
         self._looking = looking
-        self._locks = Locks(self.runtime_dir)
-        self._prepared = False
+        self._in_place = InPlace()
+        self._locks = Locks(self.runtime_dir, self._in_place)
+        self._writer = FolderWriter(self._folder, self._own_write)
+        # One for each event loop; between two of them the write lock decides.
+        self._groups: dict[object, GroupCommit[WriteOf[Any], Any]] = {}
+        # The records of claimed sessions, as they were last read.
+        self._claimed: dict[str, KnownRecord | None] = {}
         self._schedule = DueIndex()
         self._watches = 0
         # File names that `unplanned` has not looked at yet.
@@ -119,17 +133,20 @@ class FilesystemOAuthTokenStore:
     async def save(self, session: OAuthSession) -> None:
         """See `OAuthTokenStore.save`."""
         did = parse_did(session.did)
-        await self._write(f"can't save {did}", self._save, did, session)
+        merged = await self._write("save", did, partial(self._writer.save, session, self._clock.now()))
+        self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
 
     async def load(self, did: str) -> OAuthSession | None:
         """See `OAuthTokenStore.load`."""
         with translated(f"can't load {did} from {self.url}"):
-            found = await in_thread(self._folder.locate, parse_did(did))
+            found = await self._in_place.run(self._folder.locate, parse_did(did))
         return found.readable()
 
     async def delete(self, did: str) -> None:
         """See `OAuthTokenStore.delete`."""
-        await self._write(f"can't delete {did}", self._delete, parse_did(did))
+        did = parse_did(did)
+        await self._write("delete", did, partial(self._writer.delete, did))
+        self._schedule.put(did, None)
 
     async def list_dids(self) -> list[str]:
         """See `OAuthTokenStore.list_dids`."""
@@ -169,8 +186,13 @@ class FilesystemOAuthTokenStore:
         """See `SharedStore.claim`."""
         if self._looking:
             raise StoreError(ONLY_LOOKING)
-        async with self._locks.claim(parse_did(did), patience):
-            yield
+        did = parse_did(did)
+        async with self._locks.claim(did, patience):
+            self._claimed[did] = None
+            try:
+                yield
+            finally:
+                del self._claimed[did]
 
     async def claim_holder(self, did: str) -> str | None:
         """See `SharedStore.claim_holder`."""
@@ -182,7 +204,14 @@ class FilesystemOAuthTokenStore:
 
     async def ensure_writable(self) -> None:
         """See `SharedStore.ensure_writable`."""
-        await self._write("can't write", self._in_thread, self._folder.try_to_write)
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        with translated(f"can't write in {self.url}"):
+            await finish(self._try_to_write)
+
+    async def _try_to_write(self) -> None:
+        async with self._locks.writing():
+            await in_thread(self._writer.try_to_write)
 
     async def secure(self) -> None:
         """See `SharedStore.secure`."""
@@ -191,16 +220,31 @@ class FilesystemOAuthTokenStore:
 
     async def read(self, did: str) -> StoredSession:
         """See `SharedStore.read`."""
+        did = parse_did(did)
         with translated(f"can't read {did} from {self.url}"):
-            entry = await in_thread(self._read, parse_did(did))
-        if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
-            # A commit may have been between its two files: read again under the write lock.
-            if self._looking:
+            entry = await self._in_place.run(self._read, did)
+            if (entry.session is None or _is_used(entry)) and entry.state != RefreshState():
+                # A commit may have been between its two files: read again under the write lock.
+                if not self._looking:
+                    return await finish(self._read_alone, did)
                 await anyio.sleep(_BETWEEN_FILES)
-                with translated(f"can't read {did} from {self.url}"):
-                    return await in_thread(self._read, did)
-            return await self._write(f"can't read {did}", self._in_thread, self._read, did)
+                entry = await in_thread(self._read, did)
         return entry
+
+    async def _read_alone(self, did: str) -> StoredSession:
+        async with self._locks.writing():
+            return await in_thread(self._read, did)
+
+    def _read(self, did: str) -> StoredSession:
+        # The record is read first: a state newer than its record can be recognized, an older one can't.
+        found = self._folder.locate(did, self._claimed.get(did))
+        entry = StoredSession(found.readable(), self._folder.state(did, self._clock.now()))
+        if did in self._claimed and found.session is not None and found.text is not None:
+            self._claimed[did] = KnownRecord(found.text, found.session)
+        # Set if a commit may be between its two files: `read` then looks again under the write lock.
+        return replace(
+            entry, interrupted_commit=_is_used(entry) and self._folder.is_older_than_its_state(found, did)
+        )
 
     async def commit(
         self,
@@ -214,11 +258,11 @@ class FilesystemOAuthTokenStore:
         did = parse_did(read.did)
         if tokens is None:  # there are no new tokens to lose, so a lost claim can stop the commit
             await self._locks.confirm_claim(did)
-        # New tokens, and the state that is written before a token is sent, go before all other commits.
-        first = tokens is not None or state.state is State.AMBIGUOUS
-        return await self._write(
-            f"can't commit {did}", self._commit, did, read, state, tokens, due, first=first
-        )
+        begin = partial(self._writer.commit, read, state, tokens, self._claimed.get(did))
+        done = await self._write("commit", did, begin)
+        if done is Committed.DONE:
+            self._schedule.put(did, due)
+        return done
 
     async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
         """See `SharedStore.new_sessions`; a watch names them."""
@@ -247,14 +291,17 @@ class FilesystemOAuthTokenStore:
     async def forget(self, did: str) -> bool:
         """See `SharedStore.forget`."""
         did = parse_did(did)
-        return await self._write(f"can't forget {did}", self._forget, did)
+        is_gone = await self._write("forget", did, partial(self._writer.forget, did)) is Committed.GONE
+        if is_gone:
+            self._schedule.put(did, None)
+        return is_gone
 
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
         """See `SharedStore.due`; raises `StoreError` if the folder is gone."""
         with translated(f"can't read the schedule of {self.url}"):
-            await in_thread(self._folder.check_identity)
+            await self._in_place.run(self._folder.check_identity)
         return self._schedule.before(before, limit, after)
 
     def schedule(self, did: str, due: ScheduleEntry | None) -> None:
@@ -278,70 +325,23 @@ class FilesystemOAuthTokenStore:
 
     # -----------------------------------------------------------------------------------------
 
-    async def _write(
-        self, what: str, work: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, first: bool = True
-    ) -> T:
-        """Runs work under the write lock, to its end."""
+    async def _write(self, what: str, did: str, begin: Callable[[], Write[T]]) -> T:
+        """Has something written for one session, together with what others want written now."""
         if self._looking:
             raise StoreError(ONLY_LOOKING)
-        with translated(f"{what} in {self.url}"):
-            return await finish(self._locked, work, args, first)
-
-    async def _locked(
-        self, work: Callable[[*Ts], Coroutine[Any, Any, T]], args: tuple[*Ts], first: bool
-    ) -> T:
-        async with self._locks.writing(first=first):
-            if not self._prepared:
-                await in_thread(self._folder.prepare)
-                self._prepared = True
-            try:
-                return await work(*args)
-            except FileNotFoundError:  # somebody removed a folder of ours
-                await in_thread(self._folder.prepare)
-                return await work(*args)
-
-    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await in_thread(work, *args)
-
-    async def _save(self, did: str, session: OAuthSession) -> None:
-        merged = await in_thread(self._folder.save, session, self._clock.now())
-        self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
-
-    async def _delete(self, did: str) -> None:
-        await in_thread(self._folder.delete, did)
-        self._schedule.put(did, None)
-
-    async def _forget(self, did: str) -> bool:
-        is_gone = await in_thread(self._folder.forget, did)
-        if is_gone:
-            self._schedule.put(did, None)
-        return is_gone
-
-    async def _commit(
-        self,
-        did: str,
-        read: OAuthSession,
-        state: RefreshState,
-        tokens: Tokens | None,
-        due: ScheduleEntry | None,
-    ) -> Committed:
-        done = await in_thread(self._folder.commit, read, state, tokens, self._own_write)
-        if done is Committed.DONE:
-            self._schedule.put(did, due)
+        group = self._groups.setdefault(running_loop(), GroupCommit(self._apply, most=_TOGETHER))
+        with translated(f"can't {what} {did} in {self.url}"):
+            done: T = await finish(group.do, WriteOf(did, begin))
         return done
+
+    async def _apply(self, writes: Sequence[WriteOf[Any]]) -> list[Any]:
+        with translated(f"can't write in {self.url}"):
+            async with self._locks.writing():
+                return await in_thread(self._writer.apply, writes)
 
     def _own_write(self, name: str, written: os.stat_result) -> None:
         if self._watches:
             self._own[name] = stamp(written)
-
-    def _read(self, did: str) -> StoredSession:
-        # The record is read first: a state newer than its record can be recognized, an older one can't.
-        found = self._folder.locate(did)
-        entry = StoredSession(found.readable(), self._folder.state(did, self._clock.now()))
-        # Set if a commit may be between its two files: `read` then looks again under the write lock.
-        return replace(
-            entry, interrupted_commit=_is_used(entry) and self._folder.is_older_than_its_state(found, did)
-        )
 
 
 def _is_used(entry: StoredSession) -> bool:

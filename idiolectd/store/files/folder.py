@@ -1,4 +1,4 @@
-"""Locates, reads and writes the files of a filesystem store.
+"""Locates and reads the files of a filesystem store. `FolderWriter` writes them.
 
 ::
 
@@ -7,8 +7,7 @@
     STORE/.idiolectd/format.json                see `idiolectd.store.format`
     STORE/.idiolectd/locks/claims               see `idiolectd.store.locks.claims`
 
-Everything here blocks: call it from a worker thread, and hold the write lock for what writes. Errors of
-single records are `RecordError`, all others `OSError` or `StoreError`.
+Everything here blocks. Errors of single records are `RecordError`, all others `OSError` or `StoreError`.
 
 Rules: a DID never leads out of the folder; symbolic links are not followed; if two DIDs could share a file
 name, only the DID in the file decides whose record it is.
@@ -17,25 +16,24 @@ name, only the DID in the file decides whose record it is.
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Committed, Survey
-from idiolectd.session import OAuthSession, Tokens
+from idiolectd.ports import Survey
+from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
 from idiolectd.store.access import RecordAccess, secure_file
 from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.file_names import belongs, did_of, guess_did
-from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
-from idiolectd.store.merge import Merged, decode_state, encode_record, is_as_read, merge_commit, merge_save
-from idiolectd.store.record_text import MAX_RECORD, decode_any, decode_record
+from idiolectd.store.format import check_format
+from idiolectd.store.merge import decode_state
+from idiolectd.store.record_text import MAX_RECORD, KnownRecord, decode_any, decode_record
 
 # Bytes that `try_to_write` writes: about as much as a record has.
 _TRIED = 4096
@@ -51,12 +49,14 @@ class RecordFile:
     Attributes:
         path: the file to read and write.
         session: the session in it; None: it is missing or damaged.
+        text: what the file of a session holds.
         damage: why it can't be read.
         twin: another file with an older record of the same DID, to be removed with the next write.
     """
 
     path: Path
     session: OAuthSession | None = None
+    text: bytes | None = field(default=None, repr=False)
     damage: RecordError | None = None
     twin: Path | None = None
 
@@ -77,22 +77,27 @@ class Folder:
     Args:
         root: its real path.
         access: who may read the records.
+
+    Attributes:
+        root: as given.
+        runtime_dir: where everything lies that is not a record.
+        states: the folder of the refresh states.
+        format: the file that says how new a program must be.
+        access: as given.
     """
 
     def __init__(self, root: Path, access: RecordAccess) -> None:
         self.root = root
         self.runtime_dir = root / ".idiolectd"
-        self._states = self.runtime_dir / "state"
-        self._format = self.runtime_dir / "format.json"
-        self._access = access
+        self.states = self.runtime_dir / "state"
+        self.format = self.runtime_dir / "format.json"
+        self.access = access
         self._identity = _identity(root)
-        # State files whose last write failed: what is read of them may not be on the disk.
-        self._doubtful: set[Path] = set()
 
     # Reading ---------------------------------------------------------------------------------
 
-    def locate(self, did: str) -> RecordFile:
-        """Finds the record of a DID.
+    def locate(self, did: str, known: KnownRecord | None = None) -> RecordFile:
+        """Finds the record of a DID; `known`: as it was last read, if anybody has kept that.
 
         Where upstream's name is not ours (it could belong to two DIDs), a file of upstream's name
         with this DID inside is the live record: foreign programs write under no other name. Our own file
@@ -101,7 +106,7 @@ class Folder:
         own = self.root / file_name(did)
         upstream = self.root / upstream_file_name(did)
         if own == upstream:
-            return self._located(own, did)
+            return self._located(own, did, known)
         try:
             text = read_bounded(upstream, MAX_RECORD, did)
             theirs = decode_any(text, place=str(upstream)) if text is not None else None
@@ -110,16 +115,18 @@ class Folder:
             found = self._located(own, did)
             return found if found.session or found.damage else RecordFile(own, damage=damage)
         if theirs is not None and theirs.did == did:
-            return RecordFile(upstream, theirs, twin=own)
+            return RecordFile(upstream, theirs, text, twin=own)
         return self._located(own, did)
 
-    def _located(self, path: Path, did: str) -> RecordFile:
+    def _located(self, path: Path, did: str, known: KnownRecord | None = None) -> RecordFile:
         try:
             text = read_bounded(path, MAX_RECORD, did)
             if text is None:
                 self.check_identity()
                 return RecordFile(path)
-            return RecordFile(path, decode_record(text, place=str(path), did=did))
+            if known is not None and known.text == text:
+                return RecordFile(path, known.session, text)
+            return RecordFile(path, decode_record(text, place=str(path), did=did), text)
         except RecordError as damage:
             return RecordFile(path, damage=damage)
 
@@ -137,14 +144,19 @@ class Folder:
 
     def state(self, did: str, now: float) -> RefreshState:
         """The refresh state of a DID; empty if there is none, or a damaged one."""
-        return decode_state(self._state_text(did), now)
+        return decode_state(self.state_text(did), now)
 
     def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
         """Whether the record seems unchanged since its state was written."""
-        return durable.is_older(found.path, self._states / file_name(did))
+        return durable.is_older(found.path, self.state_path(did))
 
-    def _state_text(self, did: str) -> bytes | None:
-        path = self._states / file_name(did)
+    def state_path(self, did: str) -> Path:
+        """The file of a DID's refresh state."""
+        return self.states / file_name(did)
+
+    def state_text(self, did: str) -> bytes | None:
+        """What the file of a DID's refresh state holds; empty if that can't be a state, None without a file."""
+        path = self.state_path(did)
         try:
             return read_bounded(path, _MAX_STATE, did)
         except RecordError:
@@ -160,7 +172,7 @@ class Folder:
     def orphans(self) -> set[str]:
         """The names of records that are gone and have left a state behind."""
         try:
-            with os.scandir(self._states) as entries:
+            with os.scandir(self.states) as entries:
                 states = {entry.name for entry in entries if is_record_name(entry.name)}
         except FileNotFoundError:
             return set()
@@ -201,37 +213,16 @@ class Folder:
             raise RecordError(str(path), f"holds the session of {did}, which belongs elsewhere", did=guess)
         return did
 
-    # Writing, under the write lock -----------------------------------------------------------
-
-    def prepare(self) -> None:
-        """Makes the folders that writing needs, and removes what crashed writers left."""
-        self.check_identity()  # makes nothing if the store itself is gone
-        self.check_format()
-        if self._access.now().gid is not None:
-            self._secure_root()
-        durable.make_private_folder(self.runtime_dir)
-        durable.make_private_folder(self._states)
-        durable.sweep(self.root)
-        durable.sweep(self._states)
-        if not self._format.exists():
-            durable.replace_file(
-                self._format, json.dumps({"version": FORMAT, "needs": FORMAT_NEEDS}).encode()
-            )
+    # The folder as a whole -------------------------------------------------------------------
 
     def check_format(self) -> None:
         """Raises `StoreError` if the store is of a newer format."""
         try:
-            found = json.loads(self._format.read_bytes())
+            found = json.loads(self.format.read_bytes())
             version, needs = found["version"], found["needs"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return  # none, or nothing that we wrote; or this user may read records only
         check_format(version, needs, self.root)
-
-    def try_to_write(self) -> None:
-        """Durably writes and removes a file in the records' folder, to see whether that is possible."""
-        place = self.root / ".idiolectd-room.tmp"  # `sweep` knows it, should we end here
-        durable.replace_file(place, b"x" * _TRIED)
-        durable.remove(place)
 
     def secure(self) -> None:
         """Sets the permissions of folder and records to what `store.group` says now.
@@ -239,14 +230,19 @@ class Folder:
         Otherwise a group that was removed from the configuration could still read older records, and a group
         that was added could not.
         """
-        access = self._access.now()
+        access = self.access.now()
         self._secure_root()
         for name in self.names():
             with suppress(OSError):  # gone, or not ours
                 secure_file(self.root / name, access)
 
+    def secure_if_shared(self) -> None:
+        """Gives the folder to the group of `store.group`, if there is one."""
+        if self.access.now().gid is not None:
+            self._secure_root()
+
     def _secure_root(self) -> None:
-        gid = self._access.now().gid
+        gid = self.access.now().gid
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             found = os.fstat(fd)
@@ -257,98 +253,6 @@ class Folder:
                 durable.grant(fd, Access(0o700))
         finally:
             os.close(fd)
-
-    def save(self, session: OAuthSession, now: float) -> Merged:
-        """See `idiolectd.ports.OAuthTokenStore.save`; returns what was stored."""
-        did = session.did
-        found = self.locate(did)
-        merged = merge_save(session, found.session, self.state(did, now), now)
-        # A crash between the two files must leave what `reconcile` can repair. With the same DPoP key, a new
-        # state beside an old record can be repaired (see `commit`). With another key it can't: the old record
-        # would count as a new login, and the login as spent. So after a login the record is written first: a
-        # new record beside an old state is what a foreign writer leaves, and is adopted.
-        if merged.new_login:
-            self._write_record(found, merged.session)
-            self._write_state(did, merged.state)
-        else:
-            self._write_state(did, merged.state)
-            self._write_record(found, merged.session)
-        return merged
-
-    def commit(
-        self,
-        read: OAuthSession,
-        state: RefreshState,
-        tokens: Tokens | None,
-        own_write: Callable[[str, os.stat_result], None],
-    ) -> Committed:
-        """See `idiolectd.ports.SharedStore.commit`.
-
-        Args:
-            read: as there.
-            state: as there.
-            tokens: as there.
-            own_write: called with the record's name and the new file's `stat` just before the file becomes
-                visible, if no other program has changed the record since it was read.
-        """
-        found = self.locate(read.did)
-        stored = found.readable()
-        merged = merge_commit(stored, read, state, tokens)
-        if isinstance(merged, Committed):
-            return merged
-        # The state is written first; it also holds the new tokens, as the last good record. After a crash
-        # between the two, the record holds a token that the state lists as spent, and `reconcile` restores
-        # the new tokens from the state. In the other order, a foreign writer that put the used token back at
-        # that moment would destroy the only copy of the new ones.
-        self._write_state(read.did, state)
-        if tokens is not None:
-            as_read = stored is not None and is_as_read(stored, read, state)
-            self._write_record(found, merged, own_write if as_read else None)
-        return Committed.DONE
-
-    def forget(self, did: str) -> bool:
-        """See `idiolectd.ports.SharedStore.forget`."""
-        found = self.locate(did)
-        if found.session is not None or found.damage is not None:
-            return False
-        self._remove_state(did)
-        return True
-
-    def delete(self, did: str) -> None:
-        """See `idiolectd.ports.OAuthTokenStore.delete`."""
-        found = self.locate(did)
-        if found.damage is not None and found.damage.place != str(found.path):
-            raise found.damage  # a damaged file of a shared name may be another account's
-        durable.remove(found.path)
-        if found.twin is not None:
-            durable.remove(found.twin)
-        self._remove_state(did)
-
-    def _write_record(
-        self,
-        found: RecordFile,
-        session: OAuthSession,
-        own_write: Callable[[str, os.stat_result], None] | None = None,
-    ) -> None:
-        text = encode_record(session, place=str(found.path))
-        told = None if own_write is None else partial(own_write, found.path.name)
-        durable.replace_file(found.path, text, self._access.now(), before_rename=told)
-        if found.twin is not None:
-            durable.remove(found.twin)
-
-    def _write_state(self, did: str, state: RefreshState) -> None:
-        path = self._states / file_name(did)
-        text = state.to_json().encode(errors="backslashreplace")
-        # After a restart every session is looked at and committed; most states have not changed.
-        if path not in self._doubtful and self._state_text(did) == text:
-            return
-        self._doubtful.add(path)
-        durable.replace_file(path, text)
-        self._doubtful.discard(path)
-
-    def _remove_state(self, did: str) -> None:
-        with suppress(FileNotFoundError):  # the state folder itself
-            durable.remove(self._states / file_name(did))
 
 
 def is_record_name(name: str) -> bool:

@@ -33,6 +33,7 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.durable import PRIVATE, grant, make_private_folder, sync_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
+from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
@@ -44,7 +45,6 @@ from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
 from idiolectd.store.sqlite.columns import did_of, place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, connect, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
-from idiolectd.store.sqlite.group_commit import GroupCommit
 from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
@@ -115,7 +115,7 @@ class SqliteOAuthTokenStore:
         self._reader = DatabaseReader(self._file, untouched=looking)
         self._looking = looking
         self._writer = StoreWriter(self._file, access, clock)
-        self._group = GroupCommit(self._apply)
+        self._group = GroupCommit[Operation, Committed](self._apply)
         self._cursors: set[ChangeCursor] = set()
 
     def __repr__(self) -> str:

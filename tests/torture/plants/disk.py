@@ -13,7 +13,7 @@ PLANTS = (
         "file not synced",
         3,
         "a rename may overtake its content at a power cut",
-        (Edit("store", "replace_file", "os.fsync(fd)", ""),),
+        (Edit("store", "NewFile.sync", "os.fsync(self._fd)", ""),),
         _ORDER,
         short=True,
     ),
@@ -21,7 +21,7 @@ PLANTS = (
         "folder not synced",
         3,
         "a power cut brings the old file back",
-        (Edit("store", "replace_file", "sync_folder(path.parent)", ""),),
+        (Edit("store", "run_together", "_failure(sync_folder, folder)", "None"),),
         _ORDER,
     ),
     Plant(
@@ -38,13 +38,13 @@ PLANTS = (
         (
             Edit(
                 "store",
-                "replace_file",
-                "temporary.rename(path)",
-                "with path.open('wb') as target:\n"
-                "    for byte in data:\n"
+                "NewFile.take_place",
+                "self._temporary.rename(self.path)",
+                "with self.path.open('wb') as target:\n"
+                "    for byte in self._data:\n"
                 "        target.write(bytes([byte]))\n"
                 "        target.flush()\n"
-                "temporary.unlink()",
+                "self._temporary.unlink()",
             ),
         ),
         (_FOLDER + "test_readers_see_whole_records_while_another_process_rewrites[trio-files]",),
@@ -53,15 +53,7 @@ PLANTS = (
         "record written before its state",
         3,
         "a crash between the two destroys the only copy of the new tokens",
-        (
-            Edit("store", "Folder.commit", "self._write_state(read.did, state)", ""),
-            Edit(
-                "store",
-                "Folder.commit",
-                "return Committed",
-                "self._write_state(read.did, state)\nreturn Committed",
-            ),
-        ),
+        (Edit("store", "FolderWriter.commit", "_replace(files,", "_replace(files[::-1],"),),
         (_FOLDER + "test_the_order_of_record_and_state[trio]",),
     ),
     Plant(
@@ -177,8 +169,8 @@ PLANTS = (
         3,
         "a note whose folder was not synced is never written again, and a power cut takes it",
         (
-            Edit("store", "Folder._write_state", "self._doubtful.add(path)", ""),
-            Edit("store", "Folder._write_state", "self._doubtful.discard(path)", ""),
+            Edit("store", "FolderWriter._replace", "self._doubtful.add(new.path)", ""),
+            Edit("store", "FolderWriter._replace", "self._doubtful.discard(new.path)", ""),
         ),
         (_DURABLE + "test_a_state_whose_folder_was_not_synced_is_written_again",),
     ),

@@ -43,8 +43,8 @@ PLANTS = (
             Edit(
                 "store",
                 "FilesystemOAuthTokenStore.__init__",
-                "(self.runtime_dir)",
-                "(root.with_name(root.name + '.locks'))",
+                "Locks(self.runtime_dir,",
+                "Locks(root.with_name(root.name + '.locks'),",
             ),
         ),
         (_CLAIMS + "test_a_symbolic_link_makes_no_second_claim[trio-files]",),
@@ -74,14 +74,7 @@ PLANTS = (
         "removed state folder stays away",
         11,
         "no session is refreshed any more, and nobody says so",
-        (
-            Edit(
-                "store",
-                "FilesystemOAuthTokenStore._locked",
-                "await in_thread(self._folder.prepare)\nreturn",
-                "raise\nreturn",
-            ),
-        ),
+        (Edit("store", "FolderWriter.apply", "answer.errno in _TRY_AGAIN", "answer.errno is None"),),
         (_REMOVED + "test_a_store_works_on_when_its_folder_was_removed[trio-files]",),
     ),
     Plant(

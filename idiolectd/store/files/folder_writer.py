@@ -1,0 +1,210 @@
+"""Writes the records and refresh states of a folder, many at a time.
+
+Each method that changes a session is a generator for `run_together`: it yields what has to be durable before it
+goes on. Everything here blocks and runs under the write lock.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from idiolectd.did import upstream_file_name
+from idiolectd.ports import Committed, FirstPlan
+from idiolectd.session import OAuthSession, Tokens
+from idiolectd.state import RefreshState
+from idiolectd.store import durable
+from idiolectd.store.durable import NewFile
+from idiolectd.store.files.folder import Folder, RecordFile
+from idiolectd.store.files.together import Write, run_together
+from idiolectd.store.format import FORMAT, FORMAT_NEEDS
+from idiolectd.store.merge import Merged, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.record_text import KnownRecord
+
+T = TypeVar("T")
+
+# Bytes that `try_to_write` writes: about as much as a record has.
+_TRIED = 4096
+
+# What does not happen again once the folders were made anew, or when nobody else has files open.
+_TRY_AGAIN = (errno.ENOENT, errno.EMFILE, errno.ENFILE)
+
+
+@dataclass(frozen=True)
+class WriteOf(Generic[T]):
+    """What is to be written for one session.
+
+    Attributes:
+        did: whose.
+        begin: begins the write, again if need be.
+    """
+
+    did: str
+    begin: Callable[[], Write[T]]
+
+
+class FolderWriter:
+    """Writes into one folder.
+
+    Args:
+        folder: the folder.
+        own_write: told the name of each record that a commit replaces and what file the new one is, just before
+            it becomes visible, if no other program has changed the record since it was read.
+    """
+
+    def __init__(self, folder: Folder, own_write: Callable[[str, os.stat_result], None]) -> None:
+        self._folder = folder
+        self._own_write = own_write
+        self._is_prepared = False
+        # Files whose last write has not succeeded: what is read of them may not be on the disk.
+        self._doubtful: set[Path] = set()
+
+    def apply(self, writes: Sequence[WriteOf[T]]) -> list[T | Exception]:
+        """Does writes together; returns what each of them returned, or its error."""
+        if not self._is_prepared:
+            self.prepare()
+        answers: dict[int, T | Exception] = {}
+        left = dict(enumerate(writes))
+        while left:
+            # Those of one file name, which can be two DIDs', one after the other.
+            first = {upstream_file_name(each.did): number for number, each in reversed(left.items())}
+            batch = {number: left.pop(number) for number in sorted(first.values())}
+            done = run_together([each.begin() for each in batch.values()])
+            answers.update(zip(batch, done, strict=True))
+        for number, answer in answers.items():
+            if isinstance(answer, OSError) and answer.errno in _TRY_AGAIN:
+                self.prepare()  # perhaps somebody removed a folder of ours
+                (answers[number],) = run_together([writes[number].begin()])
+        return [answers[number] for number in range(len(writes))]
+
+    def prepare(self) -> None:
+        """Makes the folders that writing needs, and removes what crashed writers left."""
+        folder = self._folder
+        folder.check_identity()  # makes nothing if the store itself is gone
+        folder.check_format()
+        folder.secure_if_shared()
+        durable.make_private_folder(folder.runtime_dir)
+        durable.make_private_folder(folder.states)
+        durable.sweep(folder.root)
+        durable.sweep(folder.states)
+        if not folder.format.exists():
+            durable.replace_file(
+                folder.format, json.dumps({"version": FORMAT, "needs": FORMAT_NEEDS}).encode()
+            )
+        self._is_prepared = True
+
+    def try_to_write(self) -> None:
+        """Durably writes and removes a file in the records' folder, to see whether that is possible."""
+        self.prepare()
+        place = self._folder.root / ".idiolectd-room.tmp"  # `sweep` knows it, should we end here
+        durable.replace_file(place, b"x" * _TRIED)
+        durable.remove(place)
+
+    # One session's writes --------------------------------------------------------------------
+
+    def save(self, session: OAuthSession, now: float) -> Write[Merged]:
+        """See `idiolectd.ports.OAuthTokenStore.save`; returns what was stored."""
+        found = self._folder.locate(session.did)
+        merged = merge_save(session, found.session, self._folder.state(session.did, now), now)
+        record, state = self._record(found, merged.session), self._state(session.did, merged.state)
+        # A crash between the two files must leave what `reconcile` can repair. With the same DPoP key, a new
+        # state beside an old record can be repaired (see `commit`). With another key it can't: the old record
+        # would count as a new login, and the login as spent. So after a login the record is written first: a
+        # new record beside an old state is what a foreign writer leaves, and is adopted.
+        yield from self._replace((record, *state) if merged.new_login else (*state, record))
+        yield from self._remove(found.twin)
+        return merged
+
+    def commit(
+        self,
+        read: OAuthSession,
+        state: RefreshState,
+        tokens: Tokens | None,
+        known: KnownRecord | None,
+    ) -> Write[Committed]:
+        """See `idiolectd.ports.SharedStore.commit`; `known`: the record as it was last read."""
+        found = self._folder.locate(read.did, known)
+        stored = found.readable()
+        merged = merge_commit(stored, read, state, tokens)
+        if isinstance(merged, Committed):
+            return merged
+        # The state is written first; it also holds the new tokens, as the last good record. After a crash
+        # between the two, the record holds a token that the state lists as spent, and `reconcile` restores
+        # the new tokens from the state. In the other order, a foreign writer that put the used token back at
+        # that moment would destroy the only copy of the new ones.
+        files = self._state(read.did, state)
+        if tokens is not None:
+            files += (self._record(found, merged),)
+        is_as_known = stored is not None and is_as_read(stored, read, state)
+        yield from self._replace(files, is_own_news=is_as_known)
+        if tokens is not None:
+            yield from self._remove(found.twin)
+        return Committed.DONE
+
+    def put_first(self, plan: FirstPlan) -> Write[bool]:
+        """See `idiolectd.ports.SharedStore.commit_first`; returns whether the state was written."""
+        did = plan.found.session.did
+        found = self._folder.locate(did, KnownRecord(plan.found.text, plan.found.session))
+        if found.text != plan.found.text or self._folder.state_text(did) is not None:
+            return False
+        yield from self._replace(self._state(did, plan.state))
+        return True
+
+    def delete(self, did: str) -> Write[Committed]:
+        """See `idiolectd.ports.OAuthTokenStore.delete`."""
+        found = self._folder.locate(did)
+        if found.damage is not None and found.damage.place != str(found.path):
+            raise found.damage  # a damaged file of a shared name may be another account's
+        for path in (found.path, found.twin, self._folder.state_path(did)):
+            yield from self._remove(path)
+        return Committed.DONE
+
+    def forget(self, did: str) -> Write[Committed]:
+        """See `idiolectd.ports.SharedStore.forget`; `GONE`: the record is, and now the state too."""
+        found = self._folder.locate(did)
+        if found.session is not None or found.damage is not None:
+            return Committed.SUPERSEDED
+        yield from self._remove(self._folder.state_path(did))
+        return Committed.GONE
+
+    # Files -----------------------------------------------------------------------------------
+
+    def _record(self, found: RecordFile, session: OAuthSession) -> NewFile:
+        text = encode_record(session, place=str(found.path))
+        return NewFile(found.path, text, self._folder.access.now())
+
+    def _state(self, did: str, state: RefreshState) -> tuple[NewFile, ...]:
+        """The file of a state; none if it is there already, as after a restart most are."""
+        path, text = self._folder.state_path(did), state.to_json().encode(errors="backslashreplace")
+        if path not in self._doubtful and self._folder.state_text(did) == text:
+            return ()
+        return (NewFile(path, text),)
+
+    def _replace(self, files: Sequence[NewFile], *, is_own_news: bool = False) -> Write[None]:
+        """Replaces files in this order, each durably before the next is touched."""
+        try:
+            for new in files:
+                new.write()
+            yield files
+            for new in files:
+                if is_own_news and new.path.parent == self._folder.root:
+                    self._own_write(new.path.name, new.written)
+                self._doubtful.add(new.path)
+                new.take_place()
+                yield new.path.parent
+                self._doubtful.discard(new.path)
+        finally:
+            for new in files:
+                new.discard()
+
+    def _remove(self, path: Path | None) -> Write[None]:
+        """Removes a file durably, if there is one."""
+        if path is not None:
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return
+            yield path.parent
