@@ -41,11 +41,17 @@ class DaemonStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonReady(Event):
-    """All known sessions are scheduled; unless `caught_up`, recently changed records are still being read."""
+    """All known sessions are scheduled; unless `caught_up`, recently changed records are still being read.
+
+    Attributes:
+        needing_person: how many sessions of them a person has to do something for; None: not known, because
+            only reading all of many records would tell.
+    """
 
     name = "daemon.ready"
     sessions: int
     caught_up: bool
+    needing_person: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +218,33 @@ class SessionRefreshed(SessionEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionsRefreshed(Event):
+    """So many sessions were refreshed since the last such line, in the place of a line for each.
+
+    Attributes:
+        refreshed: how many.
+        issuers: how many of each issuer; the ten with the most, and the others together.
+        latest: the greatest `lateness` among them.
+        slowest: the greatest `duration`.
+    """
+
+    name = "sessions.refreshed"
+    refreshed: int
+    issuers: dict[str, int]
+    latest: float
+    slowest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsFound(Event):
+    """So many sessions were seen for the first time, or logged in again, since the last such line."""
+
+    name = "sessions.found"
+    found: int
+    issuers: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionProblem(SessionEvent):
     """Base of events for an attempt that brought no tokens."""
 
@@ -368,6 +401,32 @@ class IssuerResumed(Event):
 
     name = "issuer.resumed"
     issuer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerRate(Event):
+    """The sessions of this server need more refreshes a second than the usual 50, and `rate` may be sent."""
+
+    name = "issuer.rate"
+    issuer: str
+    needed: float
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerOutrun(Event):
+    """What is due at this server within minutes needs more refreshes a second than are allowed: some will be late.
+
+    Attributes:
+        limited_by: ``refresh.rate``, or what the server said: ``ratelimit_headers`` or ``status_429``.
+    """
+
+    name = "issuer.outrun"
+    level = "warning"
+    issuer: str
+    needed: float
+    allowed: float
+    limited_by: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,8 @@ def _head(report: StatusReport) -> list[str]:
         lines.append(f"NOT SAVED, look at the disk: {', '.join(daemon.unpersisted)}")
     if daemon.paused:
         lines.append(f"paused: {', '.join(daemon.paused)}")
+    if daemon.outrun:
+        lines.append(f"refreshed too slowly, see refresh.rate: {', '.join(daemon.outrun)}")
     return lines
 
 

@@ -43,6 +43,7 @@ class DaemonStatus:
         version: which idiolectd it is.
         config: its configuration file.
         paused: the issuers to which it sends nothing for the time being.
+        outrun: the issuers that allow fewer refreshes than their sessions need.
         unpersisted: the sessions whose new tokens it could not save yet.
     """
 
@@ -52,6 +53,7 @@ class DaemonStatus:
     version: str | None = None
     config: str | None = None
     paused: list[str] = field(default_factory=list)
+    outrun: list[str] = field(default_factory=list)
     unpersisted: list[str] = field(default_factory=list)
 
 
@@ -135,6 +137,7 @@ def read_daemon(runtime_dir: Path | None) -> DaemonStatus:
         version=presence.version,
         config=presence.config,
         paused=presence.paused,
+        outrun=presence.outrun,
         unpersisted=presence.unpersisted,
     )
 

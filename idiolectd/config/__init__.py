@@ -20,6 +20,7 @@ from idiolectd.config.settings import (
     IdentityConfig,
     NetworkConfig,
     OAuthConfig,
+    Refreshes,
     ServiceConfig,
     StoreConfig,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "IdentityConfig",
     "NetworkConfig",
     "OAuthConfig",
+    "Refreshes",
     "Reloaded",
     "ServiceConfig",
     "StoreConfig",

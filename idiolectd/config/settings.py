@@ -67,6 +67,10 @@ def _key(
     return field(default=default, metadata=about, repr=not secret)
 
 
+# See `LogConfig.refreshes`.
+Refreshes = Literal["each", "summary", "auto"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Where the sessions are stored."""
@@ -298,6 +302,13 @@ class LogConfig:
         "info",
         "The lowest level that is written: debug, info, warning or error.",
         example='"info"',
+    )
+    refreshes: Literal["each", "summary", "auto"] = _key(
+        value_kinds.choice("each", "summary", "auto"),
+        "auto",
+        "each: a line for each session that is refreshed or found. summary: one line a minute that counts them by"
+        " issuer. auto: summary with more than 1,000 sessions. What goes wrong always has a line of its own.",
+        example='"auto"',
     )
 
 

@@ -5,12 +5,9 @@ started, what was sent is finished and saved, and the exit code is 0. An excepti
 parts ends it in the same order with exit code 1, so that the service manager starts it again.
 """
 
-import contextlib
-import math
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -19,6 +16,7 @@ from anyio.abc import TaskGroup
 from idiolectd import __version__, events
 from idiolectd.config import Config, Reloaded, reload_config
 from idiolectd.daemon.descriptors import places_within, raise_limit
+from idiolectd.daemon.signs_of_life import SignsOfLife
 from idiolectd.daemon.single_instance import SingleInstance, clock_behind, hold_single_instance, own_presence
 from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.finish import in_thread
@@ -26,25 +24,13 @@ from idiolectd.log import LogSink, redacted_traceback
 from idiolectd.oauth import ClientRegistry
 from idiolectd.parts import Parts, open_parts, read_clients, require_readable_keys
 from idiolectd.refresh import RefreshEngine, SaveDeadline
-from idiolectd.scheduler import LONGEST_SLEEP, IssuerLimits, OverdueWatch, Scheduler
-from idiolectd.store import Presence
+from idiolectd.scheduler import IssuerLimits, OverdueWatch, Scheduler
 from idiolectd.systemd import Notifier
 from idiolectd.threads import Errand
 
 # How many seconds a stop waits for tokens that can't be saved. Together with the deadlines of the requests
 # before it this stays below the unit's TimeoutStopSec.
 STOP_PATIENCE = 60.0
-
-# Seconds between two renewals of the status line and of the presence note, and between two requests for more
-# time while a start is slow.
-_STATUS_INTERVAL = 10.0
-
-# The status line's count of sessions is renewed when so many times as long has passed as counting took: at a
-# million it reads a whole index, and may take a thousandth of a core.
-_COUNT_SHARE = 1000
-
-# The scheduler wakes up at least every LONGEST_SLEEP seconds; after so many seconds without, it is stuck.
-_STUCK = LONGEST_SLEEP + 15.0
 
 
 def run(config: Config, *, reload: Callable[[], Config], log: LogSink, notifier: Notifier) -> int:
@@ -90,9 +76,9 @@ class _Daemon:
         self._reload = reload
         self._log = log
         self._notifier = notifier
+        self._life = SignsOfLife(notifier, log, config.log.refreshes)
         self._possible_places = places
         self._running = anyio.CancelScope()
-        self._is_ready = False
         self._reload_asked = False
         self._reloading = anyio.Lock()
         self._parts: Parts | None = None
@@ -104,11 +90,12 @@ class _Daemon:
             async with anyio.create_task_group() as tg:
                 tg.start_soon(self._handle_signals, signals, tg)
                 await self._work()
+                self._life.flush()
                 tg.cancel_scope.cancel()
 
     async def _work(self) -> None:
         try:
-            async with open_parts(self._config, self._log, patience=SaveDeadline()) as parts:
+            async with open_parts(self._config, self._life, patience=SaveDeadline()) as parts:
                 with hold_single_instance(parts.store.runtime_dir) as instance:
                     self._parts = parts
                     if self._reload_asked:
@@ -141,24 +128,23 @@ class _Daemon:
             parts.store,
             self._engine,
             clock=parts.clock,
-            emit=self._log,
+            emit=self._life,
             limits=_limits(self._config),
             places=self._places,
+            allowed_rate=parts.http.allowed_rate,
             jitter=random.random,
         )
         self._scheduler = scheduler
+        await self._life.count(parts)
         async with anyio.create_task_group() as tg:
             tg.start_soon(self._wind_down, parts, scheduler)
-            tg.start_soon(self._extend_start)
+            tg.start_soon(self._life.extend_start)
             await tg.start(partial(scheduler.run, clock_behind=behind))
-            watch = OverdueWatch(parts.store, self._engine, scheduler, clock=parts.clock, emit=self._log)
+            watch = OverdueWatch(parts.store, self._engine, scheduler, clock=parts.clock, emit=self._life)
             tg.start_soon(watch.run)
-            self._is_ready = True
-            sessions = await parts.store.count()
-            self._log(events.DaemonReady(sessions=sessions, caught_up=scheduler.statistics().is_caught_up))
-            self._notifier.ready(_status(sessions, scheduler, 0))
-            tg.start_soon(self._report, parts, scheduler, instance, presence)
-            self._start_watchdog(tg, parts, scheduler)
+            await self._life.ready(parts, scheduler)
+            tg.start_soon(self._life.report, parts, scheduler, instance, presence, self._make_way)
+            tg.start_soon(self._life.watchdog, parts, scheduler)
 
     async def _wind_down(self, parts: Parts, scheduler: Scheduler) -> None:
         """Waits for the daemon's end, by a signal or a failure, and sets a deadline then.
@@ -202,6 +188,11 @@ class _Daemon:
         self._notifier.stopping()
         self._running.cancel()
 
+    def _make_way(self, error: LockBusy) -> None:
+        """Ends this daemon, because another one runs on its store."""
+        self.refused = error
+        self._stop("another daemon runs on this store")
+
     async def _reload_config(self) -> None:
         """Reads the configuration again and applies it; if it is wrong, everything stays as it is."""
         self._reload_asked = self._parts is None  # the store is being opened: after that
@@ -223,6 +214,7 @@ class _Daemon:
             return
         self._parts, self._config = successor, reloaded.config
         self._log.level = reloaded.config.log.level
+        self._life.set_refreshes(reloaded.config.log.refreshes)
         if self._scheduler is not None:
             self._scheduler.set_limits(_limits(reloaded.config), self._places)
             self._scheduler.retry_suspended()
@@ -233,69 +225,6 @@ class _Daemon:
         reloaded = reload_config(self._config, self._reload())
         return reloaded, read_clients(reloaded.config)
 
-    # Signs of life ---------------------------------------------------------------------------
-
-    async def _extend_start(self) -> None:
-        """Asks the service manager for more time while a start on very many new sessions is slow."""
-        while not self._is_ready:
-            self._notifier.status("looking at the sessions")
-            self._notifier.extend_timeout(int(3 * _STATUS_INTERVAL * 1e6))
-            await anyio.sleep(_STATUS_INTERVAL)
-
-    async def _report(
-        self, parts: Parts, scheduler: Scheduler, instance: SingleInstance, presence: Presence
-    ) -> None:
-        sessions, count_at = 0, -math.inf
-        while True:
-            await anyio.sleep(_STATUS_INTERVAL)
-            holding = parts.resources.save_deadline.holding
-            await self._keep_lock(instance)
-            presence = replace(presence, paused=scheduler.statistics().tripped, unpersisted=sorted(holding))
-            await in_thread(instance.note, presence)
-            try:
-                if (now := anyio.current_time()) >= count_at:
-                    sessions = await parts.store.count()
-                    count_at = now + _COUNT_SHARE * (anyio.current_time() - now)
-                self._notifier.status(_status(sessions, scheduler, len(holding)))
-            except StoreError as error:
-                self._notifier.status(f"the store can't be read: {error}")
-
-    async def _keep_lock(self, instance: SingleInstance) -> None:
-        try:
-            await in_thread(instance.keep)
-        except LockBusy as error:  # each of two would send a token: this one ends, the other one stays
-            self.refused = error
-            self._stop("another daemon runs on this store")
-        except StoreError as error:
-            self._notifier.status(f"the store is in trouble: {error}")
-
-    def _start_watchdog(self, tg: TaskGroup, parts: Parts, scheduler: Scheduler) -> None:
-        interval = self._notifier.watchdog_interval()
-        if interval is not None:
-            tg.start_soon(self._watchdog, interval, parts, scheduler)
-
-    async def _watchdog(self, interval: float, parts: Parts, scheduler: Scheduler) -> None:
-        """Pings only while the scheduler wakes up in time and the store answers: else a restart may help."""
-        while True:
-            with anyio.move_on_after(interval), contextlib.suppress(StoreError):
-                await parts.store.due(0.0, limit=1)
-                if anyio.current_time() - scheduler.alive_at < _STUCK:
-                    self._notifier.watchdog()
-            await anyio.sleep(interval)
-
 
 def _limits(config: Config) -> IssuerLimits:
     return IssuerLimits(concurrency=config.refresh.concurrency, rate=config.refresh.rate)
-
-
-def _status(sessions: int, scheduler: Scheduler, unpersisted: int) -> str:
-    now = scheduler.statistics()
-    warning = [f"{unpersisted} NOT SAVED: look at the disk"] if unpersisted else []
-    parts = [*warning, f"{sessions} sessions", f"{now.in_flight} refreshing", f"{now.queued} waiting"]
-    if now.tripped:
-        parts.append(f"{len(now.tripped)} issuers in trouble")
-    if not now.is_caught_up:
-        parts.append("still looking at what changed")
-    if now.quarantined:
-        parts.append(f"{now.quarantined} quarantined")
-    return ", ".join(parts)

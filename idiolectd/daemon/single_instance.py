@@ -35,20 +35,23 @@ class SingleInstance:
     def __init__(self, folder: Path | None, lock: HeldLock | None = None) -> None:
         self._folder = folder
         self._lock = lock
+        self._noted: Presence | None = None
 
-    def keep(self) -> None:
-        """Takes the lock again if somebody has removed its file: else a second daemon could start.
+    def keep(self, presence: Presence) -> None:
+        """Takes the lock again if somebody has removed its file: else a second daemon could start. Renews the note.
 
         Raises:
             LockBusy: a second daemon has started.
             StoreError: the lock can't be taken now.
         """
-        if self._folder is None or self._lock is None or self._lock.is_current():
+        if self._folder is None or self._lock is None:
             return
-        if not self._folder.parent.exists():
-            return  # the store itself is gone (a disk was unmounted): create nothing there
-        lock, self._lock = self._lock, _taken(self._folder)
-        lock.release()
+        if not self._lock.is_current():
+            if not self._folder.parent.exists():
+                return  # the store itself is gone (a disk was unmounted): create nothing there
+            lock, self._lock = self._lock, _taken(self._folder)
+            lock.release()
+        self.note(presence)
 
     def release(self) -> None:
         """Releases the lock, so that another daemon can start."""
@@ -56,10 +59,17 @@ class SingleInstance:
             self._lock.release()
 
     def note(self, presence: Presence) -> None:
-        """Replaces the presence note. A failure is ignored: what counts is the lock."""
-        if self._folder is not None:
-            with contextlib.suppress(OSError, StoreError):
-                replace_file(self._folder / PRESENCE_NOTE, json.dumps(asdict(presence)).encode())
+        """Replaces the presence note; if it says the same, only its time. A failure is ignored: what counts is the lock."""
+        if self._folder is None:
+            return
+        place = self._folder / PRESENCE_NOTE
+        with contextlib.suppress(OSError, StoreError):
+            if presence == self._noted:
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(place)
+                    return
+            replace_file(place, json.dumps(asdict(presence)).encode())
+            self._noted = presence
 
 
 @contextlib.contextmanager

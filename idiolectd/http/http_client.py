@@ -28,6 +28,7 @@ from idiolectd.http.guard import NetworkPolicy, check_url, origin
 from idiolectd.http.origin_pools import OriginPools
 from idiolectd.http.origin_state import Nonces, Skews
 from idiolectd.http.plain import Headers
+from idiolectd.http.rate_limits import RateLimits
 from idiolectd.http.request_progress import RequestProgress
 from idiolectd.http.response import CutOff, Response, http_date
 from idiolectd.outcome import Code
@@ -82,6 +83,7 @@ class HttpClient:
         transport = transport if transport is not None else OriginPools(policy)
         self._transport: Transport = transport if isinstance(transport, OriginPools) else OverHttpx(transport)
         self._skews = Skews(events)
+        self._rate_limits = RateLimits()
         self.nonces = Nonces()
 
     async def __aenter__(self) -> Self:
@@ -126,6 +128,10 @@ class HttpClient:
     def skew(self, origin: str) -> float:
         """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
         return self._skews.of(origin)
+
+    def allowed_rate(self, origin: str) -> float:
+        """Requests a second that a server takes from us, as its answers say; infinite: they don't."""
+        return self._rate_limits.allowed(origin, self._clock.now())
 
     def server_now(self, url: str | Url) -> float:
         """The time by the clock of the server behind a URL, as far as it is known."""
@@ -176,7 +182,9 @@ class HttpClient:
             try:
                 answer = await self._transport.open(request, _PHASES, progress)
                 headers = _joined(answer.headers)
-                self._skews.learn(server, headers, sent_at=sent_at, received_at=self._clock.now())
+                answered_at = self._clock.now()
+                self._skews.learn(server, headers, sent_at=sent_at, received_at=answered_at)
+                self._rate_limits.learn(server, headers, answered_at)
                 try:
                     response = await _read(answer, headers, progress, server)
                 finally:

@@ -20,8 +20,17 @@ from idiolectd.events import Event, Level
 from idiolectd.foreign import json_text, printable
 from idiolectd.log.line_writer import LineWriter, is_journal
 from idiolectd.log.redact import redact, redacted_traceback
+from idiolectd.log.summary import RefreshSummary
 
-__all__ = ["Format", "LogSink", "capture_logging", "log_sink", "redact", "redacted_traceback"]
+__all__ = [
+    "Format",
+    "LogSink",
+    "RefreshSummary",
+    "capture_logging",
+    "log_sink",
+    "redact",
+    "redacted_traceback",
+]
 
 Format = Literal["json", "console"]
 

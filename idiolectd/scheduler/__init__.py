@@ -9,6 +9,6 @@ from idiolectd.scheduler.due_queue import LONGEST_SLEEP
 from idiolectd.scheduler.overdue import OverdueWatch
 from idiolectd.scheduler.pace import IssuerLimits
 from idiolectd.scheduler.places import FEWEST_PLACES
-from idiolectd.scheduler.scheduler import Scheduler
+from idiolectd.scheduler.scheduler import Scheduler, Statistics
 
-__all__ = ["FEWEST_PLACES", "LONGEST_SLEEP", "IssuerLimits", "OverdueWatch", "Scheduler"]
+__all__ = ["FEWEST_PLACES", "LONGEST_SLEEP", "IssuerLimits", "OverdueWatch", "Scheduler", "Statistics"]

@@ -110,6 +110,7 @@ class AttemptFeedback:
         clock: wall-clock time.
         emit: told when a server's trouble begins and ends, and of our own bugs.
         jitter: a source of numbers, uniform in [0, 1).
+        allowed_rate: requests a second that a server says it takes; see `idiolectd.http.rate_limits`.
     """
 
     def __init__(
@@ -119,7 +120,9 @@ class AttemptFeedback:
         clock: Clock,
         emit: EventSink,
         jitter: Callable[[], float],
+        allowed_rate: Callable[[str], float],
     ) -> None:
+        self._allowed_rate = allowed_rate
         self._memory = memory
         self._issuer_queues = queues
         self._clock = clock
@@ -155,6 +158,7 @@ class AttemptFeedback:
         if attempt.asked != queue.name:
             self._server_succeeded(queue)  # it was asked first, and let the session through to its issuer
         asked = self._issuer_queues.queue(attempt.asked)
+        asked.pace.allowed = self._allowed_rate(asked.name)
         match attempt.outcome:
             case Retry(code, _, retry_after, issuer_wide) as retry if issuer_wide or retry_after:
                 if retry.rate_limited:

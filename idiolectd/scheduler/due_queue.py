@@ -8,7 +8,8 @@ Knows when a session is due, not what is to be done then.
 
 import heapq
 import math
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 
 import anyio
 
@@ -27,6 +28,9 @@ _MOST_ENTRIES = 100_000
 
 # The index is read in pages, so that others use the store in between.
 _PAGE = 1000
+
+# A server with fewer sessions before the horizon needs no particular pace.
+_WORTH_COUNTING = 60
 
 # The shortest pause between two readings of the index: while many overdue sessions wait, each reading
 # passes all of them again.
@@ -171,7 +175,9 @@ class DueQueue:
         """Has the index read again in some seconds: there is room for more of what is due."""
         self.refill_in(min(_REFILL_PAUSE, max(0.0, self._refill_at - self._clock.now())))
 
-    async def refill(self, start: Callable[[ScheduleEntry], bool], busy: Container[str]) -> None:
+    async def refill(
+        self, start: Callable[[ScheduleEntry], bool], busy: Container[str]
+    ) -> Mapping[str, float]:
         """Moves the horizon on, and takes what lies before it from the store's index.
 
         Starts what is due already; what there is no room for stays in the index. Reads on behind it all
@@ -181,6 +187,10 @@ class DueQueue:
             start: starts an entry that is due; returns False if there is no room for it.
             busy: the sessions that are queued or being worked on: they get a new entry after that.
 
+        Returns:
+            How many sessions of a server have to be refreshed per second until the horizon is reached; of
+            servers that have very few it is left out.
+
         Raises:
             StoreError: the store can't answer.
         """
@@ -189,9 +199,11 @@ class DueQueue:
         self._refill_at = now + _HORIZON / 2  # half-way to the horizon
         after: ScheduleEntry | None = None
         taken = 0
+        servers: Counter[str] = Counter()
         while True:
             page = await self._store.due(self._horizon, limit=_PAGE, after=after)
             for entry in page:
+                servers[entry.server] += 1
                 if entry.did in self._heap or entry.did in busy:
                     continue
                 if entry.at <= now:
@@ -200,8 +212,11 @@ class DueQueue:
                     self._put(entry)
                     taken += 1
             if len(page) < _PAGE:
-                return
+                break
             after = page[-1]
             if taken >= _MOST_ENTRIES:
                 self._horizon, self._refill_at = after.at, now + LONGEST_SLEEP
-                return
+                break
+        del servers[NO_SERVER]
+        seconds = max(1.0, self._horizon - now)
+        return {server: count / seconds for server, count in servers.items() if count >= _WORTH_COUNTING}

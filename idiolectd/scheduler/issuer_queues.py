@@ -10,7 +10,7 @@ seconds here.
 
 import heapq
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -22,7 +22,7 @@ from idiolectd.ports import NO_SERVER, ScheduleEntry
 from idiolectd.refresh import Admission
 from idiolectd.scheduler.due_queue import LONGEST_SLEEP
 from idiolectd.scheduler.issuer_queue import IssuerQueue
-from idiolectd.scheduler.pace import IssuerLimits
+from idiolectd.scheduler.pace import IssuerLimits, Pace
 from idiolectd.scheduler.places import Place, Places
 
 # A queue holds what its server can take within so many seconds; what else is due stays in the store's
@@ -71,6 +71,7 @@ class IssuerQueues:
         self._queues: dict[str, IssuerQueue] = {}
         self._queued: set[str] = set()
         self._overflowed: set[str] = set()
+        self._needs: Mapping[str, float] = {}
         # What is called when, and whether a task waits for it; set when the first of them has changed.
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._alarm_numbers = count()
@@ -102,12 +103,28 @@ class IssuerQueues:
             queue.pace.limits = self._limits_of(queue.name)
             self._start(queue)
 
+    def plan(self, needs: Mapping[str, float]) -> None:
+        """Takes over how many sessions of each server have to be refreshed per second in the next minutes."""
+        self._needs = needs
+        for queue in self._queues.values():
+            queue.pace.planned = self._needs.get(queue.name, 0.0)
+
+    def pace(self, name: str) -> Pace:
+        """How fast a server is asked; as it would be, if nothing is known of it."""
+        queue = self._queues.get(name)
+        if queue is not None:
+            return queue.pace
+        pace = Pace(self._limits_of(name))
+        pace.planned = self._needs.get(name, 0.0)
+        return pace
+
     def queue(self, name: str) -> IssuerQueue:
         """The queue of a server; a new one if there was none."""
         queue = self._queues.get(name)
         if queue is None:
             has_answered = name == NO_SERVER or self._places.is_proven(name)
             queue = self._queues[name] = IssuerQueue(name, self._limits_of(name), has_answered=has_answered)
+            queue.pace.planned = self._needs.get(name, 0.0)
         return queue
 
     # Queueing --------------------------------------------------------------------------------

@@ -33,6 +33,9 @@ _DOUBLING = 60.0
 _LOWEST_BOUND = 1.0
 _MOST_DOUBLINGS = 30.0
 
+# Whatever a server says, one refresh in so many seconds is sent: it tells whether that still holds.
+_LOWEST_RATE = 1 / 20
+
 # How many of the last starts tell the rate that was sent.
 _MEASURED = 64
 
@@ -77,7 +80,13 @@ class Pace:
     def most(self, now: float) -> float:
         """Refreshes a second that may be sent, however many are needed."""
         configured = math.inf if self.limits.rate is None else self.limits.rate
-        return min(configured, self.allowed, self._bounded(now))
+        return max(_LOWEST_RATE, min(configured, self.allowed, self._bounded(now)))
+
+    def limited_by(self, now: float) -> str:
+        """What `most` follows from."""
+        if self._bounded(now) <= self.most(now):
+            return "status_429"
+        return "ratelimit_headers" if self.allowed <= self.most(now) else "refresh.rate"
 
     def rate(self, now: float, waiting: int) -> float:
         """Refreshes a second that are sent.

@@ -32,6 +32,7 @@ from idiolectd.scheduler.fault_reporter import FaultReporter
 from idiolectd.scheduler.issuer_queue import IssuerQueue
 from idiolectd.scheduler.issuer_queues import IssuerQueues
 from idiolectd.scheduler.pace import IssuerLimits
+from idiolectd.scheduler.rate_reports import RateReports
 from idiolectd.session import OAuthSession
 
 # If the wall clock moves by more seconds than this against the monotonic one, somebody has set it, or the
@@ -75,6 +76,7 @@ class Statistics:
         remembered: sessions of which something is remembered between two attempts.
         queues: servers of which something is known.
         tripped: servers whose circuit breaker has tripped.
+        outrun: servers that allow fewer refreshes than their sessions need.
         is_caught_up: every record that changed while nobody watched was looked at.
     """
 
@@ -85,6 +87,7 @@ class Statistics:
     remembered: int
     queues: int
     tripped: list[str]
+    outrun: list[str]
     is_caught_up: bool
 
 
@@ -98,6 +101,7 @@ class Scheduler:
         emit: who is told.
         limits: what one issuer is sent at most.
         places: how many sessions may be in flight at all issuers together.
+        allowed_rate: requests a second that an issuer says it takes.
         jitter: a source of numbers, uniform in [0, 1).
 
     Attributes:
@@ -114,6 +118,7 @@ class Scheduler:
         limits: IssuerLimits,
         jitter: Callable[[], float],
         places: int = _PLACES,
+        allowed_rate: Callable[[str], float] = lambda _server: math.inf,
     ) -> None:
         self.alive_at = -math.inf
         self._store = store
@@ -125,8 +130,9 @@ class Scheduler:
         self._issuer_queues = IssuerQueues(
             limits, places, lambda did: self._memory.of(did).server_failures, self._work
         )
-        self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, jitter)
+        self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, jitter, allowed_rate)
         self._faults = FaultReporter(emit)
+        self._rates = RateReports(emit)
         self._clock_set_back = ClockSetBack(store, engine, self._due_queue, self._faults)
         self._changed_in_flight: set[str] = set()
         self._filled, self._caught_up = anyio.Event(), anyio.Event()
@@ -144,6 +150,7 @@ class Scheduler:
             remembered=len(self._memory),
             queues=len(self._issuer_queues),
             tripped=self._issuer_queues.tripped,
+            outrun=sorted(self._rates.outrun),
             is_caught_up=self._caught_up.is_set(),
         )
 
@@ -224,12 +231,14 @@ class Scheduler:
         """Reads what is due in the next minutes from the store's index, again and again."""
         while True:
             try:
-                await self._due_queue.refill(self._issuer_queues.add, self._issuer_queues)
+                needs = await self._due_queue.refill(self._issuer_queues.add, self._issuer_queues)
             except StoreError as error:
                 self._faults.store_failed(error)
                 self._due_queue.refill_in(_STORE_PAUSE)
             else:
                 self._filled.set()
+                self._issuer_queues.plan(needs)
+                self._rates.compare(needs, self._issuer_queues.pace, anyio.current_time())
             self._issuer_queues.sweep(anyio.current_time())
             await self._due_queue.wait_refill()
 

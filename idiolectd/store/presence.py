@@ -28,6 +28,7 @@ class Presence:
         config: its configuration file, if it has one.
         format: the store's format; see `idiolectd.store.format`.
         paused: issuers to which nothing is sent for the time being, as of the last note.
+        outrun: issuers that allow fewer refreshes than their sessions need, as of the last note.
         unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
     """
 
@@ -37,6 +38,7 @@ class Presence:
     config: str | None = None
     format: int = FORMAT
     paused: list[str] = field(default_factory=list)
+    outrun: list[str] = field(default_factory=list)
     unpersisted: list[str] = field(default_factory=list)
 
 

@@ -230,7 +230,7 @@ def test_the_service_manager_is_told(host: Host, tmp_path: Path) -> None:
     text = "\n---\n".join(manager.heard)
     order = [text.index(word) for word in ("READY=1", "WATCHDOG=1", "RELOADING=1", "STOPPING=1")]
     assert order == sorted(order)
-    assert "STATUS=1 sessions" in text
+    assert "STATUS=1 session," in text
 
 
 def test_a_failing_part_ends_the_daemon_in_order(host: Host, tmp_path: Path) -> None:

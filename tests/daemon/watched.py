@@ -75,9 +75,9 @@ def _ours(frame: FrameType | None) -> str:
 def main(report: Path) -> None:
     """Runs the daemon to its end."""
     from idiolectd.__main__ import main as run
-    from idiolectd.daemon import daemon
+    from idiolectd.daemon import signs_of_life
 
-    daemon._STATUS_INTERVAL = _STATUS_INTERVAL
+    signs_of_life.STATUS_INTERVAL = _STATUS_INTERVAL
     sys.argv = ["idiolectd", "run"]
     sys.setprofile(_watch)
     try:

@@ -50,7 +50,7 @@ def test_none_is_left_out_and_false_is_not() -> None:
     """Only what is not known is missing from a line."""
     stream = io.StringIO()
     sink = log_sink("json", "info", stream)
-    sink(events.DaemonReady(sessions=0, caught_up=True))
+    sink(events.DaemonReady(sessions=0, caught_up=True, needing_person=0))
     sink(events.SessionFound(did="did:plc:a", kind="dpop", issuer=None, next_attempt_at=None))
     first, second = lines_of(stream)
     assert first["sessions"] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
-from idiolectd.daemon.single_instance import hold_single_instance
+from idiolectd.daemon.single_instance import hold_single_instance, own_presence
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.ports import Committed, SharedStore
 from tests.store.support import ALICE, Child, rotated, session
@@ -82,14 +82,14 @@ async def test_nothing_is_made_where_the_store_itself_is_gone(tmp_path: Path, an
 
 def test_the_daemon_keeps_its_place_when_its_lock_is_removed(tmp_path: Path) -> None:
     """It takes the lock again, so that no second daemon starts; whoever finds one that did is told."""
-    folder = tmp_path / "run"
+    folder, presence = tmp_path / "run", own_presence(0.0, None)
     with hold_single_instance(folder) as daemonship:
         shutil.rmtree(folder)
-        daemonship.keep()
+        daemonship.keep(presence)
         with pytest.raises(LockBusy), hold_single_instance(folder):
             pass
         shutil.rmtree(folder)
         with hold_single_instance(folder), pytest.raises(LockBusy, match="another idiolectd"):
-            daemonship.keep()
+            daemonship.keep(presence)
     with hold_single_instance(folder):
         pass

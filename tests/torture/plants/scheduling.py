@@ -10,6 +10,7 @@ _MEMORY = "tests/scheduler/test_memory.py::"
 _APART = "tests/scheduler/test_apart.py::"
 _CROWDS = "tests/scheduler/test_crowds.py::"
 
+_RATES = "tests/scheduler/test_rates.py::"
 _PLACES = "tests/scheduler/test_places.py::"
 _FIRST = "tests/scheduler/test_first_start.py::"
 
@@ -159,6 +160,24 @@ PLANTS = (
         "a crowd opens more connections than there are descriptors",
         (Edit("scheduler", "Places._has_room", "len(self._common) + len(self._stuck)", "len(self._stuck)"),),
         (_PLACES + "test_never_more_in_flight_than_places",),
+    ),
+    Plant(
+        "the rate follows nothing",
+        7,
+        "a million sessions of one server run out, one after the other",
+        (
+            Edit(
+                "scheduler", "Pace._needed", "max(self.planned * _MARGIN, waiting / _DRAIN)", "0.0 * waiting"
+            ),
+        ),
+        (_RATES + "test_the_rate_follows_what_is_due",),
+    ),
+    Plant(
+        "a rate that is too low is nobody's business",
+        11,
+        "sessions run out although each attempt succeeds",
+        (Edit("scheduler", "RateReports.compare", "needed > allowed and", "needed < 0 and"),),
+        (_RATES + "test_sessions_that_need_more_than_is_allowed_are_named",),
     ),
     Plant(
         "Retry-After ignored by the queue",

@@ -87,9 +87,9 @@ PLANTS = (
         (
             Edit(
                 "daemon",
-                "_Daemon._report",
-                "await in_thread(instance.note, presence)",
-                "instance.note(presence)",
+                "SignsOfLife.report",
+                "await in_thread(instance.keep, presence)",
+                "instance.keep(presence)",
             ),
         ),
         (_LOOP,),
