@@ -34,7 +34,7 @@ class StoreUrl:
 
 def is_plain_path(text: str) -> bool:
     """Whether a text that names a store is a path, and no URL."""
-    return not text.startswith(("sqlite:", "file:", "memory:"))
+    return not text.startswith(("sqlite:", "file:", "memory:")) and "://" not in text
 
 
 def parse_store_url(text: str, *, is_folder: Callable[[Path], bool] = Path.is_dir) -> StoreUrl:
@@ -55,12 +55,14 @@ def parse_store_url(text: str, *, is_folder: Callable[[Path], bool] = Path.is_di
         return StoreUrl("memory", Path("/"))
     if not is_plain_path(text):
         scheme, _, rest = text.partition(":")
+        if scheme not in ("sqlite", "file"):  # what follows may hold a password
+            raise ConfigError(f"there are no stores of the kind {scheme}:; {_EXPECTED}")
         kind: Literal["sqlite", "file"] = "sqlite" if scheme == "sqlite" else "file"
         path = _unquoted(rest.removeprefix("//localhost").removeprefix("//"))
         if not rest.startswith("//") or not path.startswith("/") or path.strip("/") == "" or "\0" in path:
             raise ConfigError(f"store URL {text!r} has no absolute path; {_EXPECTED}")
         return StoreUrl(kind, Path("/" + path.lstrip("/")))
-    if not text.strip("/") or "\0" in text or "://" in text:
+    if not text.strip("/ ") or "\0" in text:
         raise ConfigError(f"{text!r} is not a store URL; {_EXPECTED}")
     plain = Path(text).expanduser().absolute()
     return StoreUrl("file" if text.endswith("/") or is_folder(plain) else "sqlite", plain)

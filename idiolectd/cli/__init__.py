@@ -42,7 +42,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
     context_settings={"help_option_names": ["-h", "--help"]},
     sections={
         "Start here": (
-            ("idiolectd login alice.example", "store a session"),
+            ("idiolectd login HANDLE", "store a session"),
             ("idiolectd run", "keep it alive"),
             ("idiolectd status", "see how it is"),
         ),
@@ -65,7 +65,10 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @common
 def group() -> None:
-    """Keep ATProto sessions alive: one process refreshes, everybody else reads the store."""
+    """Keep ATProto sessions alive: one process refreshes, everybody else reads the store.
+
+    HANDLE in the examples is an account's handle, such as NAME.bsky.social; its DID means the same.
+    """
 
 
 for _command in (
@@ -89,9 +92,9 @@ for _command in (
     cls=SectionedGroup,
     sections={
         "Examples": (
-            ("idiolectd oauth login --handle alice.example --pds-url https://pds.example", "login"),
+            ("idiolectd oauth login --handle HANDLE --pds-url https://bsky.social", "login"),
             ("idiolectd oauth list", "list"),
-            ("idiolectd oauth logout --did did:plc:ewvi7nxzyoun6zhxrhs64oiz", "logout"),
+            ("idiolectd oauth logout --did DID", "logout"),
         )
     },
     help="login, list and logout, as the upstream CLI spells them.",

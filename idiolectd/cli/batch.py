@@ -10,8 +10,8 @@ import os
 import stat
 import sys
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from idiolectd.cli.bug_isolation import isolate_bug
-from idiolectd.cli.credentials import Credentials, log_in
+from idiolectd.cli.credentials import Credentials, log_in, pds_url_of
 from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.options import command_events
 from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.progress import progress
 from idiolectd.cli.starting import say_who_refreshes
 from idiolectd.cli.store_to_come import open_parts_to_log_in
 from idiolectd.config import Config
@@ -108,7 +109,8 @@ async def login_many(config: Config, wanted: Sequence[Credentials], *, json: boo
 
 async def login_all(parts: "Parts", wanted: Sequence[Credentials], *, show: bool) -> list[BatchEntry]:
     """Logs in every account without a living session; `show`: writes each result as soon as it is known."""
-    return await _Batch(parts, show=show).run(wanted)
+    with progress("logging in", len(wanted)) as advance:
+        return await _Batch(parts, show=show, advance=advance).run(wanted)
 
 
 _CODES: dict[Result, ExitCode] = {
@@ -125,10 +127,15 @@ class Pace:
     def __init__(self) -> None:
         self._started: deque[float] = deque(maxlen=LOGINS)
 
+    def seconds_to_wait(self) -> float:
+        """Returns how long `wait_turn` would wait now."""
+        if len(self._started) < LOGINS:
+            return 0.0
+        return max(0.0, self._started[0] + PERIOD - anyio.current_time())
+
     async def wait_turn(self) -> None:
         """Waits until one more login is allowed, and counts it."""
-        if len(self._started) == LOGINS:
-            await anyio.sleep_until(self._started[0] + PERIOD)
+        await anyio.sleep(self.seconds_to_wait())
         self._started.append(anyio.current_time())
 
 
@@ -149,9 +156,10 @@ class _Turn:
 class _Batch:
     """One run over the accounts."""
 
-    def __init__(self, parts: "Parts", *, show: bool) -> None:
+    def __init__(self, parts: "Parts", *, show: bool, advance: Callable[[], None]) -> None:
         self._parts = parts
         self._show = show
+        self._advance = advance
         self._lines: dict[int, BatchEntry] = {}
 
     async def run(self, wanted: Sequence[Credentials]) -> list[BatchEntry]:
@@ -180,6 +188,8 @@ class _Batch:
     async def _turn(self, number: int, credentials: Credentials, alive: dict[str, str]) -> _Turn | BatchEntry:
         """Locates an account; returns its login to make, or its result if it needs or allows no login."""
         try:
+            if credentials.pds_url is not None:
+                credentials = replace(credentials, pds_url=pds_url_of(credentials.pds_url))
             located = await self._parts.hosting.locate(credentials.account, credentials.pds_url)
             server = origin(credentials.pds_url or (located.pds_url if located else ""))
         except IdiolectError as error:
@@ -206,6 +216,10 @@ class _Batch:
         """Logs one account in; None: its server asks for a longer wait than the batch allows."""
         account = turn.credentials.account
         for _ in range(_TRIES):
+            if wait := math.ceil(pace.seconds_to_wait()):
+                say(
+                    f"{LOGINS} logins in {PERIOD / 60:.0f} minutes are a PDS's limit: {turn.server} goes on in {wait} s"
+                )
             await pace.wait_turn()
             try:
                 session = await log_in(self._parts, turn.credentials, turn.located)
@@ -214,7 +228,8 @@ class _Batch:
                     return _failure(account, error)
                 if error.retry_after > _LONGEST_WAIT:
                     break
-                say(f"{turn.server} asks to wait {math.ceil(error.retry_after)} s; waiting")
+                wait = math.ceil(error.retry_after)
+                say(f"the PDS {turn.server} asks to wait {wait} s, because its limit of logins is reached")
                 await anyio.sleep(max(1.0, error.retry_after))
             except IdiolectError as error:
                 return _failure(account, error)
@@ -224,6 +239,7 @@ class _Batch:
 
     def _report(self, number: int, line: BatchEntry) -> None:
         self._lines[number] = line
+        self._advance()
         if self._show:
             put(f"{line.account}: {line.result}{f': {line.message}' if line.message else ''}")
 

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from idiolectd.cli.exits import CommandFailed, code_of
 from idiolectd.cli.output import say
 from idiolectd.config import Config
-from idiolectd.errors import IdentityError, LoginError, RecordError
+from idiolectd.errors import IdentityError, LoginError, NotSent, RecordError, TransportError, UrlError
 from idiolectd.identity import Account
 from idiolectd.session import OAuthSession
 from idiolectd.state import session_deadline, shown
+from idiolectd.url import Url
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
@@ -27,11 +29,29 @@ class Credentials:
         account: a handle or a DID.
         password: an app password.
         pds_url: where to log in; None: where the account lives.
+        auth_factor_token: the sign-in code that the PDS has sent by e-mail; None: it has sent none.
     """
 
     account: str
     password: str = field(repr=False)
     pds_url: str | None = None
+    auth_factor_token: str | None = field(default=None, repr=False)
+
+
+def pds_url_of(text: str) -> str:
+    """Returns the URL of a PDS as a person names it; ``https://`` may be left out.
+
+    Raises:
+        UrlError: it is not the URL of a PDS; the message says why.
+    """
+    url = f"https://{text}" if "://" not in text and "." in text else text
+    try:
+        parsed = Url.parse(url)
+    except UrlError as error:
+        raise UrlError(f"{text!a} is not the URL of a PDS, as in https://NAME.DOMAIN ({error})") from None
+    if parsed.is_cleartext:
+        raise UrlError(f"{url}: a PDS is reached by https only, except on loopback: https://{parsed.host}")
+    return url
 
 
 async def log_in(parts: "Parts", credentials: Credentials, located: Account | None) -> OAuthSession:
@@ -45,17 +65,32 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     Raises:
         LoginError: the PDS refuses, or its session must not be stored; the message says why.
         IdentityError: the account of the session does not resolve; nothing is stored then.
-        TransportError: the PDS can't be reached.
+        CommandFailed: the PDS can't be reached, or its answer was lost.
         StoreError: the session can't be stored.
     """
-    from idiolectd.xrpc import create_session
+    from idiolectd.xrpc import AUTH_FACTOR_TOKEN_REQUIRED, create_session
 
     if located is None:
         account, pds_url = credentials.account, credentials.pds_url or ""
     else:
         # By its DID: the handle could move to another account between the look-up and the login.
         account, pds_url = located.did, credentials.pds_url or located.pds_url
-    login = await create_session(parts.http, parts.clock, pds_url, account, credentials.password)
+    try:
+        login = await create_session(
+            parts.http,
+            parts.clock,
+            pds_url,
+            account,
+            credentials.password,
+            auth_factor_token=credentials.auth_factor_token,
+        )
+    except LoginError as error:
+        if error.code == AUTH_FACTOR_TOKEN_REQUIRED:
+            raise LoginError(error.code, f"{error}; an app password needs no such code") from None
+        raise
+    except TransportError as error:
+        what = "can't be asked" if isinstance(error, NotSent) else "gave no whole answer"
+        raise CommandFailed(code_of(error), f"the PDS {what}: {error}") from error
     given = login.session
     try:
         session = await parts.hosting.admit(given, located)

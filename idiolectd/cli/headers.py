@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     sections={
         "Examples": (
             (
-                "curl -H @<(idiolectd headers alice.example --url $URL) $URL",
+                "curl -H @<(idiolectd headers HANDLE --url $URL) $URL",
                 "a GET; the shell gives curl the headers as a file, so that no other user sees them",
             ),
             (
-                "curl -H @<(idiolectd headers alice.example -X POST --url $URL) --json @body $URL",
+                "curl -H @<(idiolectd headers HANDLE -X POST --url $URL) --json @body $URL",
                 "the method is part of the proof",
             ),
-            ("idiolectd headers alice.example --url $URL --json", "an object, for a program"),
+            ("idiolectd headers HANDLE --url $URL --json", "an object, for a program"),
         ),
     },
 )

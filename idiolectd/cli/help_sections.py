@@ -28,15 +28,19 @@ def _show_help(context: click.Context, _parameter: click.Parameter, wanted: bool
 
 
 class SectionedCommand(_Helped):
-    """A command whose help has sections below the options; each is a list of pairs (text, meaning)."""
+    """A command whose help has sections below the options.
+
+    Attributes:
+        sections: the titles; to each a list of pairs (text, meaning).
+    """
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sections = sections
+        self.sections = sections
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the sections."""
-        write_sections(self._sections, formatter)
+        write_sections(self.sections, formatter)
 
 
 class SectionedGroup(_Helped, click.Group):
@@ -44,7 +48,14 @@ class SectionedGroup(_Helped, click.Group):
 
     def __init__(self, *args: Any, sections: Sections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sections = sections
+        self.sections = sections
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments; without any, writes the help and ends the command."""
+        if not args and not ctx.resilient_parsing:
+            put_page(ctx.get_help() + "\n")
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the commands in the order in which they were added."""
@@ -52,7 +63,7 @@ class SectionedGroup(_Helped, click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the sections."""
-        write_sections(self._sections, formatter)
+        write_sections(self.sections, formatter)
 
 
 def write_sections(sections: Sections, formatter: click.HelpFormatter) -> None:

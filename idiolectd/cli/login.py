@@ -7,6 +7,7 @@ has it. It is sent to the account's own PDS only, and not kept.
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from getpass import getpass
@@ -15,7 +16,7 @@ from pathlib import Path
 import click
 
 from idiolectd.cli.accounts import one_account
-from idiolectd.cli.credentials import Credentials, log_in, login_result
+from idiolectd.cli.credentials import Credentials, log_in, login_result, pds_url_of
 from idiolectd.cli.existing_store import open_to_read
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.help_sections import SectionedCommand
@@ -26,6 +27,7 @@ from idiolectd.cli.starting import say_who_refreshes
 from idiolectd.cli.store_to_come import open_parts_to_log_in
 from idiolectd.config import Config
 from idiolectd.did import is_meant_as_did
+from idiolectd.errors import LoginError, UrlError
 from idiolectd.session import OAuthSession, normal_handle
 
 # The upstream CLI's names, in its order.
@@ -56,16 +58,23 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
     return LoginMethod.APP_PASSWORD if password or not terminal else LoginMethod.BROWSER
 
 
+def _pds_url(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    try:
+        return None if text is None else pds_url_of(text)
+    except UrlError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(
     "login",
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd login alice.example", "in the browser"),
-            ("idiolectd login alice.example --paste", "the browser is on another machine"),
-            ("pass show alice | idiolectd login alice.example", "with an app password from another program"),
+            ("idiolectd login HANDLE", "in the browser"),
+            ("idiolectd login HANDLE --paste", "the browser is on another machine"),
+            ("pass show NAME | idiolectd login HANDLE", "with an app password from another program"),
             (
-                "idiolectd login --handle bot.example --pds-url https://pds.example",
+                "idiolectd login --handle HANDLE --pds-url https://bsky.social",
                 "as the upstream CLI spells it",
             ),
             ("idiolectd login --batch accounts.txt", "many accounts, with app passwords"),
@@ -77,6 +86,7 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
 @click.option(
     "--pds-url",
     metavar="URL",
+    callback=_pds_url,
     help="Log in at this PDS; the account's DID document must name it. [default: the account's PDS]",
 )
 @click.option("--browser", is_flag=True, help="Use the browser, even if an app password is given.")
@@ -102,6 +112,13 @@ def choose_login_method(*, browser: bool, paste: bool, password: bool, terminal:
     " process list.",
 )
 @click.option(
+    "--auth-factor-token",
+    metavar="CODE",
+    envvar="ATPROTO_AUTH_FACTOR_TOKEN",
+    help="The sign-in code that the PDS has sent by e-mail; only the account's main password needs one."
+    " [default: $ATPROTO_AUTH_FACTOR_TOKEN, or asked for on the terminal]",
+)
+@click.option(
     "--batch",
     metavar="FILE",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -119,6 +136,7 @@ def login_command(
     paste: bool,
     port: int | None,
     app_password: str | None,
+    auth_factor_token: str | None,
     batch: Path | None,
 ) -> int:
     """Log an account in by the browser, and store its session.
@@ -161,8 +179,8 @@ def login_command(
     config = options.load_as_owner(making=True)
     options.say_unused()
     if way is LoginMethod.APP_PASSWORD:
-        credentials = Credentials(name, password or _asked_password(name), pds_url)
-        session = run_async(partial(_log_in, config, credentials))
+        credentials = Credentials(name, password or _asked_password(name), pds_url, auth_factor_token)
+        session = _log_in_by_password(config, credentials, may_ask=not options.json)
     else:
         how = partial(
             _log_in_by_browser, config, name, pds_url, paste=way is LoginMethod.PASTE, port=port or 0
@@ -174,6 +192,23 @@ def login_command(
     else:
         put(f"logged in: {session.known_as or session.did} ({session.did}) at {session.pds_url}")
     return ExitCode.DONE
+
+
+def _log_in_by_password(config: Config, credentials: Credentials, *, may_ask: bool) -> OAuthSession:
+    """Logs in; if the PDS has sent a sign-in code by e-mail, asks the person for it and logs in once more."""
+    from idiolectd.xrpc import AUTH_FACTOR_TOKEN_REQUIRED
+
+    try:
+        return run_async(partial(_log_in, config, credentials))
+    except LoginError as error:
+        if error.code != AUTH_FACTOR_TOKEN_REQUIRED or credentials.auth_factor_token is not None:
+            raise
+        if not (may_ask and sys.stdin.isatty()):
+            again = "log in again with --auth-factor-token CODE, or $ATPROTO_AUTH_FACTOR_TOKEN"
+            raise CommandFailed(ExitCode.FAILED, f"{error}; {again}") from None
+        say(str(error))
+    code = click.prompt("sign-in code", err=True).strip()
+    return run_async(partial(_log_in, config, replace(credentials, auth_factor_token=code)))
 
 
 async def _log_in(config: Config, credentials: Credentials) -> OAuthSession:

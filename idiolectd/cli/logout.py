@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd logout alice.example", "at its server, then here"),
-            ("idiolectd logout --did did:plc:ewvi7nxzyoun6zhxrhs64oiz", "as the upstream CLI spells it"),
-            ("idiolectd logout alice.example --local", "here, even if its server does not answer"),
+            ("idiolectd logout HANDLE", "at its server, then here"),
+            ("idiolectd logout --did DID", "as the upstream CLI spells it"),
+            ("idiolectd logout HANDLE --local", "here, even if its server does not answer"),
         ),
     },
 )

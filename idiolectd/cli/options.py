@@ -148,6 +148,6 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 def _absolute(store: str | None) -> str | None:
     """Makes a relative path absolute; keeps a final slash, which marks a folder."""
-    if store is None or not is_plain_path(store) or store.startswith("~/"):
+    if store is None or not store.strip() or not is_plain_path(store) or store.startswith("~/"):
         return store
     return os.path.abspath(store) + ("/" if store.endswith("/") else "")  # noqa: PTH100 - keeps symlinks

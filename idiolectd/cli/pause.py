@@ -23,8 +23,8 @@ from idiolectd.policy import CLAIM_PATIENCE
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd pause alice.example", "no refresh from now on"),
-            ("idiolectd resume alice.example", "as before"),
+            ("idiolectd pause HANDLE", "no refresh from now on"),
+            ("idiolectd resume HANDLE", "as before"),
             ("idiolectd status --state suspended", "shows it as suspended (paused)"),
         ),
     },
@@ -46,7 +46,7 @@ def pause_command(options: Options, account: str | None, did: str | None) -> int
 @click.command(
     "resume",
     cls=SectionedCommand,
-    sections={"Examples": (("idiolectd resume alice.example", "refreshed at once, if it is due"),)},
+    sections={"Examples": (("idiolectd resume HANDLE", "refreshed at once, if it is due"),)},
 )
 @click.argument("account", required=False, metavar="ACCOUNT")
 @click.option("--did", metavar="DID", help="The same as ACCOUNT.")

@@ -62,11 +62,11 @@ class RefreshResult:
     cls=SectionedCommand,
     sections={
         "Examples": (
-            ("idiolectd refresh alice.example", "if it is due"),
-            ("idiolectd refresh --force alice.example", "now"),
+            ("idiolectd refresh HANDLE", "if it is due"),
+            ("idiolectd refresh --force HANDLE", "now"),
             ("idiolectd refresh --all --json", "what is due, for a program"),
             (
-                "idiolectd refresh --revive alice.example",
+                "idiolectd refresh --revive HANDLE",
                 "a session that counts as ended, once more",
             ),
         ),

@@ -18,7 +18,7 @@ from idiolectd.systemd import Notifier
     sections={
         "Examples": (
             ("idiolectd run", "with the configured store"),
-            ("idiolectd run --store sqlite:///srv/sessions.sqlite", "with this store"),
+            ("idiolectd run --store ~/sessions.sqlite", "with this store"),
             ("IDIOLECTD_LOG__LEVEL=debug idiolectd run", "with one key changed"),
         ),
     },

@@ -45,7 +45,7 @@ from idiolectd.state import State
         ),
         "Examples": (
             ("idiolectd status", "everything"),
-            ("idiolectd status alice.example", "one session"),
+            ("idiolectd status HANDLE", "one session"),
             ("idiolectd status --state relogin_required --json", "who needs a login, for a program"),
         ),
     },

@@ -21,7 +21,6 @@ from idiolectd.config.settings import (
     NetworkConfig,
     OAuthConfig,
     Refreshes,
-    ServiceConfig,
     StoreConfig,
 )
 
@@ -36,7 +35,6 @@ __all__ = [
     "OAuthConfig",
     "Refreshes",
     "Reloaded",
-    "ServiceConfig",
     "StoreConfig",
     "changed_keys",
     "default_store",

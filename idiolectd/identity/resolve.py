@@ -186,11 +186,15 @@ class Identity:
         return _did(dids.pop(), handle) if dids else None
 
     async def _by_well_known(self, handle: str) -> str | None:
-        response = await self._followed(f"https://{handle}/.well-known/atproto-did", f"the host of {handle}")
+        response = await self._followed(
+            f"https://{handle}/.well-known/atproto-did", f"the web server of the handle {handle}"
+        )
         if response.status != 200:
             if response.status in (404, 410):
                 return None
-            raise IdentityError(f"the host of {handle} answered {response.status}", final=False)
+            raise IdentityError(
+                f"the web server of the handle {handle} answered {response.status}", final=False
+            )
         text = response.body.decode("ascii", "replace").strip()
         # Many hosts answer every request with a page: that counts as no answer, not as a wrong one.
         return _did(text, handle) if is_meant_as_did(text) else None
@@ -201,10 +205,10 @@ class Identity:
         response = await self._get(f"{method}?handle={handle}", "the handle resolver")
         body = response.json_object()
         if response.status == 400 and body is not None:
-            raise IdentityError(f"{handle} does not resolve", final=True)
+            raise IdentityError(f"{handle} does not resolve, says the handle resolver {url}", final=True)
         did = body.get("did") if body is not None and response.status == 200 else None
         if not isinstance(did, str):
-            raise IdentityError(f"the handle resolver answered {response.status}", final=False)
+            raise IdentityError(f"the handle resolver {url} answered {response.status}", final=False)
         return _did(did, handle)
 
     # DIDs ------------------------------------------------------------------------------------
@@ -219,12 +223,16 @@ class Identity:
             parse_did(did)
         except DidError as error:
             raise IdentityError(str(error), final=True) from None
-        response = await self._get(self._document_url(did), f"the document of {did}")
+        source = "the PLC directory" if did.startswith("did:plc:") else f"the web server of {did}"
+        url = self._document_url(did)
+        response = await self._get(url, source)
         if response.status in (404, 410):
-            raise IdentityError(f"{did} does not exist, or does no longer", final=True)
+            raise IdentityError(f"{did} does not exist, or does no longer, says {source} ({url})", final=True)
         body = response.json_object() if response.status == 200 else None
         if body is None:
-            raise IdentityError(f"the document of {did} was answered {response.status}", final=False)
+            raise IdentityError(
+                f"{source} answered {response.status} instead of a document ({url})", final=False
+            )
         if body.get("id") != did:
             raise IdentityError(f"the document of {did} is another DID's", final=True)
         return DidDocument(did, _claimed_handle(body), self._pds_url(did, body))
@@ -277,7 +285,7 @@ class Identity:
         try:
             return await self._http.request("GET", url, deadline=deadline)
         except (NotSent, Unclear) as error:
-            raise IdentityError(f"{what} could not be asked for: {error}", final=False) from None
+            raise IdentityError(f"{what} can't be asked: {error}", final=False) from None
 
 
 def parse_handle(text: str) -> str:
@@ -287,12 +295,13 @@ def parse_handle(text: str) -> str:
         IdentityError: not a handle (final).
     """
     handle = normal_handle(text.strip())
-    if (
-        len(handle) > _MAX_HANDLE
-        or not _HANDLE.fullmatch(handle)
-        or handle.rpartition(".")[2] in _LOCAL_DOMAINS
-    ):
-        raise IdentityError(f"not a handle: {text[:80]!a}; expected NAME.DOMAIN", final=True)
+    if len(handle) > _MAX_HANDLE or not _HANDLE.fullmatch(handle):
+        raise IdentityError(
+            f"not a handle: {text[:80]!a}; expected a whole one, as in NAME.bsky.social, or a DID", final=True
+        )
+    domain = handle.rpartition(".")[2]
+    if domain in _LOCAL_DOMAINS:
+        raise IdentityError(f"{handle} is nobody's handle: names in .{domain} are reserved", final=True)
     return handle
 
 

@@ -134,7 +134,7 @@ class AuthorizationRequest:
         if server.unfit_for_login or push_to is None or authorize_at is None:
             found = "; ".join(server.unfit_for_login)
             raise LoginError(
-                "server_unfit", f"{server.issuer}: no login is possible by its metadata: {found}"
+                "server_unfit", f"the issuer {server.issuer}: no login is possible by its metadata: {found}"
             )
         request = OAuthRequest(server, client.auth, DpopKey.generate())
         verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24) + state_suffix
@@ -189,13 +189,14 @@ class AuthorizationRequest:
         if answer.get("iss") != self.issuer:
             named = safe_text(answer.get("iss", "")) or "no authorization server"
             raise LoginError(
-                "issuer_mismatch", f"the browser came back from {named}, and was sent to {self.issuer}"
+                "issuer_mismatch",
+                f"the browser came back from {named}, and was sent to the issuer {self.issuer}",
             )
         if "error" in answer:
             raise self._declined(answer)
         if not answer.get("code"):
             raise LoginError(
-                Code.UNREADABLE_ANSWER, f"the browser came back from {self.issuer} without a code"
+                Code.UNREADABLE_ANSWER, f"the browser came back from the issuer {self.issuer} without a code"
             )
         return answer["code"]
 
@@ -253,8 +254,8 @@ class AuthorizationRequest:
         words = safe_text(answer.get("error_description", ""))
         told = f": {words}" if words else ""
         if code == "access_denied":
-            return LoginError(code, f"the login was declined at {self.issuer}{told}")
-        message = f"{self.issuer} ended the login with {code}{told}"
+            return LoginError(code, f"the login was declined at the issuer {self.issuer}{told}")
+        message = f"the issuer {self.issuer} ended the login with {code}{told}"
         return LoginError(code, message, passing=code in _PASSING)
 
 
@@ -272,15 +273,19 @@ def _mismatch(answer: TokenResponse, account: Account, issuer: str) -> str | Non
     """Why the tokens can't be stored as a session of the account; None: they can."""
     asked = account.did if account.handle == INVALID_HANDLE else f"{account.handle} ({account.did})"
     if answer.sub is not None and answer.sub != account.did and _is_did(answer.sub):
-        return f"{answer.sub} consented at {issuer}, and not {asked}"
+        return f"{answer.sub} consented at the issuer {issuer}, and not {asked}"
     if (mismatch := answer.mismatch(account.did)) is not None:
-        return f"{issuer}: {mismatch}, {asked}" if answer.sub != account.did else f"{issuer}: {mismatch}"
+        return (
+            f"the issuer {issuer}: {mismatch}, {asked}"
+            if answer.sub != account.did
+            else f"the issuer {issuer}: {mismatch}"
+        )
     if answer.unconfirmed is not None:  # a login has no stored session to compare with
-        return f"{issuer}: {answer.unconfirmed}"
+        return f"the issuer {issuer}: {answer.unconfirmed}"
     if "atproto" not in (answer.scope or "").split():
-        return f"{issuer}: the scope that was granted lacks atproto"
+        return f"the issuer {issuer}: the scope that was granted lacks atproto"
     if answer.access_token is None or answer.refresh_token is None:
-        return f"{issuer}: the answer lacks one of the two tokens; a session can't be kept alive with it"
+        return f"the issuer {issuer}: the answer lacks one of the two tokens; a session can't be kept alive with it"
     return None
 
 
@@ -296,7 +301,7 @@ def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] 
     code, text = refusal.told(response.status, sent)
     return LoginError(
         code,
-        f"{issuer} refused the login: {text or f'it answered {response.status}'} ({code})",
+        f"the issuer {issuer} refused the login: {text or f'it answered {response.status}'} ({code})",
         retry_after=retry_after(response, now),
         passing=response.may_pass,
     )
@@ -304,5 +309,6 @@ def _refused(issuer: str, response: Response, now: float, sent: tuple[str, ...] 
 
 def _unreadable(issuer: str, response: Response) -> LoginError:
     return LoginError(
-        Code.UNREADABLE_ANSWER, f"{issuer}: what it answered ({response.status}) is no OAuth answer"
+        Code.UNREADABLE_ANSWER,
+        f"the issuer {issuer}: what it answered ({response.status}) is no OAuth answer",
     )

@@ -99,29 +99,31 @@ class Discovery:
         self._servers.forget(issuer)
 
     async def _fetch_issuer(self, pds: str) -> str | Retry:
-        document = await self._document(f"{pds}/.well-known/oauth-protected-resource")
+        document = await self._document("PDS", f"{pds}/.well-known/oauth-protected-resource")
         if isinstance(document, Retry):
             return document
         # RFC 9728, section 3.3. Of several authorization servers ATProto uses the first.
         if document.get("resource") != pds:
-            return _unusable(pds, "its OAuth metadata speaks of another server")
+            return _unusable(f"the PDS {pds}", pds, "its OAuth metadata speaks of another server")
         issuers = document.get("authorization_servers")
         first = issuers[0] if isinstance(issuers, list) and issuers else None
         if not isinstance(first, str) or not self._is_issuer(first):
-            return _unusable(pds, "its OAuth metadata names no usable authorization server")
+            return _unusable(f"the PDS {pds}", pds, "its OAuth metadata names no usable authorization server")
         return first
 
     async def _fetch_server(self, issuer: str) -> AuthorizationServer | Retry:
         if not self._is_issuer(issuer):
             return Retry(Code.DISCOVERY, "the issuer is not the URL of one")
-        document = await self._document(f"{issuer}/.well-known/oauth-authorization-server")
+        document = await self._document("issuer", f"{issuer}/.well-known/oauth-authorization-server")
         if isinstance(document, Retry):
             return document
         if document.get("issuer") != issuer:  # RFC 8414, section 3.3
-            return _unusable(issuer, "its OAuth metadata speaks of another issuer")
+            return _unusable(f"the issuer {issuer}", issuer, "its OAuth metadata speaks of another issuer")
         token_endpoint = self._endpoint(document, "token_endpoint")
         if token_endpoint is None:
-            return _unusable(issuer, "its OAuth metadata names no usable token endpoint")
+            return _unusable(
+                f"the issuer {issuer}", issuer, "its OAuth metadata names no usable token endpoint"
+            )
         endpoints = {name: self._login_endpoint(document, name) for name in _LOGIN_ENDPOINTS}
         unfit = [f"{name} is missing or can't be used" for name, url in endpoints.items() if url is None]
         return AuthorizationServer(
@@ -142,18 +144,23 @@ class Discovery:
         url = self._endpoint(document, name)
         return None if url is None or url.has_fragment else url
 
-    async def _document(self, url: str) -> dict[str, object] | Retry:
+    async def _document(self, role: str, url: str) -> dict[str, object] | Retry:
         try:
             response = await self._http.request("GET", url)
         except (NotSent, Unclear) as error:
-            return Retry(error.code, str(error), issuer_wide=not is_our_refusal(error), server=origin(url))
+            return Retry(
+                error.code,
+                f"the {role} can't be asked: {error}",
+                issuer_wide=not is_our_refusal(error),
+                server=origin(url),
+            )
         document = response.json_object() if response.status == 200 else None
-        return self._refused(url, response) if document is None else document
+        return self._refused(role, url, response) if document is None else document
 
-    def _refused(self, url: str, response: Response) -> Retry:
+    def _refused(self, role: str, url: str, response: Response) -> Retry:
         return Retry(
             f"http_{response.status}" if response.may_pass else Code.DISCOVERY,
-            f"{url}: answered {response.status}, without the OAuth metadata",
+            f"the {role} answered {response.status} at {url}, without the OAuth metadata",
             retry_after(response, self._clock.now()),
             issuer_wide=True,
             server=origin(url),
@@ -180,8 +187,8 @@ def _unfit_for_login(document: Mapping[str, object]) -> list[str]:
     return unfit
 
 
-def _unusable(server: str, message: str) -> Retry:
-    return Retry(Code.DISCOVERY, f"{server}: {message}", issuer_wide=True, server=server)
+def _unusable(who: str, server: str, message: str) -> Retry:
+    return Retry(Code.DISCOVERY, f"{who}: {message}", issuer_wide=True, server=server)
 
 
 ValueT = TypeVar("ValueT")

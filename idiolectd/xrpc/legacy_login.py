@@ -12,6 +12,9 @@ from idiolectd.state import ACTIVE
 from idiolectd.url import xrpc_url
 from idiolectd.xrpc.tokens import read_tokens
 
+# The error of a PDS that has sent a sign-in code by e-mail and wants it with the password.
+AUTH_FACTOR_TOKEN_REQUIRED = "AuthFactorTokenRequired"  # noqa: S105 -- a code
+
 
 @dataclass(frozen=True)
 class LegacyLogin:
@@ -27,7 +30,13 @@ class LegacyLogin:
 
 
 async def create_session(
-    http: HttpClient, clock: Clock, pds_url: str, identifier: str, password: str
+    http: HttpClient,
+    clock: Clock,
+    pds_url: str,
+    identifier: str,
+    password: str,
+    *,
+    auth_factor_token: str | None = None,
 ) -> LegacyLogin:
     """Logs in at a PDS (``com.atproto.server.createSession``). Never repeated by itself: logins are rationed.
 
@@ -37,6 +46,8 @@ async def create_session(
         pds_url: the account's PDS.
         identifier: handle or DID.
         password: an app password.
+        auth_factor_token: the sign-in code that the PDS sent by e-mail after it refused a login with
+            ``AuthFactorTokenRequired``; it asks for one only with the account's main password.
 
     Returns:
         The session and its account's status.
@@ -47,12 +58,13 @@ async def create_session(
         Unclear: the answer was lost; the PDS may have started a session, which expires unused.
     """
     server = origin(pds_url)
+    factor = {} if auth_factor_token is None else {"authFactorToken": auth_factor_token}
     sent_at = clock.now()
     try:
         response = await http.request(
             "POST",
             xrpc_url(server, "com.atproto.server.createSession"),
-            json={"identifier": identifier, "password": password},
+            json={"identifier": identifier, "password": password, **factor},
         )
     except CutOff as error:
         response = error.response
@@ -61,16 +73,16 @@ async def create_session(
             raise
     if response.status != 200:
         refusal = ErrorResponse.found(response)
-        code, text = refusal.told(response.status, [password])
-        text = text or f"the PDS answered {response.status}"
-        raise LoginError(code, f"{server}: {text}", retry_after=retry_after(response, clock.now()))
+        code, text = refusal.told(response.status, [password, *factor.values()])
+        text = text or f"it answered {response.status}"
+        raise LoginError(code, f"the PDS {server}: {text}", retry_after=retry_after(response, clock.now()))
     answer = read_tokens(response, sent_at=sent_at)
     if answer is None or answer.did is None:
-        raise LoginError(Code.UNREADABLE_ANSWER, f"{server}: answered 200 without a session in it")
+        raise LoginError(Code.UNREADABLE_ANSWER, f"the PDS {server}: answered 200 without a session in it")
     try:
         did = parse_did(answer.did)
     except DidError as error:
-        raise LoginError(Code.UNREADABLE_ANSWER, f"{server}: {error}") from None
+        raise LoginError(Code.UNREADABLE_ANSWER, f"the PDS {server}: {error}") from None
     session = OAuthSession(
         did=did,
         pds_url=server,

@@ -126,8 +126,8 @@ def simulator() -> tuple[Simulator, VirtualClock]:
     return Simulator(URL, now=now), clock
 
 
-def test_within_the_limits() -> None:
-    """A long batch on one PDS keeps below its limit by itself: no login is refused."""
+def test_within_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    """A long batch on one PDS keeps below its limit by itself: no login is refused; it says why it waits."""
     sim, clock = simulator()
     sim.options.rate_limits = True
     wanted = []
@@ -137,6 +137,7 @@ def test_within_the_limits() -> None:
     lines = logged_in(sim, wanted, clock)
     assert {line.result for line in lines} == {"logged_in"}
     assert [line.account for line in lines] == [credentials.account for credentials in wanted]
+    assert f"30 logins in 5 minutes are a PDS's limit: {URL} goes on in " in capsys.readouterr().err
 
 
 def refusal(seconds: int, times: int | None) -> Fault:

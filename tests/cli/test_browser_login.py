@@ -210,7 +210,7 @@ def test_declined(run: Run, pds: Pds, store: Path, browser: Browser) -> None:
     pds.call("consent", {"consent": "deny"})
     done = run("login", "declined.test", "--browser")
     assert (done.code, done.out) == (1, "")
-    assert f"the login was declined at {pds.url}" in done.err
+    assert f"the login was declined at the issuer {pds.url}" in done.err
     status, html = browser.page()
     assert (status, "declined" in html, "once more" in html) == (400, True, True)
     assert not list(store.glob("*.json"))

@@ -73,9 +73,11 @@ def seed(
     oauth: int = 0,
     legacy: int = 0,
     alg: str = "ES256",
+    email_code: str | None = None,
 ) -> dict[str, Any]:
     """A new account with so many sessions of each kind."""
     account = sim.add_account(handle, password)
+    account.email_code = email_code
     return {
         "did": account.did,
         "handle": account.handle,

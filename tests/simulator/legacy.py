@@ -30,9 +30,19 @@ def create_session(state: State, request: Request) -> Response:
     if account is None or account.status == "deleted" or account.password != password:
         raise xrpc_error(401, "AuthenticationRequired", "Invalid identifier or password")
     refuse_takedown(account)
+    _require_email_code(account, body)
     state.counters.legacy_logins += 1
     session = new_session(state, account)
     return json_response(200, answer(state, account, session))
+
+
+def _require_email_code(account: Account, body: dict[str, Any]) -> None:
+    """Asks for the sign-in code that was sent by e-mail, if the account has that second factor."""
+    given = body.get("authFactorToken")
+    if account.email_code is not None and not given:
+        raise xrpc_error(401, "AuthFactorTokenRequired", "A sign in code has been sent to your email address")
+    if account.email_code is not None and given != account.email_code:
+        raise xrpc_error(400, "InvalidToken", "Token is invalid")
 
 
 def refresh_session(state: State, request: Request) -> Response:

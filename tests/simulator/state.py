@@ -55,6 +55,7 @@ class Account:
     password: str
     status: Literal["active", "takendown", "deactivated", "deleted"] = "active"
     pds_url: str | None = None
+    email_code: str | None = None  # what createSession wants as authFactorToken
 
 
 @dataclass
