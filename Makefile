@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick torture torture-short bench docs check format lock clean real-pds
+.PHONY: help demo test test-quick torture torture-short bench documents docs check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -42,6 +42,9 @@ torture: $(STAMP) ## everything that tries to lose a session, long version; FULL
 
 bench: $(STAMP) ## what it costs, beside peers and limits; writes docs/benchmarks.md (BENCH="NAME --quick")
 	$(BIN)/python -m bench $(BENCH)
+
+documents: $(STAMP) ## writes docs/status.md and docs/events.md anew; a test compares them
+	$(BIN)/python -m tests.documents
 
 docs: $(STAMP)  ## the documentation as a site in build/docs, its links checked
 	$(BIN)/sphinx-build -q -W --keep-going -b dirhtml docs build/docs

@@ -98,8 +98,8 @@ def remedy_for_unreadable(did: str | None, place: str, *, commands: Commands = P
         commands: how commands are typed here.
     """
     if did is None:
-        return Action(commands.typed("check"), f"repair {place}, or remove it: it is no session")
-    advice = f"repair {place}, or log in again to replace it ({commands.login(did, None)}), or remove it"
+        return Action(commands.typed("check"), f"repair {place} or remove it: it is no session")
+    advice = "repair it where it lies, or log in again, which replaces it, or remove it"
     return Action(commands.typed("logout", did, "--local"), advice)
 
 

@@ -1,19 +1,22 @@
 """``idiolectd status`` and ``idiolectd list``: show the stored sessions, without network or locks."""
 
+import sys
 from functools import partial
 
 import click
 
 from idiolectd.cli.accounts import one_account
 from idiolectd.cli.bug_isolation import isolate_bug
-from idiolectd.cli.existing_store import open_to_read
-from idiolectd.cli.exits import ExitCode, worst
+from idiolectd.cli.existing_store import open_to_read, require_store
+from idiolectd.cli.exits import CommandFailed, ExitCode, worst
 from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
-from idiolectd.cli.output import put, put_json, say
+from idiolectd.cli.output import put_json, say
 from idiolectd.cli.running import run_async
+from idiolectd.cli.start_command import start_command
+from idiolectd.cli.status_page import Canvas, page
 from idiolectd.cli.status_report import StatusReport, read_report
-from idiolectd.cli.tables import handle_text, print_status, print_table
+from idiolectd.cli.tables import handle_text, is_ascii_only, print_lines, print_table, terminal_width
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, RecordError
 from idiolectd.outcome import Cause
@@ -27,25 +30,23 @@ from idiolectd.state import State
     sections={
         "States": (
             ("fresh, due", "all is well"),
-            ("..., overdue", "the access token has ended; the log names what holds its refresh"),
-            ("..., held by", "that process has the session's claim; if it hangs, end it"),
+            ("overdue", "the access token has ended; the log names what holds its refresh"),
+            ("ending", "the session ends soon, and needs a login before"),
             (
                 "retrying",
                 "the last attempt failed or was refused; the daemon tries again",
             ),
             ("ambiguous", "a refresh was sent and its response lost; the daemon asks the PDS"),
-            (
-                "..., new tokens withheld",
-                "the response does not say that they are this session's, or says that they are not",
-            ),
             ("unpersisted", "new tokens could not be saved yet: look at the disk"),
             ("suspended", "a person must change something; nothing is sent meanwhile"),
+            ("paused", "suspended by `idiolectd pause`"),
             ("relogin_required", "the server has ended the session"),
             ("quarantined", "the record can't be read"),
         ),
         "Examples": (
             ("idiolectd status", "everything"),
-            ("idiolectd status HANDLE", "one session"),
+            ("idiolectd status HANDLE", "all that is known of one session"),
+            ("idiolectd status --watch", "live"),
             ("idiolectd status --state relogin_required --json", "who needs a login, for a program"),
         ),
     },
@@ -58,13 +59,14 @@ from idiolectd.state import State
     help="Only sessions in this state.",
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="List the sessions of a large store that are well too."
+    "--all", "everything", is_flag=True, help="List the sessions that are well too, however many there are."
 )
 @click.option(
     "--exit-code",
     is_flag=True,
     help="Exit with 1 if a session needs a person, with 3 if no daemon runs on the store.",
 )
+@click.option("--watch", is_flag=True, help="Show it live on the terminal; q quits.")
 @common
 @click.pass_obj
 def status_command(
@@ -74,25 +76,39 @@ def status_command(
     state: str | None,
     everything: bool,
     exit_code: bool,
+    watch: bool,
 ) -> int:
-    """Show the state of every session, worst first.
+    """Show how every session is, what needs a person first, and the commands that mend it.
 
-    Of more than 1,000 sessions in SQLite it shows the totals and those that need a look. It reads the
-    store only: it sends nothing and changes nothing. It exits 0 whatever the states are, and 1 if a bug
-    keeps it from showing a session; see --exit-code. ACTION is the command to type. With --json: an object
-    {daemon, store, sessions, totals}, times in RFC 3339.
+    Of more than 100 sessions it lists those that need a look. With ACCOUNT it shows all that is known of one
+    session. It reads the store only: it sends nothing and changes nothing. It exits 0 whatever the states
+    are, and 1 if a bug keeps it from showing a session; see --exit-code. With --json: an object {daemon,
+    store, sessions, totals}, times in RFC 3339.
     """
+    if watch and (options.json or exit_code):
+        raise CommandFailed(ExitCode.USAGE, "--watch is for people: leave --json and --exit-code out")
+    if watch and not (sys.stdout.isatty() and sys.stdin.isatty()):
+        raise CommandFailed(ExitCode.USAGE, "--watch needs a terminal; leave it out for a pipe or a file")
     config = options.load_as_owner()
-    options.say_unused()
     named = one_account(account, did) if account or did else None
     wanted = State(state) if state else None
-    report = run_async(partial(read_report, config, named, wanted, everything=everything))
+    read = partial(read_report, config, named, wanted, everything=everything)
+    start = start_command(config)
+    if watch:
+        from idiolectd.cli.status_watch import watch as watch_until_quit
+
+        require_store(config)
+        run_async(partial(watch_until_quit, read, start=start, commands=config.commands))
+        return ExitCode.DONE
+    options.say_unused()
+    report = run_async(read)
     if report.account is not None and not report.sessions:
         say(str(NoSessionError(report.account)))
     if options.json:
         put_json(report.to_dict())
     else:
-        _show(report)
+        canvas = Canvas(terminal_width(), is_ascii_only())
+        print_lines(page(report, canvas, start=start, commands=config.commands, everything=everything))
     if exit_code:
         return need(report)
     return ExitCode.FAILED if any(row.cause == Cause.BUG for row in report.sessions) else ExitCode.DONE
@@ -123,38 +139,6 @@ def list_command(options: Options) -> int:
     config = options.load_as_owner()
     options.say_unused()
     return run_async(partial(_list, config, json=options.json))
-
-
-def _show(report: StatusReport) -> None:
-    for line in _head(report):
-        put(line)
-    if report.totals.listed < report.totals.sessions:
-        counts = ", ".join(f"{count:,} {name}" for name, count in report.totals.states.items())
-        put(f"{report.totals.sessions:,} sessions in all: {counts}")
-        put(f"{report.totals.listed} of them need a look (--all lists all):")
-    print_status(report.sessions, report.at)
-
-
-def _head(report: StatusReport) -> list[str]:
-    """Returns the lines above the table: the store, the configuration, and the running daemon."""
-    daemon = report.daemon
-    running = {
-        True: f"running, pid {daemon.pid}, version {daemon.version}, since {daemon.since}",
-        False: "not running",
-        None: "this user is not allowed to know",
-    }
-    lines = [
-        f"store: {report.store.url}",
-        f"configuration: {report.store.config or 'none'}",
-        f"daemon: {running[daemon.running]}",
-    ]
-    if daemon.unpersisted:
-        lines.append(f"NOT SAVED, look at the disk: {', '.join(daemon.unpersisted)}")
-    if daemon.paused:
-        lines.append(f"paused: {', '.join(daemon.paused)}")
-    if daemon.outrun:
-        lines.append(f"refreshed too slowly, see refresh.rate: {', '.join(daemon.outrun)}")
-    return lines
 
 
 async def _list(config: Config, *, json: bool) -> ExitCode:

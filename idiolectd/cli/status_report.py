@@ -63,11 +63,13 @@ class StoreStatus:
 
     Attributes:
         url: the store.
+        named_by: what names it: an option, a variable or a file; None: it is the default.
         config: the configuration file that this command has read; None: there is none.
         exists: whether anything is there.
     """
 
     url: str
+    named_by: str | None
     config: str | None
     exists: bool
 
@@ -180,15 +182,17 @@ async def read_report(
         daemon=daemon,
         store=StoreStatus(
             url=config.store.url,
+            named_by=config.store_named_by,
             config=str(config.path) if config.path is not None else None,
             exists=not is_missing(config.store.url),
         ),
         sessions=rows,
-        totals=_totals(rows) if overview is None else _index_totals(overview, rows),
+        totals=count_rows(rows) if overview is None else _index_totals(overview, rows),
     )
 
 
-def _totals(rows: list[StatusRow]) -> Totals:
+def count_rows(rows: list[StatusRow]) -> Totals:
+    """Counts sessions that were all read."""
     return Totals(
         sessions=len(rows),
         listed=len(rows),

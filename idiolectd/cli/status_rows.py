@@ -33,22 +33,24 @@ from idiolectd.state import (
     withheld,
 )
 
-# The order of the rows.
+# What `StatusRow.word` may say beside a state.
+OVERDUE = "overdue"
+PAUSED = "paused"
+
+# The order of the rows and of the totals, by `StatusRow.word`.
 _WORST_FIRST = (
-    State.RELOGIN_REQUIRED,
-    State.UNPERSISTED,
-    State.SUSPENDED,
-    State.QUARANTINED,
-    State.AMBIGUOUS,
-    State.RETRYING,
-    State.DUE,
-    State.FRESH,
+    State.RELOGIN_REQUIRED.value,
+    State.UNPERSISTED.value,
+    OVERDUE,
+    State.SUSPENDED.value,
+    State.QUARANTINED.value,
+    State.AMBIGUOUS.value,
+    State.RETRYING.value,
+    ENDING,
+    PAUSED,
+    State.DUE.value,
+    State.FRESH.value,
 )
-
-
-# The order of the totals.
-_COUNTED = [state.value for state in _WORST_FIRST]
-_COUNTED.insert(_COUNTED.index(State.DUE), ENDING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,19 +128,21 @@ class StatusRow:
         return ENDING if well and self.action is not None else self.state.value
 
     @property
-    def needs_a_look(self) -> bool:
-        """Whether the session is overdue, ending, or in a state other than fresh and due."""
-        return self.overdue or self.ending or self.state not in (State.FRESH, State.DUE)
+    def word(self) -> str:
+        """The one word that says how the session is: its state, unless something else is more urgent."""
+        if self.cause == Cause.PAUSED:
+            return PAUSED
+        return OVERDUE if self.overdue else self.counted_as
 
     @property
-    def rank(self) -> tuple[int, bool, str, str]:
-        """The sort key: the worst state first, then the earliest expiry."""
-        return (
-            _WORST_FIRST.index(self.state),
-            not (self.ending or self.overdue),
-            self.expires_at or "",
-            self.did or "",
-        )
+    def needs_a_look(self) -> bool:
+        """Whether it is not simply well: not fresh, due and being worked on."""
+        return self.word not in (State.FRESH, State.DUE)
+
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        """The sort key: the worst first, then the earliest expiry."""
+        return _WORST_FIRST.index(self.word), self.expires_at or "", self.did or ""
 
 
 async def read_all_rows(store: SharedStore, config: Config, now: float) -> list[StatusRow]:
@@ -328,7 +332,7 @@ def bug_row(did: str, message: str) -> StatusRow:
 def totals(rows: list[StatusRow]) -> Mapping[str, int]:
     """Counts the sessions in each state, worst first; states without sessions are left out."""
     counts = Counter(row.counted_as for row in rows)
-    return {name: counts[name] for name in _COUNTED if counts[name]}
+    return {name: counts[name] for name in _WORST_FIRST if counts[name]}
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:

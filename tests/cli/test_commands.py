@@ -181,7 +181,12 @@ def test_status_json(run: Run, pds: Pds, store: Path) -> None:
     assert done.err == ""
     assert list(done.json) == ["daemon", "store", "sessions", "totals"]
     assert done.json["daemon"]["running"] is False
-    assert done.json["store"] == {"url": f"file://{store}", "config": None, "exists": True}
+    assert done.json["store"] == {
+        "url": f"file://{store}",
+        "named_by": "$IDIOLECTD_STORE__URL",
+        "config": None,
+        "exists": True,
+    }
     assert done.json["totals"] == {"sessions": 1, "listed": 1, "need_person": 0, "states": {"fresh": 1}}
     assert only(run("--json", "status", "status.test")) == row
     assert only(run("status", "--did", account["did"], "--json")) == row
@@ -193,12 +198,20 @@ def test_status_for_people(run: Run, pds: Pds, store: Path) -> None:
     put_record(store, pds.account("people.test", oauth=1)["oauth"][0])
     done = run("status")
     lines = done.out.splitlines()
-    assert lines[0] == f"store: file://{store}"
-    assert lines[1] == "configuration: none"
-    assert lines[2] == "daemon: not running"
-    assert lines[3] == "1 session: 1 fresh"
-    assert lines[4].split()[:3] == ["ACCOUNT", "STATE", "EXPIRES"]
-    assert lines[5].split()[:5] == ["people.test", "(unconfirmed)", "fresh", "in", "59m"]
+    assert lines[:6] == [
+        f"store: file://{store} ($IDIOLECTD_STORE__URL)",
+        "configuration: none",
+        "daemon: not running",
+        "1 session: 1 fresh",
+        "",
+        "HANDLE        STATE  EXPIRES  NEXT    LAST  WHY",
+    ]
+    assert lines[6].split()[:4] == ["people.test?", "fresh", "in", "59m"]
+    assert lines[8:] == [
+        "no daemon runs: nobody refreshes these sessions",
+        f"    idiolectd run --store file://{store}",
+        "",
+    ]
     assert "\x1b" not in done.out
 
 
@@ -522,7 +535,8 @@ def test_a_large_store_is_not_read_whole(
     monkeypatch.setattr("idiolectd.cli.status_report.MOST_LISTED", 2)
     monkeypatch.setattr(SqliteOAuthTokenStore, "survey", None)
     done = run("status", "--store", url)
-    assert "3 sessions in all: 1 suspended, 2 fresh" in done.out
+    assert "3 sessions: 1 suspended, 2 fresh" in done.out
+    assert "2 more (--all lists all)" in done.out
     assert "paused.test" in done.out
     assert "well.test" not in done.out
     assert "well.test" in run("status", "well.test", "--store", url).out

@@ -3,10 +3,7 @@
 import json
 from dataclasses import asdict, fields, replace
 
-import pytest
-
 from idiolectd.cli.status_rows import StatusRow, session_row, totals, unreadable_row
-from idiolectd.cli.tables import print_status
 from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError
@@ -171,8 +168,7 @@ def test_unreadable_record() -> None:
         State.QUARANTINED,
         "idiolectd logout did:plc:a --local",
     )
-    assert row.advice is not None
-    assert "/srv/did_plc_a.json" in row.advice
+    assert row.advice == "repair it where it lies, or log in again, which replaces it, or remove it"
     assert row.last_error is not None
     assert row.last_error.message == "/srv/did_plc_a.json: not JSON"
 
@@ -183,14 +179,13 @@ def test_worst_first() -> None:
     rows.append(row_of(known(ending=True)))
     ordered = sorted(rows, key=lambda row: row.rank)
     assert ordered[0].state is State.RELOGIN_REQUIRED
-    assert [row.state for row in ordered[-3:]] == [State.DUE, State.FRESH, State.FRESH]
-    assert ordered[-2].ending
+    assert [row.word for row in ordered[-3:]] == ["ending", "due", "fresh"]
     assert next(iter(totals(rows).items())) == ("relogin_required", 1)
     assert (totals(rows)["fresh"], totals(rows)["ending"]) == (1, 1)
     assert "retrying" not in totals([row_of(known())])
 
 
-def test_withheld_tokens_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_withheld_tokens_are_shown() -> None:
     """Tokens that arrived and are not used stand in `status`, with what to do; their text does not."""
     arrived = replace(SESSION, access_jwt="new-access", refresh_jwt="new-refresh", issued_at=rfc3339(NOW - 5))
     asked = known(state=State.RETRYING, withheld=arrived.to_json(), unconfirmed="the answer came without sub")
@@ -210,8 +205,4 @@ def test_withheld_tokens_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert rows[1].action == "idiolectd login did:plc:a"
     assert row_of(known()).withheld is None
-    print_status(rows, NOW)
-    shown = capsys.readouterr().out
-    assert "new tokens withheld (the account's PDS is asked" in shown
-    assert "new tokens withheld (log in again, then end" in shown
-    assert "new-" not in shown + json.dumps([row.to_dict() for row in rows])
+    assert "new-" not in json.dumps([row.to_dict() for row in rows])

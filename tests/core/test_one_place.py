@@ -33,7 +33,7 @@ def outside(room: str) -> Iterator[tuple[str, ast.AST]]:
 
 
 # Copies of other classes that have a field of the same name.
-OTHERS = {("cli/status_rows", "row"), ("daemon/daemon", "presence")}
+OTHERS = {("cli/status_rows", "row"), ("daemon/signs_of_life", "presence")}
 
 
 def test_only_state_changes_a_state() -> None:

@@ -1,0 +1,11 @@
+"""What is in docs is what the code says now."""
+
+import pytest
+
+from tests.documents import DOCUMENTS, FOLDER
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_written_documents(name: str) -> None:
+    """If this fails: `make documents`, and look at the difference."""
+    assert (FOLDER / name).read_text() == DOCUMENTS[name]()
