@@ -289,11 +289,14 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
-    def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+    def new_sessions(
+        self,
+    ) -> AbstractAsyncContextManager[AsyncGenerator[list[NewRecord], None] | None]:
         """Reads a crowd of sessions that have a record and no state, soonest expiry first, page by page.
 
-        The order is as good as can be told without parsing every record. A store may yield nothing, also
-        because there are few: a `Watch` names each of them all the same.
+        The order is as good as can be told without parsing every record. While the crowd is read, a `Watch`
+        names only what changes from then on; after it, what the reader of the crowd has left over. None:
+        there is no crowd, or the store can't tell; a `Watch` names each new session.
         """
         ...
 

@@ -11,8 +11,7 @@ shields it). Due times are wall-clock and a sleep is capped, so that a suspended
 """
 
 import math
-from collections.abc import Callable, Collection
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Callable, Collection
 from dataclasses import dataclass, replace
 
 import anyio
@@ -23,7 +22,7 @@ from idiolectd.clock import Clock
 from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.outcome import Refreshed, Unpersisted
-from idiolectd.ports import FULL_BATCH, NO_SERVER, ScheduleEntry, SharedStore
+from idiolectd.ports import FULL_BATCH, NO_SERVER, NewRecord, ScheduleEntry, SharedStore
 from idiolectd.refresh import Reconciled, RefreshEngine
 from idiolectd.scheduler.attempt_feedback import AttemptFeedback, SessionMemory
 from idiolectd.scheduler.clock_set_back import ClockSetBack
@@ -137,6 +136,7 @@ class Scheduler:
         self._changed_in_flight: set[str] = set()
         self._filled, self._caught_up = anyio.Event(), anyio.Event()
         self._locating = 0
+        self._adopting = False
         # Why a session could not be worked on when that was last tried.
         self._obstacles: dict[str, str] = {}
 
@@ -248,29 +248,48 @@ class Scheduler:
         while True:
             try:
                 async with self._store.watch() as watch:
+                    await self._is_adopting()
                     while True:
                         changed = await watch.wait_changed()
-                        if len(changed) == FULL_BATCH:
-                            await self._adopt_new()
+                        if len(changed) == FULL_BATCH and await self._is_adopting():
+                            continue  # what the crowd does not take along is named again
                         await self._reconcile_all(changed)
-                        if len(changed) < FULL_BATCH:
+                        if len(changed) < FULL_BATCH and not self._adopting:
                             self._caught_up.set()
             except StoreError as error:
                 self._faults.store_failed(error)
             await anyio.sleep(_STORE_PAUSE)
 
-    async def _adopt_new(self) -> None:
-        """Schedules a crowd of new sessions in big commits, soonest expiry first, beside the work on what is due.
+    async def _is_adopting(self) -> bool:
+        """Whether a crowd of new sessions is being planned; begins that if there is one."""
+        if not self._adopting:
+            await self._issuer_queues.tasks.start(self._adopt_crowd)
+        return self._adopting
+
+    async def _adopt_crowd(self, *, task_status: TaskStatus[None]) -> None:
+        """Schedules a crowd of new sessions in big commits, soonest expiry first, beside all other work.
 
         So the first start on very many sessions need not look at each under its claim before those that
-        end first have their turn.
+        end first have their turn, and a login is noticed meanwhile.
         """
+        async with self._store.new_sessions() as pages:
+            self._adopting = pages is not None
+            task_status.started()
+            try:
+                if pages is not None:
+                    await self._adopt(pages)
+            except StoreError as error:
+                self._faults.store_failed(error)
+                await anyio.sleep(_STORE_PAUSE)
+            finally:
+                self._adopting = False
+
+    async def _adopt(self, pages: AsyncIterable[list[NewRecord]]) -> None:
         spilled = set(await self._engine().spilled())
-        async with aclosing(self._store.new_sessions()) as pages:
-            async for page in pages:
-                new = [record for record in page if record.session.did not in spilled]
-                for did, seen in (await self._engine().adopt(new)).items():
-                    self._take_over(did, seen)
+        async for page in pages:
+            new = [record for record in page if record.session.did not in spilled]
+            for did, seen in (await self._engine().adopt(new)).items():
+                self._take_over(did, seen)
 
     async def _reconcile_all(self, dids: Collection[str]) -> None:
         """Looks at changed records, a few at a time: no more than that stand between a refresh and the store."""

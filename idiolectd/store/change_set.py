@@ -35,6 +35,10 @@ class ChangeSet:
         if self._dids:
             self._filled.set()
 
+    def answer(self) -> None:
+        """Has the next call return at once, if need be with nothing: everything is known anew."""
+        self._more = True
+
     def take(self) -> list[str]:
         """The next answer."""
         batch = list(islice(self._dids, FULL_BATCH))

@@ -18,7 +18,6 @@ from idiolectd.ports import (
     FULL_BATCH,
     Committed,
     FirstPlan,
-    NewRecord,
     Overview,
     ScheduleEntry,
     Spill,
@@ -163,11 +162,10 @@ class InMemoryOAuthTokenStore:
             self._report(did)
         return Committed.DONE
 
-    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+    @asynccontextmanager
+    async def new_sessions(self) -> AsyncIterator[None]:
         """See `SharedStore.new_sessions`; a watch names them."""
-        nothing: tuple[list[NewRecord], ...] = ()
-        for page in nothing:
-            yield page
+        yield None
 
     async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
         """See `SharedStore.commit_first`; nothing comes from `new_sessions`."""

@@ -1,7 +1,7 @@
 """The first start on a crowd of sessions that other programs have stored."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from idiolectd.clock import rfc3339
-from idiolectd.ports import FULL_BATCH
+from idiolectd.events import SessionFound
+from idiolectd.ports import FULL_BATCH, NewRecord
 from idiolectd.refresh import RefreshEngine
 from idiolectd.scheduler import IssuerLimits, Scheduler
 from idiolectd.store import SqliteOAuthTokenStore
@@ -38,6 +39,10 @@ class Crowd:
         self.events = Recorder()
         self.path = folder / "sessions.sqlite"
         self.claims = 0
+        self.is_offered = anyio.Event()
+        # Until then nobody who was offered the crowd gets to read it.
+        self.may_be_read = anyio.Event()
+        self.may_be_read.set()
 
     def write(self, numbers: Iterable[int]) -> None:
         """Stores records as a foreign program does."""
@@ -65,14 +70,45 @@ class Crowd:
                 async with super().claim(did, patience=patience):
                     yield
 
+            @asynccontextmanager
+            async def new_sessions(self) -> AsyncIterator[AsyncGenerator[list[NewRecord], None] | None]:
+                async with super().new_sessions() as pages:
+                    yield None if pages is None else self._held_up(pages)
+
+            async def _held_up(
+                self, pages: AsyncGenerator[list[NewRecord], None]
+            ) -> AsyncGenerator[list[NewRecord], None]:
+                crowd.is_offered.set()
+                await crowd.may_be_read.wait()
+                async for page in pages:
+                    yield page
+
         async with Counting.open(self.path, clock=self.clock) as store:
             yield store
+
+    def scheduler(self, store: SqliteOAuthTokenStore) -> Scheduler:
+        """A scheduler on it."""
+        engine = self.engine(store)
+        return Scheduler(
+            store,
+            lambda: engine,
+            clock=self.clock,
+            emit=self.events,
+            limits=IssuerLimits(),
+            jitter=lambda: 0.5,
+        )
 
     def engine(self, store: SqliteOAuthTokenStore) -> RefreshEngine:
         """An engine on it."""
         return RefreshEngine(
             store, {"dpop": self.server}, planner=planner(), clock=self.clock, events=self.events
         )
+
+
+async def all_pages(store: SqliteOAuthTokenStore) -> list[list[NewRecord]]:
+    async with store.new_sessions() as pages:
+        assert pages is not None
+        return [page async for page in pages]
 
 
 @pytest.fixture
@@ -88,15 +124,7 @@ async def crowd(tmp_path: Path) -> Crowd:
 async def test_a_crowd_is_scheduled_without_a_claim_each(crowd: Crowd) -> None:
     """All of them, each once; the few claims are those of accounts whose servers are looked up."""
     async with crowd.store() as store, anyio.create_task_group() as tg:
-        engine = crowd.engine(store)
-        scheduler = Scheduler(
-            store,
-            lambda: engine,
-            clock=crowd.clock,
-            emit=crowd.events,
-            limits=IssuerLimits(),
-            jitter=lambda: 0.5,
-        )
+        scheduler = crowd.scheduler(store)
         with anyio.fail_after(60):
             await tg.start(partial(scheduler.run))
             while not scheduler.statistics().is_caught_up:
@@ -109,10 +137,29 @@ async def test_a_crowd_is_scheduled_without_a_claim_each(crowd: Crowd) -> None:
     assert crowd.claims < _CROWD / 10
 
 
+async def test_a_login_does_not_wait_for_the_crowd(crowd: Crowd) -> None:
+    """It is looked at while the crowd is read, and only afterwards everything is."""
+    crowd.may_be_read = anyio.Event()
+    async with crowd.store() as store, anyio.create_task_group() as tg:
+        scheduler = crowd.scheduler(store)
+        tg.start_soon(partial(scheduler.run))
+        with anyio.fail_after(60):
+            await crowd.is_offered.wait()
+            crowd.write([_CROWD])
+            while not (found := crowd.events.of("session.found")):
+                await anyio.sleep(0.01)
+            assert not scheduler.statistics().is_caught_up
+            crowd.may_be_read.set()
+            while not scheduler.statistics().is_caught_up:
+                await anyio.sleep(0.01)
+        tg.cancel_scope.cancel()
+    assert [event.did for event in found if isinstance(event, SessionFound)] == [did(_CROWD)]
+
+
 async def test_the_soonest_expiry_comes_first(crowd: Crowd) -> None:
     """Whatever the order of the rows."""
     async with crowd.store() as store:
-        pages = [{record.session.did for record in page} async for page in store.new_sessions()]
+        pages = [{record.session.did for record in page} for page in await all_pages(store)]
     backwards = [did(number) for number in reversed(range(_CROWD))]
     assert sum(map(len, pages)) == _CROWD
     assert pages[0] == set(backwards[: len(pages[0])])
@@ -123,7 +170,7 @@ async def test_what_changed_since_it_was_read_gets_no_state(crowd: Crowd) -> Non
     """A record that was replaced is left to the watch, and a state that is there stays as it is."""
     async with crowd.store() as store:
         engine = crowd.engine(store)
-        pages = [page async for page in store.new_sessions()]
+        pages = await all_pages(store)
         crowd.write([1])
         await engine.reconcile(did(2))
         await engine.pause(did(2), paused=True)
@@ -138,4 +185,5 @@ async def test_a_few_new_sessions_are_left_to_the_watch(tmp_path: Path) -> None:
     crowd = Crowd(tmp_path)
     async with crowd.store() as store:
         crowd.write(range(9))
-        assert [page async for page in store.new_sessions()] == []
+        async with store.new_sessions() as pages:
+            assert pages is None

@@ -290,12 +290,14 @@ async def test_the_schedule_uses_its_index(path: Path) -> None:
                 (schema.DUE, (1.0, 0.5, "", 5)),
                 (schema.LAST_CHANGE, ()),
                 (schema.CHANGES, (1, 2, 5)),
-                (schema.CHANGES_UNSCHEDULED, (1, 2, 5)),
+                (schema.UNSEEN, (0, 5)),
             )
         ]
     assert "USING INDEX idiolectd_state_due (due_at>? AND due_at<?)" in plans[0]
     assert "idiolectd_changes_seq" in plans[1]
-    assert all("idiolectd_changes_seq" in plan and "TEMP B-TREE" not in plan for plan in plans[2:])
+    assert "idiolectd_changes_seq" in plans[2]
+    assert "USING INTEGER PRIMARY KEY (rowid>?)" in plans[3]
+    assert all("TEMP B-TREE" not in plan for plan in plans[1:])
 
 
 # Files ---------------------------------------------------------------------------------------------

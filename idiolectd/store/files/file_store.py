@@ -25,7 +25,6 @@ from idiolectd.ports import (
     FULL_BATCH,
     Committed,
     FirstPlan,
-    NewRecord,
     Overview,
     ScheduleEntry,
     StoredSession,
@@ -264,11 +263,10 @@ class FilesystemOAuthTokenStore:
             self._schedule.put(did, due)
         return done
 
-    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+    @asynccontextmanager
+    async def new_sessions(self) -> AsyncIterator[None]:
         """See `SharedStore.new_sessions`; a watch names them."""
-        nothing: tuple[list[NewRecord], ...] = ()
-        for page in nothing:
-            yield page
+        yield None
 
     async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
         """See `SharedStore.commit_first`; nothing comes from `new_sessions`."""

@@ -61,8 +61,8 @@ def put_first(connection: sqlite3.Connection, plans: Sequence[FirstPlan]) -> lis
     written = []
     for plan in plans:
         session = plan.found.session
-        values = state_values(session, plan.state, schedule_columns(plan.due))
-        values = (*values, plan.found.text.decode())
-        if connection.execute(schema.PUT_FIRST_STATE, values).rowcount == 1:
+        # The number of the record's change is read by the statement.
+        values = state_values(session, plan.state, schedule_columns(plan.due), change=None)
+        if connection.execute(schema.PUT_FIRST_STATE, (*values, plan.found.text.decode())).rowcount == 1:
             written.append(session.did)
     return written

@@ -138,6 +138,6 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
         session, state = adopted.session, adopted.state
     elif not is_same_database or change is not None:  # it never was there, or is logged out
         return ()
-    values = state_values(session, state, (due_at, expires_at, None if server is None else server.decode()))
+    scheduled = (due_at, expires_at, None if server is None else server.decode())
     put_record: Statement = (schema.PUT_RECORD, (did, encode_record(session, place=place).decode()))
-    return put_record, (schema.PUT_STATE_STALE, values)
+    return put_record, (schema.PUT_STATE, state_values(session, state, scheduled, change=None))

@@ -1,7 +1,10 @@
 """Watches an SQLite store for changes, whoever makes them.
 
-`PRAGMA data_version` says cheaply that another connection has committed, the change table then says what. The
-first answers leave out what is scheduled already, so that a restart does not look at every record.
+`PRAGMA data_version` says cheaply that another connection has committed, the change table then says what. What
+happened before is in the list of unseen changes, so that a restart does not look at every record.
+
+While a crowd of new sessions is read (`SharedStore.new_sessions`) only what happens from then on is named:
+the list holds whatever the crowd does not take along, and is read again afterwards.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -11,11 +14,16 @@ import anyio
 from idiolectd.finish import finish
 from idiolectd.ports import FULL_BATCH
 from idiolectd.store.change_set import ChangeSet
+from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT
 from idiolectd.store.sqlite.reader import DatabaseReader
 
 # A look at the data version costs microseconds; a login should be noticed within a second.
 _POLL = 0.3
+
+
+# What a list names is named whatever we committed ourselves: else it would not be there.
+_NO_CHANGE = 0
 
 
 class SchemaChanged(Exception):
@@ -38,9 +46,16 @@ class ChangeCursor:
         self._data_version: int | None = None
         self._schema_version: int | None = None
         self._last = 0
-        self._unscheduled = True
-        # Whether the last answer was cut off, and `fetch` should be called again.
-        self.has_more = False
+        # Which list has to be named before the changes, and after which of its rows to go on; None: it is done.
+        self._list = schema.UNSEEN
+        self._list_after: int | None = None
+        self._is_cut_off = True
+        # Whether a crowd of new sessions is read: only what changes meanwhile is named.
+        self._is_crowded = False
+        # Whether all that no list names has been searched for.
+        self.is_searched = False
+        # Whether an answer is due when everything is named, be it an empty one.
+        self.owes_answer = False
 
     def add_own(self, own_news: Mapping[str, int]) -> None:
         """Changes that need not be named: sequence numbers by DID. Only after they are committed."""
@@ -54,10 +69,42 @@ class ChangeCursor:
         """
         self._schema_version = self._reader.schema_version()
         self._data_version = None
-        self._last = 0
-        self._unscheduled = not everything
         self._own.clear()
-        self.has_more = True
+        self.is_searched = self._reader.is_searched()
+        if self._is_crowded:  # its end names all that is unseen
+            self._last = min(self._last, self._reader.last_change())
+        else:
+            self._name_list(schema.ALL_KEYS if everything else schema.UNSEEN)
+
+    def leave_to_crowd(self) -> None:
+        """Names only what changes from now on, until `after_crowd` is called. Blocks."""
+        self._is_crowded = True
+        self._last = self._reader.last_change()
+        self._list_after = None
+        self._is_cut_off = False
+
+    def after_crowd(self) -> None:
+        """Names what was left out since `leave_to_crowd`, unless it has been planned."""
+        self._is_crowded = False
+        self.owes_answer = True
+        self._list, self._list_after = schema.UNSEEN, schema.BEFORE_ALL_ROWS
+        self._is_cut_off = True
+
+    def _name_list(self, sql: str) -> None:
+        # First the number, then the list: what changes in between is named twice rather than never.
+        self._last = self._reader.last_change()
+        self._list, self._list_after = sql, schema.BEFORE_ALL_ROWS
+        self._is_cut_off = True
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last answer was cut off, and the next one is known already."""
+        return self._is_cut_off or self.has_to_search
+
+    @property
+    def has_to_search(self) -> bool:
+        """Whether what no list names has to be searched for now."""
+        return not (self.is_searched or self._is_cut_off or self._is_crowded)
 
     def has_moved(self) -> bool:
         """Whether anybody has committed since the last list of changes, or it was cut off.
@@ -65,7 +112,7 @@ class ChangeCursor:
         Raises:
             Replaced: the files at the database's path are others: they would never move again.
         """
-        return self.has_more or self._reader.data_version() != self._data_version
+        return self._is_cut_off or self._reader.data_version() != self._data_version
 
     def fetch(self) -> list[tuple[str, int]]:
         """What changed since the last call, at most `FULL_BATCH` rows' worth; for `named`. Blocks.
@@ -77,12 +124,14 @@ class ChangeCursor:
         version = self._reader.data_version(BUSY_TIMEOUT)
         if self._reader.schema_version() != self._schema_version:
             raise SchemaChanged
-        changed, self._last, self.has_more = self._reader.changes(
-            self._last, FULL_BATCH, unscheduled=self._unscheduled
-        )
+        if self._list_after is not None:
+            dids, self._list_after = self._reader.page_of_dids(self._list, self._list_after, FULL_BATCH)
+            if self._list_after is None and self._list != schema.UNSEEN:
+                self._list, self._list_after = schema.UNSEEN, schema.BEFORE_ALL_ROWS
+            changed, self._is_cut_off = [(did, _NO_CHANGE) for did in dids], True
+        else:
+            changed, self._last, self._is_cut_off = self._reader.changes(self._last, FULL_BATCH)
         self._data_version = version  # a commit since then has moved it again
-        if not self.has_more:
-            self._unscheduled = False
         return changed
 
     def named(self, changed: Iterable[tuple[str, int]]) -> list[str]:
@@ -117,3 +166,6 @@ class DatabaseWatch:
 
     async def _collect(self) -> None:
         self._pending.add(await self._look())
+        if self._cursor.owes_answer:
+            self._cursor.owes_answer = False
+            self._pending.answer()

@@ -5,6 +5,7 @@ the same transaction in which it has read what is stored.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, ScheduleEntry
@@ -67,6 +68,31 @@ class Forget:
 Operation = Save | Commit | Delete | Forget
 
 
+class StateRow(NamedTuple):
+    """What stands beside a state, as a connection of ours hands it out.
+
+    Attributes:
+        handle: what the account is called.
+        due_at: the due time of the session's schedule entry.
+        expires_at: the end of the access token in it.
+        server: the server in it.
+        last_change: the number of the record's last change; None: none was recorded.
+        next_change: the number that the next change of any record gets.
+    """
+
+    handle: object
+    due_at: object
+    expires_at: object
+    server: object
+    last_change: int | None
+    next_change: int
+
+    @property
+    def scheduled(self) -> tuple[object, ...]:
+        """The schedule entry."""
+        return self.due_at, self.expires_at, self.server
+
+
 @dataclass(frozen=True)
 class Stored:
     """A record and its state as they are in the database now; None: there is none.
@@ -76,12 +102,12 @@ class Stored:
     Attributes:
         record: the record's text.
         state: the state's text.
-        scheduled: due time, end of the access token and server, as the state's row has them; None: not known.
+        row: how the state's row stands, for whoever writes it; None: not known.
     """
 
     record: bytes | RecordError | None = field(repr=False)
     state: bytes | None = field(repr=False)
-    scheduled: tuple[object, ...] | None = None
+    row: "StateRow | None" = None
 
     def session(self, place: str, did: str, known: KnownRecord | None = None) -> OAuthSession | None:
         """The record, read.
@@ -104,14 +130,14 @@ class PlannedWrite:
         did: whose.
         statements: to be run in this order, or not at all.
         answer: what the caller of the store gets.
-        is_own_news: whoever waits for this answer knows all about the record's change: no watch of this
-            process need name it.
+        own_news: the number of the record's change, if whoever waits for this answer knows all about it: no
+            watch of this process need name it.
     """
 
     did: str
     statements: tuple[Statement, ...] = field(repr=False)
     answer: Committed = Committed.DONE
-    is_own_news: bool = False
+    own_news: int | None = None
 
 
 def plan(operation: Operation, stored: Stored, place: str, now: float) -> PlannedWrite:
@@ -133,8 +159,8 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
         case Save(session):
             merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
             record = encode_record(merged.session, place=place).decode()
-            put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE_STALE
-            values = state_values(merged.session, merged.state, schedule_columns(merged.entry))
+            put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE
+            values = state_values(merged.session, merged.state, schedule_columns(merged.entry), change=None)
             return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
         case Forget():
             # An unreadable record is one, too.
@@ -149,11 +175,22 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
                     did, (), answer=outcome if isinstance(outcome, Committed) else Committed.GONE
                 )
             as_read = is_as_read(found, read, state)
-            put_state = _put_state(outcome, state, due, stored, stale=not as_read)
             if tokens is None:
-                return PlannedWrite(did, (put_state,))
+                return PlannedWrite(
+                    did, (_put_state(outcome, state, due, stored, _last_change(stored, as_read)),)
+                )
+            # The state first, with the number that the record's change will get: see `schema`.
+            change = stored.row.next_change if as_read and stored.row is not None else None
+            put_state = _put_state(outcome, state, due, stored, change)
             record = encode_record(outcome, place=place).decode()
-            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), put_state), is_own_news=as_read)
+            return PlannedWrite(did, (put_state, (schema.PUT_RECORD, (did, record))), own_news=change)
+
+
+def _last_change(stored: Stored, as_read: bool) -> int | None:
+    """For which change of the record its schedule entry is made; None: somebody else's was not looked at yet."""
+    if not as_read or stored.row is None:
+        return None
+    return stored.row.last_change or 0
 
 
 def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
@@ -165,7 +202,11 @@ def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
 
 
 def state_values(
-    session: OAuthSession, state: RefreshState, scheduled: tuple[Value, Value, Value]
+    session: OAuthSession,
+    state: RefreshState,
+    scheduled: tuple[Value, Value, Value],
+    *,
+    change: int | None,
 ) -> tuple[Value, ...]:
     """The values of the statements that put a state.
 
@@ -173,18 +214,23 @@ def state_values(
         session: the record as it will be.
         state: the state.
         scheduled: due time, end of the access token, server; each None: no entry in the schedule.
+        change: the number of the record's change that the entry was made for; None: it can't be relied on.
     """
     text = state.to_json().encode(errors="backslashreplace").decode()
-    return session.did, text, attention(state), normal_handle(session.known_as or ""), *scheduled
+    return session.did, text, attention(state), change, normal_handle(session.known_as or ""), *scheduled
 
 
 def _put_state(
-    session: OAuthSession, state: RefreshState, due: ScheduleEntry | None, stored: Stored, *, stale: bool
+    session: OAuthSession, state: RefreshState, due: ScheduleEntry | None, stored: Stored, change: int | None
 ) -> Statement:
-    values = state_values(session, state, schedule_columns(due))
-    if stored.state is not None and stored.scheduled == _scheduled(due):
-        return schema.PUT_STATE_ALONE_STALE if stale else schema.PUT_STATE_ALONE, values[:3]
-    return schema.PUT_STATE_STALE if stale else schema.PUT_STATE, values
+    values = state_values(session, state, schedule_columns(due), change=change)
+    row = stored.row
+    handle = values[4]
+    if stored.state is None or row is None or not isinstance(handle, str) or row.handle != handle.encode():
+        return schema.PUT_STATE, values
+    if row.scheduled == _scheduled(due):
+        return schema.UPDATE_STATE, values[:4]
+    return schema.UPDATE_STATE_AND_SCHEDULE, (*values[:4], *values[5:])
 
 
 def schedule_columns(due: ScheduleEntry | None) -> tuple[Value, Value, Value]:

@@ -16,7 +16,7 @@ from idiolectd.store.record_text import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.columns import did_of, text_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, TOO_LARGE, DatabaseFile, Row
-from idiolectd.store.sqlite.operations import Stored
+from idiolectd.store.sqlite.operations import StateRow, Stored
 from idiolectd.store.sqlite.row_reader import RowReader
 
 _PAGE = 200
@@ -36,13 +36,13 @@ class DatabaseReader(RowReader):
 
     def entry(self, did: str, timeout: float = 0.0) -> Stored:
         """Record and state of one DID, of the same moment; otherwise as `record`."""
-        if not self._knows_states(timeout):
+        if not self.knows_states(timeout):
             return Stored(self.record(did, timeout), None)
         return self._steadily(lambda connection: stored_in(connection, did, self._place(did)), timeout)
 
     def state(self, did: str, timeout: float = 0.0) -> bytes | None:
         """The text of a state; otherwise as `record`, but of what is too large the fact."""
-        if not self._knows_states(timeout):
+        if not self.knows_states(timeout):
             return None  # a database that only upstream has written so far
         try:
             found = self._read(schema.LOAD_STATE, did, timeout=timeout)
@@ -152,7 +152,7 @@ class DatabaseReader(RowReader):
 
     def due(self, before: float, limit: int, after: ScheduleEntry | None) -> list[ScheduleEntry]:
         """The entries of the schedule before a time and after an entry, soonest first."""
-        if not self._knows_states():
+        if not self.knows_states():
             return []
         at, did = (-math.inf, "") if after is None else (after.at, after.did)
         found = self._read(schema.DUE, before, at, did, limit)
@@ -166,7 +166,7 @@ class DatabaseReader(RowReader):
         Args:
             limit: how many rows to look at; twice, by the index of due times and by the records.
         """
-        if not self._knows_states():
+        if not self.knows_states():
             return []
         lost = self._read(schema.WITHOUT_DUE_TIME, self._lost_after, limit)
         self._lost_after = lost[-1][0] if len(lost) == limit else 0
@@ -179,40 +179,57 @@ class DatabaseReader(RowReader):
         """A number that moves when anybody has changed the schema."""
         return self._number("PRAGMA schema_version")
 
-    def changes(
-        self, after: int, limit: int, *, unscheduled: bool
-    ) -> tuple[list[tuple[str, int]], int, bool]:
+    def last_change(self) -> int:
+        """The number of the last change."""
+        return self._number(schema.LAST_CHANGE)
+
+    def changes(self, after: int, limit: int) -> tuple[list[tuple[str, int]], int, bool]:
         """What changed.
 
         Args:
-            after: the sequence number up to which everything is known.
+            after: the number of the change up to which everything is known.
             limit: how many rows to fetch at most.
-            unscheduled: leave out those whose entry in the schedule was made at their last change.
 
         Returns:
-            DIDs with sequence numbers, oldest first; the number up to which one now knows
+            DIDs with the numbers of their changes, oldest first; the number up to which one now knows
             everything; whether there is more.
         """
-        last = self._number(schema.LAST_CHANGE)
-        sql = schema.CHANGES_UNSCHEDULED if unscheduled else schema.CHANGES
+        last = self.last_change()
         try:
-            page = self._read(sql, after, last, limit)
+            page = self._read(schema.CHANGES, after, last, limit)
         except sqlite3.DataError:  # among them is a key that is too large to be a DID
-            page = self._changes_apart(sql, after, last, limit)
+            page = self._changes_apart(after, last, limit)
         found = [(did, seq) for key, seq in page if (did := did_of(key)) is not None]
         more = len(page) == limit
         return found, (page[-1][1] if more else last), more
 
-    def _changes_apart(self, sql: str, after: int, last: int, limit: int) -> list[Row]:
+    def page_of_dids(self, sql: str, after: int, limit: int) -> tuple[list[str], int | None]:
+        """The next DIDs of a list that is paged by rowid, and the rowid to go on after; None: that was all.
+
+        Args:
+            sql: `schema.UNSEEN` or `schema.ALL_KEYS`.
+            after: the last rowid of the page before.
+            limit: how many rows to fetch at most.
+        """
+        page = self._read(sql, after, limit)
+        found = [did for _, key in page if (did := did_of(key)) is not None]
+        return found, page[-1][0] if len(page) == limit else None
+
+    def is_searched(self) -> bool:
+        """Whether all that was changed before the list of unseen changes was there has been searched for."""
+        return self._read(schema.SEARCHED) == [(None,)]
+
+    def _changes_apart(self, after: int, last: int, limit: int) -> list[Row]:
         page: list[Row] = []
         for (seq,) in self._read(schema.CHANGE_NUMBERS, after, last, limit):
             try:
-                page += self._read(sql, seq - 1, seq, 1) or [(None, seq)]
+                page += self._read(schema.CHANGES, seq - 1, seq, 1) or [(None, seq)]
             except sqlite3.DataError:
                 page.append((None, seq))
         return page
 
-    def _knows_states(self, timeout: float = BUSY_TIMEOUT) -> bool:
+    def knows_states(self, timeout: float = BUSY_TIMEOUT) -> bool:
+        """Whether our tables are there; `timeout` as of `record`."""
         # In a database of upstream's the first write makes our tables; reading must not need one.
         self._has_states = self._has_states or self._has_table("idiolectd_state", timeout)
         return self._has_states
@@ -237,11 +254,19 @@ class DatabaseReader(RowReader):
         super()._drop()
 
 
-def stored_in(connection: sqlite3.Connection, did: str, place: str) -> Stored:
-    """Record, state and schedule of one DID, of the same moment; of what is too large the fact."""
+def stored_in(connection: sqlite3.Connection, did: str, place: str, *, to_write: bool = False) -> Stored:
+    """Record and state of one DID, of the same moment; of what is too large the fact.
+
+    Args:
+        connection: of `connect`.
+        did: whose.
+        place: the row, for messages.
+        to_write: also how the state's row stands.
+    """
+    sql = schema.ENTRY_TO_WRITE if to_write else schema.ENTRY
     try:
-        record, state, *scheduled = connection.execute(schema.ENTRY, (did,)).fetchone()
-        return Stored(text_of(record), text_of(state), tuple(scheduled))
+        record, state, *row = connection.execute(sql, (did,)).fetchone()
+        return Stored(text_of(record), text_of(state), StateRow(*row) if to_write else None)
     except sqlite3.DataError:
         pass  # one of the two: ask for each
     texts: list[bytes | None] = []

@@ -7,8 +7,13 @@ foreign program's save fail: no JSON functions (a body may be anything), an upse
 and built-in functions that an untrusting connection allows.
 
 ``idiolectd_state`` holds each session's refresh state, and beside it the session's entry in the schedule (due
-time, end of the access token, server). Its ``seq`` is the record's change for which that entry was made. Where
-it is that of ``idiolectd_changes``, the entry can be relied on, and nobody has to parse the record.
+time, end of the access token, server). Its ``seq`` is the record's change for which that entry was made (0: none
+was recorded). Where it is that of ``idiolectd_changes``, the entry can be relied on, and nobody has to parse the
+record.
+
+``idiolectd_unseen`` lists the sessions of which that is not so, kept by triggers too, whichever program writes:
+a start reads this short list and compares nothing. What was changed before it was there is searched for once,
+part by part: up to which row of ``sessions`` is the one number in ``idiolectd_search``.
 """
 
 TABLES = (
@@ -65,6 +70,64 @@ LATER_INDEXES = {
     ),
 }
 
+# The list of unseen changes. A commit of ours writes the state before the record, with the number that the
+# record's change will get: then the change is no news, and the list is not touched.
+UNSEEN_TABLES = {
+    "idiolectd_unseen": "CREATE TABLE idiolectd_unseen (did TEXT PRIMARY KEY NOT NULL)",
+    "idiolectd_search": "CREATE TABLE idiolectd_search (after_rowid INTEGER NOT NULL)",
+}
+_ADD_UNSEEN = "INSERT INTO idiolectd_unseen (did) {select} ON CONFLICT (did) DO NOTHING"
+_IS_NEWS = "new.seq IS NOT (SELECT seq FROM idiolectd_state WHERE did = new.did)"
+_RECORD_OF_OLD = "SELECT 1 FROM sessions WHERE did = old.did"
+_STATE_OF_OLD = "SELECT 1 FROM idiolectd_state WHERE did = old.did"
+_CHANGED = _ADD_UNSEEN.format(
+    select="SELECT new.did WHERE EXISTS (SELECT 1 FROM idiolectd_state WHERE did = new.did) "
+    "OR EXISTS (SELECT 1 FROM sessions WHERE did = new.did)"
+)
+_PLANNED = "; ".join(
+    (
+        "DELETE FROM idiolectd_unseen WHERE new.seq IS NOT NULL AND did = new.did",
+        _ADD_UNSEEN.format(select="SELECT new.did WHERE new.seq IS NULL"),
+    )
+)
+_GONE = "DELETE FROM idiolectd_unseen WHERE did = old.did"
+UNSEEN_TRIGGERS = {
+    f"idiolectd_unseen_{name}": (
+        f"CREATE TRIGGER idiolectd_unseen_{name} AFTER {event} {condition}BEGIN {statements}; END"
+    )
+    for name, event, condition, statements in (
+        ("changed", "INSERT ON idiolectd_changes", f"WHEN {_IS_NEWS} ", _CHANGED),
+        ("changed_again", "UPDATE OF seq ON idiolectd_changes", f"WHEN {_IS_NEWS} ", _CHANGED),
+        ("planned", "INSERT ON idiolectd_state", "", _PLANNED),
+        ("planned_again", "UPDATE OF seq ON idiolectd_state", "", _PLANNED),
+        ("forgotten", "DELETE ON idiolectd_state", f"WHEN NOT EXISTS ({_RECORD_OF_OLD}) ", _GONE),
+        ("gone", "DELETE ON sessions", f"WHEN NOT EXISTS ({_STATE_OF_OLD}) ", _GONE),
+    )
+}
+UNSEEN = (
+    "SELECT rowid, did FROM idiolectd_unseen WHERE rowid > ? AND length(did) <= 2048 ORDER BY rowid LIMIT ?"
+)
+
+ADD_UNSEEN = _ADD_UNSEEN.format(select="VALUES (CAST(? AS TEXT))")
+
+# The search. Each step looks at some rows of `sessions`; the last one at states whose records are gone. Where no
+# change was recorded, it is enough that there is a state: that is looked up in an index, and no state is read.
+BEFORE_ALL_ROWS = -(2**63)
+BEGIN_SEARCH = "INSERT INTO idiolectd_search (after_rowid) VALUES (?)"
+SEARCHED = "SELECT min(after_rowid) FROM idiolectd_search"
+END_SEARCH = "DELETE FROM idiolectd_search"
+NEXT_ROWS = "SELECT max(rowid) FROM (SELECT rowid FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?)"
+SEARCH = (
+    "SELECT s.did FROM sessions AS s LEFT JOIN idiolectd_changes AS c ON c.did = s.did "
+    "WHERE s.rowid > ? AND s.rowid <= ? AND length(s.did) <= 2048 AND CASE WHEN c.seq IS NULL "
+    "THEN NOT EXISTS (SELECT 1 FROM idiolectd_state AS i WHERE i.did = s.did) "
+    "ELSE NOT EXISTS (SELECT 1 FROM idiolectd_state AS i WHERE i.did = s.did AND i.seq >= c.seq) END"
+)
+SEARCH_GONE = (
+    "SELECT i.did FROM idiolectd_state AS i WHERE length(i.did) <= 2048 "
+    "AND NOT EXISTS (SELECT 1 FROM sessions AS s WHERE s.did = i.did)"
+)
+
 FIND_OURS = (
     "SELECT name, sql FROM sqlite_master WHERE name LIKE 'idiolectd!_%' ESCAPE '!' OR name = 'sessions'"
 )
@@ -105,9 +168,17 @@ PAGE = "SELECT rowid, did, body_json FROM sessions WHERE rowid > ? ORDER BY rowi
 PAGE_ROWIDS = "SELECT rowid FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
 ONE = "SELECT rowid, did, body_json FROM sessions WHERE rowid = ?"
 
-ENTRY = (
-    "SELECT s.body_json, i.state_json, i.due_at, i.expires_at, i.lane FROM (SELECT ? AS did) AS asked "
-    "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did"
+_ENTRY = (
+    "SELECT s.body_json, i.state_json{more} FROM (SELECT ? AS did) AS asked "
+    "LEFT JOIN sessions AS s ON s.did = asked.did LEFT JOIN idiolectd_state AS i ON i.did = asked.did{joined}"
+)
+ENTRY = _ENTRY.format(more="", joined="")
+# For whoever writes next: also how the state's row stands, and the numbers of the record's last change and the
+# next one.
+ENTRY_TO_WRITE = _ENTRY.format(
+    more=", i.handle, i.due_at, i.expires_at, i.lane, c.seq, "
+    "(SELECT coalesce(max(seq), 0) + 1 FROM idiolectd_changes)",
+    joined=" LEFT JOIN idiolectd_changes AS c ON c.did = asked.did",
 )
 # SQLite takes anything anywhere; a page full of keys that are no DIDs must not look like the last one.
 DUE = (
@@ -136,16 +207,9 @@ COUNT_DUE = "SELECT count(*) FROM idiolectd_state WHERE due_at <= ? AND attentio
 DUE_SINCE = "SELECT did FROM idiolectd_state WHERE due_at <= ? AND attention = '' ORDER BY due_at LIMIT ?"
 
 LAST_CHANGE = "SELECT coalesce(max(seq), 0) FROM idiolectd_changes"
-SEQUENCE = "SELECT seq FROM idiolectd_changes WHERE did = ?"
 CHANGES = "SELECT did, seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 CHANGE_NUMBERS = "SELECT seq FROM idiolectd_changes WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-# What happened while nobody looked: only where no schedule can be relied on, and something is there.
-CHANGES_UNSCHEDULED = (
-    "SELECT c.did, c.seq FROM idiolectd_changes AS c LEFT JOIN idiolectd_state AS i ON i.did = c.did "
-    "WHERE c.seq > ? AND c.seq <= ? AND (i.seq IS NULL OR i.seq < c.seq) "
-    "AND (i.did IS NOT NULL OR EXISTS (SELECT 1 FROM sessions AS s WHERE s.did = c.did)) "
-    "ORDER BY c.seq LIMIT ?"
-)
+ALL_KEYS = "SELECT rowid, did FROM sessions WHERE rowid > ? AND length(did) <= 2048 ORDER BY rowid LIMIT ?"
 
 # Upstream's own statement.
 PUT_RECORD = (
@@ -153,28 +217,35 @@ PUT_RECORD = (
     "ON CONFLICT(did) DO UPDATE SET body_json = excluded.body_json"
 )
 DELETE_RECORD = "DELETE FROM sessions WHERE did = ?"
-_PUT_STATE = (
+_INSERT_STATE = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, ?3, {seq}, ?4, ?5, ?6, ?7) ON CONFLICT (did) DO UPDATE SET "
-    "state_json = excluded.state_json, attention = excluded.attention, seq = excluded.seq, "
-    "handle = excluded.handle, due_at = excluded.due_at, expires_at = excluded.expires_at, lane = excluded.lane"
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
 )
-_SEQ = "(SELECT seq FROM idiolectd_changes WHERE did = ?1)"
-PUT_STATE = _PUT_STATE.format(seq=_SEQ)
-# The entry in the schedule is not to be relied on: somebody else's change has not been looked at yet.
-PUT_STATE_STALE = _PUT_STATE.format(seq="NULL")
-# The schedule stays as it is: naming its columns would write the pages of their index again.
-_PUT_STATE_ALONE = "UPDATE idiolectd_state SET state_json = ?2, attention = ?3, seq = {seq} WHERE did = ?1"
-PUT_STATE_ALONE = _PUT_STATE_ALONE.format(seq=_SEQ)
-PUT_STATE_ALONE_STALE = _PUT_STATE_ALONE.format(seq="NULL")
-# See `idiolectd.store.sqlite.adoption`. The expiry is looked for as idiolect-oauth writes it, which costs a
-# tenth of parsing; other spellings are parsed.
+PUT_STATE = _INSERT_STATE + (
+    " ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, attention = excluded.attention, "
+    "seq = excluded.seq, handle = excluded.handle, due_at = excluded.due_at, expires_at = excluded.expires_at, "
+    "lane = excluded.lane"
+)
+# Naming a column that stays as it is would write the pages of its index again.
+_UPDATE_STATE = "UPDATE idiolectd_state SET state_json = ?2, attention = ?3, seq = ?4{more} WHERE did = ?1"
+UPDATE_STATE = _UPDATE_STATE.format(more="")
+UPDATE_STATE_AND_SCHEDULE = _UPDATE_STATE.format(more=", due_at = ?5, expires_at = ?6, lane = ?7")
+# For a save that left the tokens alone: the given entry counts only where there was none.
+PUT_STATE_KEEPING_SCHEDULE = _INSERT_STATE + (
+    " ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, attention = excluded.attention, "
+    "handle = excluded.handle, seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
+    "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
+)
+# See `idiolectd.store.sqlite.adoption`. The expiry is looked for where and as idiolect-oauth writes it, near the
+# end of the record, without counting its characters: that costs a twentieth of parsing. Others are parsed.
 COUNT_BOTH = "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM idiolectd_state)"
-NEW_BY_EXPIRY = (
+_NEW_BY_EXPIRY = (
     "SELECT s.rowid FROM sessions AS s WHERE NOT EXISTS (SELECT 1 FROM idiolectd_state AS i WHERE i.did = s.did) "
-    'ORDER BY CASE WHEN instr(s.body_json, \'"expiresAt":"\') > 0 '
-    'THEN substr(s.body_json, instr(s.body_json, \'"expiresAt":"\') + 13, 24) '
+    "ORDER BY CASE WHEN instr({tail}, {name}) > 0 THEN CAST(substr({tail}, instr({tail}, {name}) + 13, 24) AS TEXT) "
     "WHEN json_valid(s.body_json) THEN coalesce(json_extract(s.body_json, '$.expiresAt'), '') ELSE '' END"
+)
+NEW_BY_EXPIRY = _NEW_BY_EXPIRY.format(
+    tail="substr(CAST(s.body_json AS BLOB), -1000)", name='CAST(\'"expiresAt":"\' AS BLOB)'
 )
 NEW_PAGE = (
     "SELECT s.did, s.body_json FROM sessions AS s WHERE s.rowid IN ({marks}) "
@@ -183,20 +254,12 @@ NEW_PAGE = (
 )
 PUT_FIRST_STATE = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "SELECT ?1, ?2, ?3, (SELECT seq FROM idiolectd_changes WHERE did = ?1), ?4, ?5, ?6, ?7 "
-    "WHERE EXISTS (SELECT 1 FROM sessions WHERE did = ?1 AND body_json = ?8) ON CONFLICT (did) DO NOTHING"
-)
-# For a save that left the tokens alone: the given entry counts only where there was none.
-PUT_STATE_KEEPING_SCHEDULE = (
-    "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7) ON CONFLICT (did) DO UPDATE SET "
-    "state_json = excluded.state_json, attention = excluded.attention, handle = excluded.handle, "
-    "seq = NULL, due_at = coalesce(due_at, excluded.due_at), "
-    "expires_at = coalesce(expires_at, excluded.expires_at), lane = coalesce(lane, excluded.lane)"
+    "SELECT ?1, ?2, ?3, coalesce((SELECT seq FROM idiolectd_changes WHERE did = ?1), 0), ?5, ?6, ?7, ?8 "
+    "WHERE EXISTS (SELECT 1 FROM sessions WHERE did = ?1 AND body_json = ?9) ON CONFLICT (did) DO NOTHING"
 )
 # Writes a row as large as a record. It is nobody's: its key is not a DID.
 TRY_TO_WRITE = (
-    "INSERT INTO idiolectd_state (did, state_json) VALUES ('', hex(zeroblob(2048))) "
+    "INSERT INTO idiolectd_state (did, state_json, seq) VALUES ('', hex(zeroblob(2048)), 0) "
     "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json"
 )
 TRIED_TO_WRITE = "DELETE FROM idiolectd_state WHERE did = ''"

@@ -8,7 +8,7 @@ write lock; they need asyncio (aiosqlite), so under trio they cross over to a th
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, TypeVarTuple
@@ -60,8 +60,9 @@ _WAL_WRITER = 120
 # What a read-only connection says of a journal, or a WAL, that first has to be recovered.
 _HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
 
-# How many new sessions are planned and written at a time: refreshes commit in between.
-_NEW_PAGE = 500
+# How many new sessions are planned and written at a time: refreshes commit in between. The first ones are
+# perhaps overdue.
+_FIRST_NEW_PAGE, _NEW_PAGE = 300, 1000
 
 _IS_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -117,6 +118,7 @@ class SqliteOAuthTokenStore:
         self._writer = StoreWriter(self._file, access, clock)
         self._group = GroupCommit[Operation, Committed](self._apply)
         self._cursors: set[ChangeCursor] = set()
+        self._not_adopted = 0
 
     def __repr__(self) -> str:
         return f"<SqliteOAuthTokenStore {self.url}>"
@@ -280,22 +282,40 @@ class SqliteOAuthTokenStore:
             )
         return done
 
-    async def new_sessions(self) -> AsyncGenerator[list[NewRecord], None]:
+    @asynccontextmanager
+    async def new_sessions(self) -> AsyncIterator[AsyncGenerator[list[NewRecord], None] | None]:
         """See `SharedStore.new_sessions`."""
         what = "the new sessions"
+        if not await self._read(what, self._reader.knows_states):
+            await self._see_to_tables()
         # A connection of its own: finding the order takes seconds at a million, and rows are read meanwhile.
-        opening = partial(connect, self._path, "ro", timeout=BUSY_TIMEOUT)
-        connection = await self._read(what, opening)
+        connection = await self._read(what, partial(connect, self._path, "ro", timeout=BUSY_TIMEOUT))
         try:
-            if await self._read(what, adoption.count_new, connection) < FULL_BATCH:
+            found = await self._read(what, adoption.count_new, connection)
+            if found - self._not_adopted < FULL_BATCH:
+                yield None
                 return
-            order = await self._read(what, adoption.order_new, connection)
-            for start in range(0, len(order), _NEW_PAGE):
-                self._file.check()
-                rowids = order[start : start + _NEW_PAGE]
-                yield await self._read(what, adoption.read_new, connection, self._path, rowids)
+            for cursor in self._cursors:
+                await self._read(what, cursor.leave_to_crowd)
+            try:
+                async with aclosing(self._new_pages(connection)) as pages:
+                    yield pages
+            finally:
+                for cursor in self._cursors:
+                    cursor.after_crowd()
         finally:
             await in_thread(connection.close)
+
+    async def _new_pages(self, connection: sqlite3.Connection) -> AsyncGenerator[list[NewRecord], None]:
+        what = "the new sessions"
+        order = await self._read(what, adoption.order_new, connection)
+        start, size = 0, _FIRST_NEW_PAGE
+        while rowids := order[start : start + size]:
+            self._file.check()
+            yield await self._read(what, adoption.read_new, connection, self._path, rowids)
+            start, size = start + size, _NEW_PAGE
+        # Those that are left are unreadable, say: they are no crowd again.
+        self._not_adopted = await self._read(what, adoption.count_new, connection)
 
     async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
         """See `SharedStore.commit_first`."""
@@ -403,6 +423,10 @@ class SqliteOAuthTokenStore:
         self._check_loop()
         with translated(f"can't watch {self.url}"):
             try:
+                if cursor.has_to_search:
+                    found = await finish(self._search)
+                    cursor.is_searched = found is None
+                    return found or []
                 try:
                     if not await self._in_place.run(cursor.has_moved):
                         return []
@@ -452,6 +476,10 @@ class SqliteOAuthTokenStore:
             # next used: others by then, perhaps.
             await in_thread(self._reader.touch)
         return applied.answers
+
+    async def _search(self) -> list[str] | None:
+        async with self._locks.writing():
+            return await self._run(self._writer.search)
 
     async def _see_to_tables(self) -> None:
         await finish(self._apply, ())

@@ -12,7 +12,7 @@ single operations are answers; those of the whole are raised as sqlite3 raises t
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,8 +28,8 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
 from idiolectd.store.sqlite import adoption, carry_over, schema
-from idiolectd.store.sqlite.columns import place_of
-from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, connect, uri_of
+from idiolectd.store.sqlite.columns import did_of, place_of
+from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Row, connect, uri_of
 from idiolectd.store.sqlite.operations import Operation, PlannedWrite, plan
 from idiolectd.store.sqlite.reader import stored_in
 
@@ -39,6 +39,9 @@ Ts = TypeVarTuple("Ts")
 # A reader that stays in one transaction makes the WAL grow. Afterwards it is cut back to this: a little
 # more than SQLite's own checkpoints let it become.
 _WAL_LIMIT = 8 * 1024 * 1024
+
+# How many rows one step of the search looks at, while others wait to write: at most some tenths of a second's work.
+_SEARCHED_AT_ONCE = 10_000
 
 Answer = Committed | RecordError | sqlite3.Error
 
@@ -99,6 +102,14 @@ class StoreWriter:
     async def put_first(self, plans: Sequence[FirstPlan]) -> list[str]:
         """Writes many first states in one durable transaction; returns whose were written."""
         return await self._do(self._put_first, plans)
+
+    async def search(self) -> list[str] | None:
+        """Looks at the next rows for sessions that no list names, and lists them.
+
+        Returns:
+            Which they are; None: all rows have been looked at.
+        """
+        return await self._do(self._search)
 
     async def try_to_write(self) -> None:
         """Writes something durably, and takes it back as durably: what can fail at a deletion fails here."""
@@ -208,7 +219,8 @@ class StoreWriter:
         did = operation.did
         place = place_of(self._file.path, did)
         try:
-            planned = plan(operation, stored_in(connection, did, place), place, self._clock.now())
+            stored = stored_in(connection, did, place, to_write=True)
+            planned = plan(operation, stored, place, self._clock.now())
             _run(connection, planned)
         except RecordError as error:
             return error
@@ -216,8 +228,8 @@ class StoreWriter:
             if not connection.in_transaction:
                 raise  # SQLite has rolled everything back (a full disk, say): nobody's is done
             return error
-        if planned.is_own_news:
-            ((own_news[did],),) = connection.execute(schema.SEQUENCE, (did,)).fetchall()
+        if planned.own_news is not None:
+            own_news[did] = planned.own_news
         return planned.answer
 
     def _put_first(self, connection: sqlite3.Connection, plans: Sequence[FirstPlan]) -> list[str]:
@@ -227,6 +239,25 @@ class StoreWriter:
         connection.execute("COMMIT")
         self._file.check()
         return written
+
+    def _search(self, connection: sqlite3.Connection) -> list[str] | None:
+        connection.execute("BEGIN IMMEDIATE")
+        self._ensure_schema(connection)
+        ((after,),) = connection.execute(schema.SEARCHED).fetchall()
+        found = None
+        if after is not None:
+            ((last,),) = connection.execute(schema.NEXT_ROWS, (after, _SEARCHED_AT_ONCE)).fetchall()
+            connection.execute(schema.END_SEARCH)
+            if last is not None:
+                connection.execute(schema.BEGIN_SEARCH, (last,))
+                keys = _unlisted(connection, after, last)
+            else:
+                keys = connection.execute(schema.SEARCH_GONE).fetchall()
+            connection.executemany(schema.ADD_UNSEEN, keys)
+            found = [did for (key,) in keys if (did := did_of(key)) is not None]
+        connection.execute("COMMIT")
+        self._file.check()
+        return found
 
     def _write_and_take_back(self, connection: sqlite3.Connection) -> None:
         for sql in (schema.TRY_TO_WRITE, schema.TRIED_TO_WRITE):
@@ -243,19 +274,12 @@ class StoreWriter:
         if schema.FORMAT_TABLE in found:
             for format_version, needs in connection.execute(schema.LOAD_FORMAT).fetchall():
                 check_format(format_version, needs, self._file.path)
-        if not found.keys() >= schema.OURS or any(
-            found[name] != sql.encode() for name, sql in schema.TRIGGERS.items()
-        ):
+        is_known = found.keys() & {"idiolectd_state", "idiolectd_changes"}
+        is_whole = found.keys() >= schema.OURS and _has_all(found, schema.TRIGGERS)
+        if not is_whole:
             for sql in schema.TABLES:
                 connection.execute(sql)
-            for name, sql in schema.TRIGGERS.items():
-                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
-                connection.execute(sql)
-            for table in schema.RESCANNED:
-                ((first, last),) = connection.execute(schema.ROWIDS.format(table=table)).fetchall()
-                if first is not None:
-                    self._rescan(connection, table, first, last)
-            connection.execute(schema.FORGET_SCHEDULE)
+            _make_triggers(connection, schema.TRIGGERS)
         if not found.keys() >= schema.LATER_INDEXES.keys():
             columns = {name.decode() for (name,) in connection.execute(schema.STATE_COLUMNS).fetchall()}
             for name in schema.LATER_COLUMNS:
@@ -264,6 +288,18 @@ class StoreWriter:
             for name, sql in schema.LATER_INDEXES.items():
                 if name not in found:
                     connection.execute(sql)
+        if not (found.keys() >= schema.UNSEEN_TABLES.keys() and _has_all(found, schema.UNSEEN_TRIGGERS)):
+            for name, sql in schema.UNSEEN_TABLES.items():
+                if name not in found:
+                    connection.execute(sql)
+            _make_triggers(connection, schema.UNSEEN_TRIGGERS)
+            connection.execute(schema.BEGIN_SEARCH, (schema.BEFORE_ALL_ROWS,))
+        if is_known and not is_whole:
+            for table in schema.RESCANNED:
+                ((first, last),) = connection.execute(schema.ROWIDS.format(table=table)).fetchall()
+                if first is not None:
+                    self._rescan(connection, table, first, last)
+            connection.execute(schema.FORGET_SCHEDULE)
         if schema.FORMAT_TABLE not in found:
             connection.execute(schema.MAKE_FORMAT)
             connection.execute(schema.PUT_FORMAT, (FORMAT, FORMAT_NEEDS))
@@ -278,6 +314,16 @@ class StoreWriter:
                 middle = (first + last) // 2
                 self._rescan(connection, table, first, middle)
                 self._rescan(connection, table, middle + 1, last)
+
+
+def _has_all(found: Mapping[str, bytes], triggers: Mapping[str, str]) -> bool:
+    return all(found.get(name) == sql.encode() for name, sql in triggers.items())
+
+
+def _make_triggers(connection: sqlite3.Connection, triggers: Mapping[str, str]) -> None:
+    for name, sql in triggers.items():
+        connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+        connection.execute(sql)
 
 
 def _run(connection: sqlite3.Connection, planned: PlannedWrite) -> None:
@@ -296,6 +342,17 @@ def _run(connection: sqlite3.Connection, planned: PlannedWrite) -> None:
             connection.execute("RELEASE operation")
         raise
     connection.execute("RELEASE operation")
+
+
+def _unlisted(connection: sqlite3.Connection, after: int, last: int) -> list[Row]:
+    """The keys of rows that no list names, except those that are too large to be a DID."""
+    try:
+        return connection.execute(schema.SEARCH, (after, last)).fetchall()
+    except sqlite3.DataError:
+        middle = (after + last) // 2
+        if middle == after:
+            return []
+        return _unlisted(connection, after, middle) + _unlisted(connection, middle, last)
 
 
 def _empty_log(connection: sqlite3.Connection) -> None:

@@ -73,7 +73,7 @@ PLANTS = (
             Edit(
                 "store",
                 "DatabaseReader.changes",
-                "page = self._changes_apart(sql, after, last, limit)",
+                "page = self._changes_apart(after, last, limit)",
                 "raise",
             ),
         ),

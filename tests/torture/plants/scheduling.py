@@ -8,6 +8,7 @@ _GAPS = "tests/scheduler/test_corners.py::"
 _SCHEDULER = "tests/scheduler/test_scheduler.py::"
 _MEMORY = "tests/scheduler/test_memory.py::"
 _APART = "tests/scheduler/test_apart.py::"
+_UNSEEN = "tests/store/test_unseen.py::"
 _CROWDS = "tests/scheduler/test_crowds.py::"
 
 _RATES = "tests/scheduler/test_rates.py::"
@@ -19,8 +20,40 @@ PLANTS = (
         "a crowd of new sessions is looked at one by one",
         7,
         "after the first start on very many sessions tokens end while others are claimed",
-        (Edit("scheduler", "Scheduler._watch", "await self._adopt_new()", "pass"),),
+        (Edit("scheduler", "Scheduler._is_adopting", "if not self._adopting:", "if self._adopting:"),),
         (_FIRST + "test_a_crowd_is_scheduled_without_a_claim_each",),
+    ),
+    Plant(
+        "a login waits for the crowd",
+        7,
+        "while very many new sessions are planned a login is not noticed",
+        (
+            Edit(
+                "scheduler",
+                "Scheduler._is_adopting",
+                "return self._adopting",
+                "return bool([await anyio.sleep(0.01) for _ in iter(lambda: self._adopting, False)])",
+            ),
+        ),
+        (_FIRST + "test_a_login_does_not_wait_for_the_crowd",),
+    ),
+    Plant(
+        "a session that is listed already hides what happens to it",
+        4,
+        "a login that lands while no daemon runs waits for the old token's end",
+        (
+            Edit(
+                "store/sqlite", "", "UPDATE OF seq ON idiolectd_changes", "UPDATE OF did ON idiolectd_changes"
+            ),
+        ),
+        (_UNSEEN + "test_what_a_foreign_program_does_is_listed[trio-upsert]",),
+    ),
+    Plant(
+        "what happened before the list of unseen changes was there is taken for seen",
+        4,
+        "after an upgrade nobody looks at the logins that landed before it",
+        (Edit("store/sqlite", "StoreWriter._search", "if last is not None:", "if last is None:"),),
+        (_UNSEEN + "test_what_an_older_program_left_is_searched_for_once[trio]",),
     ),
     Plant(
         "new sessions in the order of their rows",
@@ -33,7 +66,7 @@ PLANTS = (
         "a first state for whatever record is stored now",
         4,
         "a login that lands meanwhile is taken for the record that was read",
-        (Edit("store/sqlite", "", "did = ?1 AND body_json = ?8)", "did = ?1 AND ?8 = ?8)"),),
+        (Edit("store/sqlite", "", "did = ?1 AND body_json = ?9)", "did = ?1 AND ?9 = ?9)"),),
         (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
     ),
     Plant(
@@ -44,8 +77,8 @@ PLANTS = (
             Edit(
                 "store/sqlite",
                 "",
-                "ON CONFLICT (did) DO NOTHING",
-                "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json",
+                "body_json = ?9) ON CONFLICT (did) DO NOTHING",
+                "body_json = ?9) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json",
             ),
         ),
         (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
