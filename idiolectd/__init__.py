@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.4.0"
 
 if TYPE_CHECKING:
-    from idiolectd.auth import SessionAuth, auth_headers
+    from idiolectd.adapters.httpx import SessionAuth
+    from idiolectd.auth import auth_headers
     from idiolectd.errors import (
         BodyUsedUp,
         ConfigError,
@@ -80,7 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "SessionAuth": "auth",
+    "SessionAuth": "adapters.httpx",
     "auth_headers": "auth",
     "OAuthTokenStore": "ports",
     "Refresher": "ports",

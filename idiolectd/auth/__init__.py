@@ -1,10 +1,22 @@
-"""Using a session from a client program: headers for any HTTP library, and httpx's own kind of auth.
+"""Using a session from a client program: headers for any HTTP library, and what all adapters of libraries share.
 
 Nothing here writes a record, except for `SessionAuth(refresh=True)`.
 """
 
+from idiolectd.auth.auth_flow import body_of
 from idiolectd.auth.destination import check_destination
-from idiolectd.auth.session_auth import SessionAuth
+from idiolectd.auth.session_auth import SessionAuthBase
 from idiolectd.auth.signing import auth_headers
+from idiolectd.auth.steps import ReadBeginning, ReadBody, RequestBody, Send, Work
 
-__all__ = ["SessionAuth", "auth_headers", "check_destination"]
+__all__ = [
+    "ReadBeginning",
+    "ReadBody",
+    "RequestBody",
+    "Send",
+    "SessionAuthBase",
+    "Work",
+    "auth_headers",
+    "body_of",
+    "check_destination",
+]

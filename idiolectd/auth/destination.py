@@ -22,19 +22,41 @@ def check_destination(session: OAuthSession, url: str, also: Collection[str] = (
         TokenWithheld: the message names both hosts.
         SessionError: the record names no PDS.
     """
-    home = pds_origin(session)
+    check_target(session.did, pds_origin(session), parse_target(session.did, url), also)
+
+
+def parse_target(did: str, url: str) -> Url:
+    """Where a request goes: its URL without the query, which says nothing of that.
+
+    Raises:
+        TokenWithheld: it is not an http or https URL.
+    """
     try:
-        target = Url.parse(url)
+        return Url.parse(url.partition("?")[0])
     except UrlError as error:
-        raise TokenWithheld(f"{session.did}: a token goes to http and https URLs only: {error}") from None
+        raise TokenWithheld(f"{did}: a token goes to http and https URLs only: {error}") from None
+
+
+def check_target(did: str, home: str, target: Url, also: Collection[str]) -> None:
+    """As `check_destination`, with everything parsed.
+
+    Args:
+        did: whose token it is.
+        home: the origin of its PDS.
+        target: where the request goes.
+        also: as for `check_destination`.
+
+    Raises:
+        TokenWithheld: the message names both hosts.
+    """
     asked = target.origin
     if asked != home and asked not in also:
         raise TokenWithheld(
-            f"the token of {session.did} belongs to {home} and was not sent to {asked};"
+            f"the token of {did} belongs to {home} and was not sent to {asked};"
             f" if it is meant for that host too: also=[{asked!r}]"
         )
     if target.is_cleartext:
-        raise TokenWithheld(f"the token of {session.did} was not sent to {asked} in the clear; use https")
+        raise TokenWithheld(f"the token of {did} was not sent to {asked} in the clear; use https")
 
 
 def pds_origin(session: OAuthSession) -> str:

@@ -1,6 +1,6 @@
 """Explains to a client, from what the store shows, why there is no newer token and what to do."""
 
-from idiolectd.auth.auth_flow import Explain
+from idiolectd.auth.steps import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, reconcile

@@ -1,6 +1,6 @@
 """Keeps what answers show of servers, for all sessions of a process: DPoP nonces and clock differences."""
 
-import httpx
+from collections.abc import Mapping
 
 from idiolectd.http.origin_state import Nonces, Skews
 
@@ -24,7 +24,7 @@ class Servers:
         """Seconds to add to our clock to get the server's; 0 if they agree or nothing is known."""
         return self._skews.of(origin)
 
-    def learn(self, origin: str, answer: httpx.Response, *, sent_at: float, received_at: float) -> None:
-        """Records the nonce and time in an answer, successful or not; both times are by our clock."""
-        self._nonces.take(origin, answer.headers.get("dpop-nonce"))
-        self._skews.learn(origin, answer.headers, sent_at=sent_at, received_at=received_at)
+    def learn(self, origin: str, headers: Mapping[str, str], *, sent_at: float, received_at: float) -> None:
+        """Records the nonce and time in an answer's headers; both times are by our clock."""
+        self._nonces.take(origin, headers.get("dpop-nonce"))
+        self._skews.learn(origin, headers, sent_at=sent_at, received_at=received_at)

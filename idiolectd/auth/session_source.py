@@ -5,26 +5,27 @@ store without a loop, if it is one of our stores.
 """
 
 import os
-from functools import partial
+from typing import Protocol
 
-import anyio.lowlevel
-import anyio.to_thread
-
+from idiolectd.auth.signing import Credentials
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import ConfigError, LockBusy, NoSessionError, StoreError
-from idiolectd.ports import OAuthTokenStore
 from idiolectd.session import OAuthSession
-from idiolectd.store import (
-    BUSY_TIMEOUT,
-    InMemoryOAuthTokenStore,
-    MemoryReading,
-    Reading,
-    find_did,
-    open_reading,
-)
+from idiolectd.store import KnownRecord, MemoryReading, Reading, find_did, open_reading
+
+
+class OpenStore(Protocol):
+    """What is read of an open store (`idiolectd.OAuthTokenStore`)."""
+
+    async def load(self, did: str) -> OAuthSession | None:
+        """See `idiolectd.ports.OAuthTokenStore.load`."""
+        ...
+
 
 # The forms in which a client program may name a store.
-Store = OAuthTokenStore | str | os.PathLike[str] | None
+Store = OpenStore | str | os.PathLike[str] | None
+
+_MEMORY = "memory:"
 
 
 class SessionSource:
@@ -41,13 +42,15 @@ class SessionSource:
     """
 
     def __init__(self, store: Store, account: str) -> None:
-        self._store: OAuthTokenStore | None = None
+        self._store: OpenStore | None = None
         self.reading: Reading | None
         if store is None or isinstance(store, str | os.PathLike):
             self.reading = open_reading(None if store is None else os.fspath(store))
         else:
             self._store = store
             self.reading = _reading_of(store)
+        # The record as it was last read, and what was made of it: most often it is the same again.
+        self._last: tuple[KnownRecord, Credentials] | None = None
         self._account = account
         self._did = parse_did(account) if is_meant_as_did(account) else None
         if self._did is None and self.reading is None:
@@ -66,10 +69,10 @@ class SessionSource:
     @property
     def is_shared(self) -> bool:
         """Whether other processes can open this store by its URL, which is then `place`."""
-        return self.reading is not None and self.reading.url != InMemoryOAuthTokenStore.url
+        return self.reading is not None and self.reading.url != _MEMORY
 
-    def load(self) -> OAuthSession:
-        """The session as it is stored now. Blocks.
+    def load(self) -> Credentials:
+        """Those of the session as it is stored now. Blocks.
 
         Raises:
             NoSessionError: nothing is stored for the account.
@@ -79,49 +82,48 @@ class SessionSource:
         """
         if self.reading is None:
             raise StoreError(
-                f"{self.place} can be read in an event loop only; use httpx.AsyncClient, or name the store"
-                " by its URL"
+                f"{self.place} can be read in an event loop only; use an async client, or name the store by its URL"
             )
         did = self._did = self._did or find_did(self.reading, self._account)
-        return _found(did, self.reading.load(did, patience=BUSY_TIMEOUT))
+        return self._read(self.reading, did, waiting=True)
 
-    async def aload(self) -> OAuthSession:
-        """The session as it is stored now.
-
-        Raises:
-            As `load`.
-        """
-        if self._did is None:
-            assert self.reading is not None  # noqa: S101 - see the constructor
-            self._did = await anyio.to_thread.run_sync(find_did, self.reading, self._account)
-        if self._store is not None:
-            return _found(self._did, await self._store.load(self._did))
-        return _found(self._did, await self._read(self._did))
-
-    async def _read(self, did: str) -> OAuthSession | None:
-        assert self.reading is not None  # noqa: S101 - see the constructor
-        await anyio.lowlevel.checkpoint()
+    async def aload(self) -> Credentials:
+        """As `load`, without blocking."""
+        if self._store is not None and self._did is not None:
+            session = await self._store.load(self._did)
+            if session is None:
+                raise NoSessionError(self._did)
+            return Credentials(session)
         try:
-            return self.reading.load(did)  # in the event loop: see `idiolectd.store.reading`
+            if self.reading is not None and self._did is not None:
+                # In the event loop: see `idiolectd.store.reading`.
+                return self._read(self.reading, self._did, waiting=False)
         except LockBusy:
-            # A foreign program is committing. Wait for it in a thread, so that the event loop goes on.
-            wait = partial(self.reading.load, did, patience=BUSY_TIMEOUT)
-            return await anyio.to_thread.run_sync(wait)
+            pass
+        # A handle is looked up, or a foreign program is committing: a thread waits, so that the event loop goes on.
+        import anyio.to_thread
+
+        return await anyio.to_thread.run_sync(self.load)
+
+    def _read(self, reading: Reading, did: str, *, waiting: bool) -> Credentials:
+        last = self._last
+        found = reading.record(did, None if last is None else last[0], waiting=waiting)
+        if found is None:
+            raise NoSessionError(did)
+        if last is None or found is not last[0]:
+            last = self._last = found, Credentials(found.session)
+        return last[1]
 
 
-def _found(did: str, session: OAuthSession | None) -> OAuthSession:
-    if session is None:
-        raise NoSessionError(did)
-    return session
+def _reading_of(store: OpenStore) -> Reading | None:
+    from idiolectd.store import InMemoryOAuthTokenStore
 
-
-def _reading_of(store: OAuthTokenStore) -> Reading | None:
-    from idiolectd.store import FilesystemOAuthTokenStore, SqliteOAuthTokenStore
-
-    match store:
-        case InMemoryOAuthTokenStore():
-            return MemoryReading(store)
-        case FilesystemOAuthTokenStore(url=url) | SqliteOAuthTokenStore(url=url):
-            return open_reading(url)
-        case _:
-            return None
+    if isinstance(store, InMemoryOAuthTokenStore):
+        return MemoryReading(store)
+    try:
+        from idiolectd.store import FilesystemOAuthTokenStore, SqliteOAuthTokenStore
+    except ModuleNotFoundError:  # without the extra "daemon" it can be none of them
+        return None
+    if isinstance(store, FilesystemOAuthTokenStore | SqliteOAuthTokenStore):
+        return open_reading(store.url)
+    return None

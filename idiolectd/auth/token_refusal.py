@@ -5,8 +5,7 @@ Tells refusals of the token, of its proof and of anything else apart; the caller
 
 from enum import Enum, auto
 
-import httpx
-
+from idiolectd.auth.steps import Answer
 from idiolectd.clock import parse_rfc3339
 from idiolectd.http import Response, error_of
 from idiolectd.http.response import http_date
@@ -33,7 +32,7 @@ class TokenRefusal(Enum):
 
 
 def refusal_of(
-    answer: httpx.Response, error: str | None, session: OAuthSession, *, now: float
+    answer: Answer, error: str | None, session: OAuthSession, *, now: float
 ) -> TokenRefusal | None:
     """Judges an answer; None: it is no refusal, or it has another reason.
 
@@ -56,7 +55,7 @@ def refusal_of(
     return None
 
 
-def error_in(answer: httpx.Response, beginning: bytes) -> str | None:
+def error_in(answer: Answer, beginning: bytes) -> str | None:
     """The error code in the beginning of an answer's body; None: there is none."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return error_of(Response(answer.status_code, headers, beginning))

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import h11
-
 from idiolectd.foreign import JSON, storable_value
 
 # The head of an answer may be longer than h11 lets one be by itself; who keeps the bytes has a cap.
@@ -70,6 +68,8 @@ def read_message(raw: bytes) -> Message | None:
 
 def _read_strictly(raw: bytes) -> Message | None:
     """By h11; None if it refuses the head. Of a body that it refuses, what is left counts."""
+    import h11  # a client program, which only unpacks bodies, has no use for it
+
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
     parser.send(h11.Request(method="POST", target="/", headers=[("Host", "answered")]))
     parser.send(h11.EndOfMessage())

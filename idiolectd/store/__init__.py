@@ -21,19 +21,19 @@ if TYPE_CHECKING:
         read_presence,
     )
     from idiolectd.store.reading import MemoryReading, Reading, find_did, load_session, open_reading
+    from idiolectd.store.record_text import KnownRecord
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
-    from idiolectd.store.sqlite.database import BUSY_TIMEOUT
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
 
 __all__ = [
-    "BUSY_TIMEOUT",
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
     "Claimants",
     "FilesystemOAuthTokenStore",
     "HeldLock",
     "InMemoryOAuthTokenStore",
+    "KnownRecord",
     "MemoryReading",
     "Presence",
     "Reading",
@@ -53,13 +53,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BUSY_TIMEOUT": "sqlite.database",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "Claimants": "claimants",
     "FilesystemOAuthTokenStore": "files.file_store",
     "HeldLock": "locks.ofd",
     "InMemoryOAuthTokenStore": "memory",
+    "KnownRecord": "record_text",
     "MemoryReading": "reading",
     "Presence": "presence",
     "Reading": "reading",

@@ -30,7 +30,7 @@ from idiolectd.store.change_set import ChangeSet
 from idiolectd.store.due_index import DueIndex
 from idiolectd.store.locks.queues import Queues
 from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
-from idiolectd.store.record_text import decode_record
+from idiolectd.store.record_text import KnownRecord, decode_record
 
 
 class InMemoryOAuthTokenStore:
@@ -214,9 +214,12 @@ class InMemoryOAuthTokenStore:
 
     # Without an event loop: see `idiolectd.store.reading.MemoryReading`.
 
-    def load_now(self, did: str) -> OAuthSession | None:
-        """As `load`."""
-        return self._stored(parse_did(did))
+    def record_now(self, did: str, known: KnownRecord | None) -> KnownRecord | None:
+        """As `load`; `known`: the record as it was last read."""
+        text = self._records.get(parse_did(did))
+        if text is None or (known is not None and known.text == text):
+            return None if text is None else known
+        return KnownRecord(text, decode_record(text, place=self._place(did), did=did))
 
     def state_now(self, did: str) -> RefreshState:
         """The state, as `read` tells it."""

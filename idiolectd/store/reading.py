@@ -11,29 +11,21 @@ A `Reading` may be used by many threads at once.
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from idiolectd.did import is_meant_as_did, parse_did
-from idiolectd.errors import ConfigError, NoSessionError, RecordError, StoreError
+from idiolectd.errors import ConfigError, NoSessionError, RecordError
 from idiolectd.session import OAuthSession, normal_handle
-from idiolectd.state import RefreshState
-from idiolectd.store.access import RecordAccess
 from idiolectd.store.claimants import Claimants
-from idiolectd.store.error_translation import translated
-from idiolectd.store.files.folder import Folder
-from idiolectd.store.memory import InMemoryOAuthTokenStore
-from idiolectd.store.merge import decode_state
-from idiolectd.store.record_text import decode_record
-from idiolectd.store.sqlite.columns import place_of
-from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
-from idiolectd.store.sqlite.reader import DatabaseReader
-from idiolectd.store_url import StoreUrl, parse_store_url
+from idiolectd.store.record_text import KnownRecord
+from idiolectd.store_url import StoreUrl, is_plain_path, parse_store_url
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from idiolectd.state import RefreshState
+    from idiolectd.store.memory import InMemoryOAuthTokenStore
 
 
 class Reading(Protocol):
@@ -54,22 +46,25 @@ class Reading(Protocol):
         """See above."""
         ...
 
-    def load(self, did: str, *, patience: float = 0.0) -> OAuthSession | None:
-        """The session of a DID as it is stored now, or None if nothing is stored for it.
+    def record(
+        self, did: str, known: KnownRecord | None = None, *, waiting: bool = False
+    ) -> KnownRecord | None:
+        """The record of a DID as it is stored now, or None if nothing is stored for it.
 
         Args:
             did: whose session.
-            patience: how many seconds to wait for a foreign program that keeps an SQLite database
-                locked; no other store ever waits.
+            known: the record as the caller last read it: if it is the same, so is the result.
+            waiting: wait some seconds for a foreign program that keeps an SQLite database locked; no other
+                store ever waits.
 
         Raises:
-            LockBusy: it kept it for longer.
+            LockBusy: it keeps it, or kept it for longer.
             RecordError: the record is unreadable.
             StoreError: the store can't answer; never "no session".
         """
         ...
 
-    def state(self, did: str, now: float) -> RefreshState:
+    def state(self, did: str, now: float) -> "RefreshState":
         """What is known of a session's refreshing; empty if nothing is.
 
         Raises:
@@ -94,129 +89,22 @@ class Reading(Protocol):
         ...
 
 
-class FolderReading:
-    """Reads a folder of sessions. See `Reading`."""
-
-    def __init__(self, path: Path) -> None:
-        self.url = str(StoreUrl("file", path))
-        self._path = path
-        self._opened: Folder | None = None
-
-    def __repr__(self) -> str:
-        return f"<FolderReading {self.url}>"
-
-    @property
-    def runtime_dir(self) -> Path | None:
-        """See `Reading.runtime_dir`."""
-        return self._folder().runtime_dir
-
-    def load(self, did: str, *, patience: float = 0.0) -> OAuthSession | None:
-        """See `Reading.load`. Records are replaced whole: there is nobody to wait for."""
-        with translated(f"can't load {did} from {self.url}"):
-            return self._folder().locate(parse_did(did)).readable()
-
-    def state(self, did: str, now: float) -> RefreshState:
-        """See `Reading.state`."""
-        with translated(f"can't read {did} from {self.url}"):
-            return self._folder().state(parse_did(did), now)
-
-    def called(self, handle: str) -> list[str]:
-        """See `Reading.called`; a folder has no index."""
-        return []
-
-    def dids(self) -> list[str]:
-        """See `Reading.dids`."""
-        with translated(f"can't list {self.url}"):
-            return self._folder().survey().dids
-
-    def _folder(self) -> Folder:
-        # Kept: it remembers which folder it was, so that an unmounted disk is not "no session".
-        if self._opened is None:
-            with translated(f"can't open {self._path}"):
-                root = Path(os.path.realpath(self._path))
-                if root.is_file():
-                    raise StoreError(
-                        f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?"
-                    )
-                self._opened = Folder(root, RecordAccess(None))
-        return self._opened
-
-
-class DatabaseReading:
-    """Reads a database of sessions. See `Reading`.
-
-    Its reader is kept, because opening a connection costs 300 µs; where the database's files are others by
-    now, another one takes its place.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.url = str(StoreUrl("sqlite", path))
-        self._path = path
-        self._real: Path | None = None
-        self._reader: DatabaseReader | None = None
-
-    def __repr__(self) -> str:
-        return f"<DatabaseReading {self.url}>"
-
-    @property
-    def runtime_dir(self) -> Path | None:
-        """See `Reading.runtime_dir`."""
-        return runtime_dir_of(self._real_path())
-
-    def load(self, did: str, *, patience: float = 0.0) -> OAuthSession | None:
-        """See `Reading.load`."""
-        text = self._read(did, lambda reader: reader.record(parse_did(did), patience))
-        return None if text is None else decode_record(text, place=place_of(self._path, did), did=did)
-
-    def state(self, did: str, now: float) -> RefreshState:
-        """See `Reading.state`."""
-        return decode_state(self._read(did, lambda reader: reader.state(parse_did(did))), now)
-
-    def called(self, handle: str) -> list[str]:
-        """See `Reading.called`."""
-        return self._read("all sessions", lambda reader: reader.called(handle))
-
-    def dids(self) -> list[str]:
-        """See `Reading.dids`."""
-        return self._read("all sessions", DatabaseReader.survey).dids
-
-    def _read(self, what: str, read: Callable[[DatabaseReader], T]) -> T:
-        with translated(f"can't read {what} from {self.url}"):
-            reader = self._reader
-            if reader is None:
-                reader = self._reader = DatabaseReader(DatabaseFile(self._real_path()))
-            try:
-                return read(reader)
-            except Replaced:
-                # Closed before another is opened: SQLite would share its side files.
-                reader.close()
-                self._reader = DatabaseReader(DatabaseFile(self._real_path()))
-                return read(self._reader)
-
-    def _real_path(self) -> Path:
-        if self._real is None:
-            with translated(f"can't open {self._path}"):
-                real = Path(os.path.realpath(self._path, strict=True))
-            if real.is_dir():
-                raise StoreError(f"{real} is a folder, and an SQLite store is a file; is it file:///FOLDER?")
-            self._real = real
-        return self._real
-
-
 class MemoryReading:
     """Reads an open store in memory. See `Reading`."""
 
     runtime_dir = None
 
-    def __init__(self, store: InMemoryOAuthTokenStore) -> None:
+    def __init__(self, store: "InMemoryOAuthTokenStore") -> None:
         self.url = store.url
         self._store = store
 
-    def load(self, did: str, *, patience: float = 0.0) -> OAuthSession | None:
-        """See `Reading.load`."""
-        return self._store.load_now(did)
+    def record(
+        self, did: str, known: KnownRecord | None = None, *, waiting: bool = False
+    ) -> KnownRecord | None:
+        """See `Reading.record`."""
+        return self._store.record_now(did, known)
 
-    def state(self, did: str, now: float) -> RefreshState:
+    def state(self, did: str, now: float) -> "RefreshState":
         """See `Reading.state`."""
         return self._store.state_now(did)
 
@@ -231,20 +119,25 @@ class MemoryReading:
 
 # One for each store, as long as somebody uses it: ten thousand accounts of one database are read
 # through one connection. Should two threads come first at the same moment, there are two: no harm.
-_readings: WeakValueDictionary[StoreUrl, FolderReading | DatabaseReading] = WeakValueDictionary()
+_readings: WeakValueDictionary[StoreUrl, Reading] = WeakValueDictionary()
 
-# Those that `load_session` used last: its callers keep nothing, and come back.
-_kept: OrderedDict[Reading, None] = OrderedDict()
+# Those that `load_session` used last, by the URL that it was given: its callers keep nothing, and come back.
+_kept: OrderedDict[str, Reading] = OrderedDict()
 _MOST_KEPT = 8
 
 
-def _keep(reading: Reading) -> None:
-    # Each step by itself is safe among threads.
-    _kept.pop(reading, None)
-    _kept[reading] = None
+def _kept_reading(url: str | None) -> Reading:
+    # Each step by itself is safe among threads. What a path means depends on the folder that one is in.
+    name = None if url is None or is_plain_path(url) else url
+    found = None if name is None else _kept.get(name)
+    if found is not None:
+        return found
+    found = open_reading(url)
+    _kept[name or found.url] = found
     if len(_kept) > _MOST_KEPT:
         with contextlib.suppress(KeyError):
             _kept.popitem(last=False)
+    return found
 
 
 def load_session(url: str | None, account: str) -> OAuthSession:
@@ -264,13 +157,12 @@ def load_session(url: str | None, account: str) -> OAuthSession:
         RecordError: the record is unreadable.
         StoreError: the store can't answer.
     """
-    reading = open_reading(url)
-    _keep(reading)
+    reading = _kept_reading(url)
     did = find_did(reading, account)
-    session = reading.load(did, patience=BUSY_TIMEOUT)
-    if session is None:
+    found = reading.record(did, waiting=True)
+    if found is None:
         raise NoSessionError(did)
-    return session
+    return found.session
 
 
 def open_reading(url: str | None) -> Reading:
@@ -291,9 +183,19 @@ def open_reading(url: str | None) -> Reading:
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")
     found = _readings.get(parsed)
     if found is None:
-        found = FolderReading(parsed.path) if parsed.kind == "file" else DatabaseReading(parsed.path)
-        _readings[parsed] = found
+        found = _readings[parsed] = _reading_at(parsed)
     return found
+
+
+def _reading_at(place: StoreUrl) -> Reading:
+    # Imported here: who reads files has no use for sqlite3.
+    if place.kind == "file":
+        from idiolectd.store.files.folder_reading import FolderReading
+
+        return FolderReading(place.path)
+    from idiolectd.store.sqlite.database_reading import DatabaseReading
+
+    return DatabaseReading(place.path)
 
 
 def find_did(reading: Reading, account: str) -> str:
@@ -309,7 +211,8 @@ def find_did(reading: Reading, account: str) -> str:
         claimants = Claimants(account)
         for did in dids():
             with contextlib.suppress(RecordError):
-                claimants.take(reading.load(did, patience=BUSY_TIMEOUT))
+                found = reading.record(did, waiting=True)
+                claimants.take(None if found is None else found.session)
         if claimants.confirmed:  # by the index: nobody else has to be read
             break
     return claimants.the_one()

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from idiolectd.auth.bodies import MOST, alet_go, aread_beginning, let_go, read_beginning
+from idiolectd.adapters.httpx_bodies import MOST, Bodies
 
 pytestmark = pytest.mark.anyio
 
 ERROR = json.dumps({"error": "ExpiredToken"}).encode()
 PART = b"x" * 16_384
+
+BODIES = Bodies.of(httpx)
 
 
 class Endless(httpx.AsyncByteStream, httpx.SyncByteStream):
@@ -51,7 +53,7 @@ async def test_only_the_beginning_is_read() -> None:
     for asynchronous in (True, False):
         stream = Endless(1000)
         answer = answer_with(stream)
-        beginning = await aread_beginning(answer) if asynchronous else read_beginning(answer)
+        beginning = await BODIES.aread_beginning(answer) if asynchronous else BODIES.read_beginning(answer)
         assert beginning.startswith(ERROR)
         assert stream.taken <= MOST // len(PART) + 1
         whole = await answer.aread() if asynchronous else answer.read()
@@ -65,12 +67,12 @@ async def test_what_is_sent_again_is_not_read_to_its_end() -> None:
         stream = Endless(10**9)
         answer = answer_with(stream)
         if asynchronous:
-            await aread_beginning(answer)
-            await alet_go(answer)
+            await BODIES.aread_beginning(answer)
+            await BODIES.alet_go(answer)
             assert await answer.aread() == b""
         else:
-            read_beginning(answer)
-            let_go(answer)
+            BODIES.read_beginning(answer)
+            BODIES.let_go(answer)
             assert answer.read() == b""
         assert stream.is_closed
         assert stream.taken <= MOST // len(PART) + 1
@@ -84,7 +86,7 @@ async def test_a_packed_answer_is_not_unpacked_whole() -> None:
             yield gzip.compress(ERROR + b" " * (MOST * 100))
 
     answer = answer_with(Packed(0), **{"content-encoding": "gzip"})
-    beginning = await aread_beginning(answer)
+    beginning = await BODIES.aread_beginning(answer)
     assert beginning.startswith(ERROR)
     assert len(beginning) <= MOST + 1
     assert len(await answer.aread()) == len(ERROR) + MOST * 100

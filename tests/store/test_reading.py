@@ -62,6 +62,12 @@ def save(url: str, *sessions: OAuthSession) -> None:
     anyio.run(main, backend="trio")
 
 
+def loaded(reading: Reading, did: str, *, waiting: bool = False) -> OAuthSession | None:
+    """The session that is stored now."""
+    found = reading.record(did, waiting=waiting)
+    return None if found is None else found.session
+
+
 def foreign(url: str, folder: Path, did: str, text: bytes) -> None:
     async def main() -> None:
         async with open_store(url) as store:
@@ -73,13 +79,13 @@ def foreign(url: str, folder: Path, did: str, text: bytes) -> None:
 def test_what_is_saved_is_read(url: str) -> None:
     """Each save is seen by the next look; nothing stored is None; a malformed DID is an error."""
     reading = open_reading(url)
-    assert reading.load(ALICE) is None
+    assert loaded(reading, ALICE) is None
     for generation in (1, 2, 3):
         save(url, session(generation=generation))
-        assert reading.load(ALICE) == session(generation=generation)
-    assert reading.load(BOB) is None
+        assert loaded(reading, ALICE) == session(generation=generation)
+    assert loaded(reading, BOB) is None
     with pytest.raises(DidError):
-        reading.load("nonsense")
+        loaded(reading, "nonsense")
 
 
 def test_names_that_upstream_confuses_are_told_apart(url: str) -> None:
@@ -87,7 +93,7 @@ def test_names_that_upstream_confuses_are_told_apart(url: str) -> None:
     save(url, session(WEB_COLON), session(WEB_UNDERSCORE, generation=7))
     reading = open_reading(url)
     for did, generation in ((WEB_COLON, 1), (WEB_UNDERSCORE, 7)):
-        found = reading.load(did)
+        found = loaded(reading, did)
         assert found is not None
         assert (found.did, found.access_jwt) == (did, f"access-{generation}")
 
@@ -107,7 +113,7 @@ def test_a_damaged_record_is_the_same_error(url: str, tmp_path: Path, text: byte
 
     expected = anyio.run(own)
     with pytest.raises(RecordError) as raised:
-        open_reading(url).load(ALICE)
+        loaded(open_reading(url), ALICE)
     assert str(raised.value) == str(expected)
     assert (raised.value.did, raised.value.place) == (expected.did, expected.place)
 
@@ -153,14 +159,14 @@ def test_a_store_in_memory() -> None:
     """An open one has a reading side; its URL alone means nothing."""
     store = MemoryStore()
     reading: Reading = MemoryReading(store)
-    assert (reading.load(ALICE), reading.runtime_dir, reading.dids()) == (None, None, [])
+    assert (loaded(reading, ALICE), reading.runtime_dir, reading.dids()) == (None, None, [])
     anyio.run(store.save, session())
     store.put_record(BOB, b"{")
-    assert reading.load(ALICE) == session()
+    assert loaded(reading, ALICE) == session()
     assert reading.dids() == [ALICE]
     assert reading.state(ALICE, 0.0).state is State.FRESH
     with pytest.raises(RecordError):
-        reading.load(BOB)
+        loaded(reading, BOB)
     with pytest.raises(ConfigError, match="open store"):
         open_reading("memory:")
 
@@ -169,41 +175,41 @@ def test_nothing_is_made_and_nothing_missed(shared_kind: str, tmp_path: Path) ->
     """A store that is not there is an error with its path, and can come later; a look makes nothing."""
     url = URLS[shared_kind].format(tmp_path)
     reading = open_reading(url)
-    for look in (lambda: reading.load(ALICE), lambda: reading.state(ALICE, 0.0), reading.dids):
+    for look in (lambda: loaded(reading, ALICE), lambda: reading.state(ALICE, 0.0), reading.dids):
         with pytest.raises(StoreError, match=f"{tmp_path}.*check the store's path"):
             look()
     assert list(tmp_path.iterdir()) == []
     save(url, session())
-    assert reading.load(ALICE) == session()
+    assert loaded(reading, ALICE) == session()
 
 
 def test_a_path_of_the_other_kind_is_named(tmp_path: Path) -> None:
     """A folder called a database, a file called a folder, a file that is no database."""
     (tmp_path / "file").write_bytes(b"x" * 5000)
     with pytest.raises(StoreError, match="file:///FOLDER"):
-        open_reading(f"sqlite://{tmp_path}").load(ALICE)
+        loaded(open_reading(f"sqlite://{tmp_path}"), ALICE)
     with pytest.raises(StoreError, match="sqlite:///PATH"):
-        open_reading(f"file://{tmp_path}/file").load(ALICE)
+        loaded(open_reading(f"file://{tmp_path}/file"), ALICE)
     with pytest.raises(StoreError, match="not an SQLite database"):
-        open_reading(f"sqlite://{tmp_path}/file").load(ALICE)
+        loaded(open_reading(f"sqlite://{tmp_path}/file"), ALICE)
 
 
 def test_a_store_that_vanishes_is_trouble(url: str, shared_kind: str, tmp_path: Path) -> None:
     """Moved away: a store error and never "no session". Another database in its place is read."""
     save(url, session())
     reading = open_reading(url)
-    assert reading.load(ALICE) is not None
+    assert loaded(reading, ALICE) is not None
     place = next(tmp_path.iterdir())
     place.rename(tmp_path / "away")
     with pytest.raises(StoreError):
-        reading.load(ALICE)
+        loaded(reading, ALICE)
     if shared_kind == "sqlite":
         save(url, session(generation=9))
-        assert reading.load(ALICE) == session(generation=9)
+        assert loaded(reading, ALICE) == session(generation=9)
     else:
         place.mkdir()
         with pytest.raises(StoreError, match="not the folder that was opened"):
-            reading.load(ALICE)
+            loaded(reading, ALICE)
 
 
 def test_threads_read_while_somebody_writes(url: str) -> None:
@@ -215,7 +221,7 @@ def test_threads_read_while_somebody_writes(url: str) -> None:
     def look() -> int:
         newest = 0
         while not stop.is_set():
-            found = reading.load(ALICE, patience=5.0)
+            found = loaded(reading, ALICE, waiting=True)
             assert found is not None
             generation = int(found.access_jwt.removeprefix("access-"))
             assert generation >= newest
@@ -235,7 +241,7 @@ def test_threads_read_while_somebody_writes(url: str) -> None:
         finally:
             stop.set()
         assert min(one.result(timeout=10) for one in looks) > 1
-    assert reading.load(ALICE) == session(generation=15)
+    assert loaded(reading, ALICE) == session(generation=15)
 
 
 def test_a_forked_child_reads_by_itself(url: str) -> None:
@@ -246,11 +252,11 @@ def test_a_forked_child_reads_by_itself(url: str) -> None:
         from idiolectd.store import open_reading
         reading = open_reading(sys.argv[1])
         did = sys.argv[2]
-        reading.load(did)
+        reading.record(did)
         stop = threading.Event()
         def busy():
             while not stop.is_set():
-                reading.load(did, patience=5)
+                reading.record(did, waiting=True)
         threads = [threading.Thread(target=busy) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -259,10 +265,10 @@ def test_a_forked_child_reads_by_itself(url: str) -> None:
             child = os.fork()
             if child == 0:
                 try:
-                    reader = getattr(reading, "_reader", None)
+                    reader = getattr(reading, "_rows", None)
                     if reader is not None and reader._connection is not None:
                         os._exit(3)  # the parent's
-                    os._exit(0 if reading.load(did, patience=5) is not None else 1)
+                    os._exit(0 if reading.record(did, waiting=True) is not None else 1)
                 except BaseException:
                     os._exit(2)
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -286,7 +292,7 @@ def test_ten_thousand_readings_are_one(url: str, tmp_path: Path) -> None:
     save(url, session())
     readings = [open_reading(url) for _ in range(100)]
     for reading in readings:
-        assert reading.load(ALICE) is not None
+        assert loaded(reading, ALICE) is not None
     assert len({id(reading) for reading in readings}) == 1
     assert len(descriptors(tmp_path)) in (0, 3)  # none of a folder; database, -wal and -shm
     del readings, reading
@@ -311,19 +317,19 @@ def test_a_foreign_lock_is_waited_for_only_if_asked(tmp_path: Path) -> None:
         upstream.execute("INSERT INTO sessions VALUES (?, ?)", (ALICE, session().to_json()))
         upstream.commit()
         reading = open_reading(f"sqlite://{path}")
-        assert reading.load(ALICE) == session()
+        assert loaded(reading, ALICE) == session()
         assert reading.state(ALICE, 0.0).state is State.FRESH  # only upstream has written so far
         upstream.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
         with pytest.raises(LockBusy):
-            reading.load(ALICE)
+            loaded(reading, ALICE)
         assert time.monotonic() - began < 2.0
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(reading.load, ALICE, patience=20.0)
+            waiting = pool.submit(loaded, reading, ALICE, waiting=True)
             time.sleep(0.1)
             assert not waiting.done()
             with pytest.raises(LockBusy, match="other threads"):
-                reading.load(ALICE)
+                loaded(reading, ALICE)
             upstream.rollback()
             assert waiting.result(timeout=20) == session()
 
@@ -332,11 +338,11 @@ def test_a_look_is_short(url: str) -> None:
     """Well below a millisecond of work, or it would have no business in an event loop."""
     save(url, session())
     reading = open_reading(url)
-    reading.load(ALICE)
+    loaded(reading, ALICE)
     took = []
     for _ in range(200):
         began = time.thread_time()  # not the clock's: others work here too
-        reading.load(ALICE)
+        loaded(reading, ALICE)
         took.append(time.thread_time() - began)
     assert sorted(took)[100] < 0.001
 
@@ -427,7 +433,7 @@ def test_nothing_secret_is_shown(url: str) -> None:
     """Not by `repr`, not by the error for a damaged record."""
     reading = open_reading(url)
     assert repr(reading).endswith(f"{url}>")
-    looks: list[Callable[[], object]] = [lambda: load_session(url, ALICE), lambda: reading.load(ALICE)]
+    looks: list[Callable[[], object]] = [lambda: load_session(url, ALICE), lambda: loaded(reading, ALICE)]
     save(url, session(access_jwt="sensitive"))
     assert all("sensitive" not in repr(look()) for look in looks)
     assert "sensitive" in json.dumps(json.loads(load_session(url, ALICE).to_json()))

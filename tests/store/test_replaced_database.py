@@ -270,14 +270,15 @@ def test_a_reading_client_follows(path: Path) -> None:
     with Child("asyncio", "save", f"sqlite://{path}", ALICE, "1") as child:
         child.finish()
     reading = open_reading(f"sqlite://{path}")
-    assert reading.load(ALICE) is not None
+    known = reading.record(ALICE)
+    assert known is not None
     Path(f"{path}-wal").unlink()
     Path(f"{path}-shm").unlink()
     with Child("asyncio", "save", f"sqlite://{path}", ALICE, "2") as child:
         child.finish()
-    found = reading.load(ALICE)
+    found = reading.record(ALICE, known)
     assert found is not None
-    assert found.refresh_jwt == "refresh-2"
+    assert found.session.refresh_jwt == "refresh-2"
 
 
 async def test_the_log_is_cut_back_after_it_grew(store: SharedStore, path: Path) -> None:

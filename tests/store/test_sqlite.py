@@ -20,7 +20,7 @@ from idiolectd.errors import LockBusy, RecordError, StoreError
 from idiolectd.ports import FULL_BATCH, Committed, ScheduleEntry
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState
-from idiolectd.store import SqliteOAuthTokenStore, open_reading, open_store
+from idiolectd.store import SqliteOAuthTokenStore, load_session, open_reading, open_store
 from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.in_place import InPlace
 from idiolectd.store.sqlite.operations import Delete, Operation
@@ -769,7 +769,7 @@ async def test_a_path_that_is_no_text_is_a_store(tmp_path: Path) -> None:
         assert url.isascii()
         async with open_store(url) as store:
             assert await store.load(ALICE) == session()
-        assert open_reading(url).load(ALICE) == session()
+        assert load_session(url, ALICE) == session()
 
 
 async def test_a_damaged_line_of_the_schedule_hides_nobody(path: Path) -> None:

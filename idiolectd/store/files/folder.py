@@ -20,20 +20,22 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idiolectd.did import file_name, upstream_file_name
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Survey
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState
 from idiolectd.store import durable
 from idiolectd.store.access import RecordAccess, secure_file
 from idiolectd.store.durable import Access
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from idiolectd.store.format import check_format
-from idiolectd.store.merge import decode_state
 from idiolectd.store.record_text import MAX_RECORD, KnownRecord, decode_any, decode_record
+
+if TYPE_CHECKING:
+    from idiolectd.ports import Survey
+    from idiolectd.state import RefreshState
 
 # Bytes that `try_to_write` writes: about as much as a record has.
 _TRIED = 4096
@@ -142,8 +144,10 @@ class Folder:
                 "unmounted; restart once it is back"
             )
 
-    def state(self, did: str, now: float) -> RefreshState:
+    def state(self, did: str, now: float) -> "RefreshState":
         """The refresh state of a DID; empty if there is none, or a damaged one."""
+        from idiolectd.store.merge import decode_state  # a client has no use for states
+
         return decode_state(self.state_text(did), now)
 
     def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
@@ -178,8 +182,10 @@ class Folder:
             return set()
         return states - self.names()
 
-    def survey(self) -> Survey:
+    def survey(self) -> "Survey":
         """All records, readable or not."""
+        from idiolectd.ports import Survey
+
         dids, broken = set(), []
         for name in sorted(self.names()):
             try:

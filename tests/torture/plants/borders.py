@@ -180,10 +180,10 @@ PLANTS = (
         ("tests/core/test_reprs.py::test_no_field_that_can_hold_a_secret_is_shown",),
     ),
     Plant(
-        "a token in the repr of a step",
+        "a record in the repr of what a client keeps of it",
         9,
-        "a client's log line shows its access token",
-        (Edit("auth", "Renew", "None = field(repr=False)", "None"),),
+        "a client's log line shows its tokens and its key",
+        (Edit("store", "KnownRecord", "text: bytes = field(repr=False)", "text: bytes"),),
         ("tests/core/test_reprs.py::test_no_field_that_can_hold_a_secret_is_shown",),
     ),
     Plant(
@@ -211,7 +211,7 @@ PLANTS = (
         "refusals read whole",
         10,
         "a PDS that answers 401 without end fills the memory of every client",
-        (Edit("auth", "", "MOST = 64 * 1024", "MOST = 1 << 40"),),
+        (Edit("adapters", "", "MOST = 64 * 1024", "MOST = 1 << 40"),),
         ("tests/auth/test_large_refusals.py::test_only_the_beginning_is_read[trio]",),
     ),
 )

@@ -1,0 +1,72 @@
+"""Reads a folder of sessions without an event loop. See `idiolectd.store.reading`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from idiolectd.did import parse_did
+from idiolectd.errors import StoreError
+from idiolectd.store.access import RecordAccess
+from idiolectd.store.error_translation import translated
+from idiolectd.store.files.folder import Folder
+from idiolectd.store.record_text import KnownRecord
+from idiolectd.store_url import StoreUrl
+
+if TYPE_CHECKING:
+    from idiolectd.state import RefreshState
+
+
+class FolderReading:
+    """Reads a folder of sessions. See `idiolectd.store.reading.Reading`."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = str(StoreUrl("file", path))
+        self._path = path
+        self._opened: Folder | None = None
+
+    def __repr__(self) -> str:
+        return f"<FolderReading {self.url}>"
+
+    @property
+    def runtime_dir(self) -> Path | None:
+        """See `Reading.runtime_dir`."""
+        return self._folder().runtime_dir
+
+    def record(
+        self, did: str, known: KnownRecord | None = None, *, waiting: bool = False
+    ) -> KnownRecord | None:
+        """See `Reading.record`. Records are replaced whole: there is nobody to wait for."""
+        with translated(f"can't load {did} from {self.url}"):
+            found = self._folder().locate(parse_did(did), known)
+            session = found.readable()
+            if session is None or found.text is None:
+                return None
+            if known is not None and session is known.session:
+                return known
+            return KnownRecord(found.text, session)
+
+    def state(self, did: str, now: float) -> "RefreshState":
+        """See `Reading.state`."""
+        with translated(f"can't read {did} from {self.url}"):
+            return self._folder().state(parse_did(did), now)
+
+    def called(self, handle: str) -> list[str]:
+        """See `Reading.called`; a folder has no index."""
+        return []
+
+    def dids(self) -> list[str]:
+        """See `Reading.dids`."""
+        with translated(f"can't list {self.url}"):
+            return self._folder().survey().dids
+
+    def _folder(self) -> Folder:
+        # Kept: it remembers which folder it was, so that an unmounted disk is not "no session".
+        if self._opened is None:
+            with translated(f"can't open {self._path}"):
+                root = Path(os.path.realpath(self._path))
+                if root.is_file():
+                    raise StoreError(
+                        f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?"
+                    )
+                self._opened = Folder(root, RecordAccess(None))
+        return self._opened
