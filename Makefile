@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 
-.PHONY: help demo test test-quick torture torture-short bench documents docs check format lock clean real-pds
+.PHONY: help demo test test-quick torture torture-short bench documents docs deb wheel check format lock clean real-pds
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -49,6 +49,12 @@ documents: $(STAMP) ## writes docs/status.md and docs/events.md anew; a test com
 docs: $(STAMP)  ## the documentation as a site in build/docs, its links checked
 	$(BIN)/sphinx-build -q -W --keep-going -b dirhtml docs build/docs
 
+deb: $(STAMP)   ## the Debian package in build/, for the release of Debian that it is built on
+	$(BIN)/python -m deploy.deb
+
+wheel: $(STAMP) ## wheel and source distribution in dist/
+	$(BIN)/hatchling build
+
 real-pds: $(PDS) ## install the real PDS (npm, 670 MB) for `make test`
 
 $(PDS): tests/real_pds/package-lock.json
@@ -70,4 +76,4 @@ lock: $(STAMP)  ## renew both locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-find-links pyproject.toml --extra daemon --group dev -o requirements-dev.lock
 
 clean:          ## everything that was built here
-	rm -rf $(VENV) build tests/real_pds/node_modules bench/node/node_modules bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist tests/real_pds/node_modules bench/node/node_modules bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

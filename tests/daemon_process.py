@@ -42,8 +42,8 @@ def idiolectd(
     )
 
 
-def wait_until(condition: Callable[[], bool], *, timeout: float = 60) -> None:
-    """Waits for what another process does.
+def wait_until(condition: Callable[[], bool], *, timeout: float = 60, every: float = 0.02) -> None:
+    """Waits for what another process does; looks every so many seconds.
 
     Raises:
         TimeoutError: it does not come.
@@ -52,7 +52,7 @@ def wait_until(condition: Callable[[], bool], *, timeout: float = 60) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class DaemonProcess:

@@ -141,7 +141,8 @@ def is_older(path: Path, than: Path) -> bool:
 
 def grant(fd: int, access: Access) -> None:
     """Gives an open file its group and mode, in that order: never readable by another group."""
-    if access.gid is not None:
+    # Only if it has another: the service's system calls are filtered, and most never need this one.
+    if access.gid not in (None, os.fstat(fd).st_gid):
         os.fchown(fd, -1, access.gid)
     # Also without a group: the umask had a say in the mode that it was made with.
     os.fchmod(fd, access.mode)

@@ -12,7 +12,7 @@ from tests.jose import new_jwk
 
 pytestmark = pytest.mark.slow  # some ten commands, each by another user
 
-PACKAGED = Path(__file__).parents[2] / "systemd" / "config.toml"
+PACKAGED = Path(__file__).parents[2] / "idiolectd" / "units" / "config.toml"
 STORE = "sqlite:///var/lib/idiolectd/sessions.sqlite"
 CONFIG = "/etc/idiolectd/config.toml"
 
@@ -139,11 +139,12 @@ def test_a_stranger_is_told_what_to_ask_for(host: Host) -> None:
 def test_a_member_of_the_group_reads_what_it_may(host: Host, pds: Pds) -> None:
     """The group reads the configuration; the store too, if store.group says so; it logs nobody in."""
     pds.account("shared.test")
+    configure(host, pds, PACKAGED.read_text().replace("group =", "#group ="))
     assert host.idiolectd("login", "shared.test").returncode == 0
     closed = host.idiolectd("status", user="member")
     assert (closed.returncode, closed.stdout) == (1, "")
     assert f"member may not read the store {STORE} ({CONFIG}): type sudo" in closed.stderr
-    configure(host, pds, PACKAGED.read_text().replace("#group", "group"))
+    configure(host, pds)
     assert host.idiolectd("refresh", "--force", "shared.test").returncode == 0
     status = host.idiolectd("status", user="member")
     assert (status.returncode, "shared.test" in status.stdout) == (0, True), status.stderr

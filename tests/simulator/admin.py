@@ -74,14 +74,15 @@ def seed(
     legacy: int = 0,
     alg: str = "ES256",
     email_code: str | None = None,
+    client_id: str | None = None,
 ) -> dict[str, Any]:
-    """A new account with so many sessions of each kind."""
+    """A new account with so many sessions of each kind; OAuth's are of this client."""
     account = sim.add_account(handle, password)
     account.email_code = email_code
     return {
         "did": account.did,
         "handle": account.handle,
         "password": account.password,
-        "oauth": [sim.seed_oauth(account, alg=alg) for _ in range(oauth)],
+        "oauth": [sim.seed_oauth(account, alg=alg, client_id=client_id) for _ in range(oauth)],
         "legacy": [sim.seed_legacy(account) for _ in range(legacy)],
     }
