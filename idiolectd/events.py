@@ -184,6 +184,30 @@ class SessionReplanned(SessionEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionCommand(SessionEvent):
+    """A person has done something to the session with a command; written some seconds after it.
+
+    Attributes:
+        command: ``login``, ``refresh``, ``pause``, ``resume`` or ``logout``.
+        result: what came of it, in one word.
+        code: a short name of what went wrong.
+        error: what went wrong.
+        user: who typed it; behind a name ``(sudo)``: as root.
+        pid: the command's process ID.
+        at: when it was done.
+    """
+
+    name = "session.command"
+    command: str
+    result: str
+    code: str | None = None
+    error: str | None = None
+    user: str
+    pid: int
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionRotatedElsewhere(SessionEvent):
     """Another program stored new tokens. This is normal for programs that use the store's locks."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from idiolectd.cli.command_note import note
 from idiolectd.cli.exits import CommandFailed, code_of
 from idiolectd.cli.output import say
 from idiolectd.config import Config
@@ -102,6 +103,7 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     kept = before.extra if before is not None else {}
     session = replace(session, extra={**kept, "pds_url": session.pds_url})
     await parts.store.save(session)
+    await note(parts, session.did, "login", session=session)
     if login.account_status is not None:
         say(f"{session.pds_url} calls the account {session.did} {login.account_status}")
     return session

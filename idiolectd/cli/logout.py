@@ -4,6 +4,7 @@ A session that is only deleted from the store stays valid for anybody who has a 
 ``--local``, nothing is deleted before the server is known to refuse the refresh token.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.command_note import note
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.help_sections import SectionedCommand
@@ -68,7 +70,10 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
         RecordError: the record can't be read, and `local` is not set.
         StoreError: the store can't answer.
     """
+    session = None
     async with parts.store.claim(did, patience=CLAIM_PATIENCE):
+        with suppress(RecordError):  # it may be deleted all the same
+            session = await parts.store.load(did)
         # A session that is revoked and can't be deleted would look alive: so the store is tested first.
         await parts.store.ensure_room()
         await parts.store.ensure_writable()
@@ -88,6 +93,7 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
             raise StoreError(
                 f"{did} {ended}, and could not be deleted here: {error}; then: idiolectd logout {did} --local"
             ) from error
+    await note(parts, did, "logout", "done" if why is None else "here only", session=session)
     return why is None
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from idiolectd.cli.accounts import chosen_did
+from idiolectd.cli.command_note import note
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.help_sections import SectionedCommand
@@ -74,4 +75,5 @@ async def _pause(config: Config, account: str | None, did: str | None, *, paused
     async with open_parts(config, command_events(config)) as parts:
         found = await chosen_did(parts, account, did)
         await parts.engine.pause(found, paused=paused, patience=CLAIM_PATIENCE)
+        await note(parts, found, "pause" if paused else "resume")
     return found

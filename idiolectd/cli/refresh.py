@@ -9,6 +9,7 @@ import click
 
 from idiolectd.cli.accounts import stored_did
 from idiolectd.cli.bug_isolation import isolate_bug
+from idiolectd.cli.command_note import note
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode, code_of, worst
 from idiolectd.cli.help_sections import SectionedCommand
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 # How many sessions `--all` works on at a time, unless `refresh.concurrency` says.
 _AT_ONCE = 8
+
+
+# Results that nobody reads of in the daemon's log.
+_NOTHING_DONE = ("current", "gone")
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,9 @@ async def _refresh(
         async def work() -> None:
             for did in waiting:
                 done[did] = await refresh_one(parts, did, force=force, revive=revive)
+                result = done[did][0]
+                if result.result not in _NOTHING_DONE:
+                    await note(parts, did, "refresh", result.result, code=result.code, error=result.message)
                 if not json:
                     for line in _lines(done[did][0]):
                         put(line)

@@ -159,6 +159,7 @@ class _Daemon:
                 while scheduler.statistics().in_flight:
                     self._notifier.extend_timeout(int(STOP_PATIENCE * 1e6))
                     await anyio.sleep(0.1)
+                await self._life.tell_commands(parts)
 
     def _engine(self) -> RefreshEngine:
         """The engine of the configuration that holds now."""

@@ -19,7 +19,7 @@ from idiolectd.finish import in_thread
 from idiolectd.log import RefreshSummary
 from idiolectd.parts import Parts
 from idiolectd.scheduler import LONGEST_SLEEP, Scheduler
-from idiolectd.store import Presence
+from idiolectd.store import Presence, take_commands
 from idiolectd.systemd import Notifier
 
 # Seconds between two renewals of the status line and of the presence note, and between two requests for more
@@ -112,6 +112,7 @@ class SignsOfLife:
             )
         )
         self._notifier.ready(status_line(self._glance, statistics, 0))
+        await self.tell_commands(parts)
 
     # From then on ----------------------------------------------------------------------------
 
@@ -142,6 +143,7 @@ class SignsOfLife:
             presence = replace(
                 presence, paused=statistics.tripped, outrun=statistics.outrun, unpersisted=sorted(holding)
             )
+            await self.tell_commands(parts)
             try:
                 await in_thread(instance.keep, presence)
                 if now >= look_anyway_at or (self._has_news and now >= look_at):
@@ -160,6 +162,11 @@ class SignsOfLife:
             if now >= flush_at:
                 self.flush()
                 flush_at = now + _SUMMARY_INTERVAL
+
+    async def tell_commands(self, parts: Parts) -> None:
+        """Writes what commands have done since the last time, or before this daemon was started."""
+        for done in await in_thread(take_commands, parts.store.runtime_dir):
+            self(done)
 
     async def _look(self, parts: Parts) -> None:
         self._has_news = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from idiolectd.store.claimants import Claimants
+    from idiolectd.store.command_journal import note_command, take_commands
     from idiolectd.store.durable import replace_file
     from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
@@ -44,11 +45,13 @@ __all__ = [
     "is_daemon_running",
     "is_held",
     "load_session",
+    "note_command",
     "open_configured_store",
     "open_reading",
     "open_store",
     "read_presence",
     "replace_file",
+    "take_commands",
     "try_exclusive",
 ]
 
@@ -70,11 +73,13 @@ _HOMES = {
     "is_daemon_running": "presence",
     "is_held": "locks.ofd",
     "load_session": "reading",
+    "note_command": "command_journal",
     "open_configured_store": "opening",
     "open_reading": "reading",
     "open_store": "opening",
     "read_presence": "presence",
     "replace_file": "durable",
+    "take_commands": "command_journal",
     "try_exclusive": "locks.ofd",
 }
 

@@ -47,6 +47,14 @@ def test_pause_and_resume(host: Host, tmp_path: Path, store: str) -> None:
         assert resumed.stdout == f"resumed: {did}\n"
         wait_until(lambda: len(daemon.events("session.refreshed")) > len(before))
         assert daemon.stop() == 0
+    told = daemon.events("session.command")
+    named = {"did": did, "handle": "paused.test", "kind": "bearer", "pds_url": host.url}
+    assert all(named.items() <= event.items() and event["user"] and event["pid"] for event in told)
+    assert [(event["command"], event["result"]) for event in told if event["command"] != "login"] == [
+        ("pause", "done"),
+        ("refresh", "suspended"),
+        ("resume", "done"),
+    ]
 
 
 def test_nobody_to_pause(host: Host) -> None:

@@ -16,6 +16,7 @@ from idiolectd.cli.browser.authorization_response import AuthorizationResponse, 
 from idiolectd.cli.browser.launch import may_open, opened
 from idiolectd.cli.browser.listener import Listener, open_listener
 from idiolectd.cli.browser.pages import failure, success
+from idiolectd.cli.command_note import note
 from idiolectd.cli.credentials import revoke_refused, stored_record
 from idiolectd.cli.exits import judged
 from idiolectd.cli.output import say, show
@@ -201,6 +202,7 @@ async def _exchange(
         # A new login keeps other programs' fields, and the old handle if none is confirmed now.
         session = replace(session, handle=session.handle or before.handle, extra=before.extra)
     await parts.store.save(session)
+    await note(parts, session.did, "login", session=session)
     return session
 
 
