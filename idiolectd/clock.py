@@ -8,6 +8,7 @@ times are wall-clock times, so that they have passed when a suspended machine wa
 import re
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 # datetime.fromisoformat() takes much that RFC 3339 does not (weeks, dates alone, no offset).
@@ -45,6 +46,7 @@ def rfc3339(timestamp: float) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
+@lru_cache(maxsize=4096)  # a session's times are read some ten times a refresh
 def parse_rfc3339(text: str | None) -> float | None:
     """Reads an RFC 3339 timestamp with any offset; None if it is missing, unreadable or out of range."""
     if text is None or not _RFC3339.fullmatch(text):

@@ -17,7 +17,6 @@ Does not connect, retry, follow, unpack, or upgrade to another protocol.
 
 import select
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -29,9 +28,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from idiolectd.http.plain import Headers, NotPlain, PlainAnswer, read_answer, request_bytes
 from idiolectd.http.request_progress import RequestProgress
 from idiolectd.http.tcp_stream import TcpStream
-
-# As in httpx: "connect", "write", "read" (each of them one wait) and "pool"; in seconds.
-Timeouts = Mapping[str, float | None]
+from idiolectd.http.time_limits import TimeLimits
 
 # What a stream that broke raises; of these anyio lets ssl.SSLError through in mid-stream.
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError)
@@ -86,7 +83,7 @@ class Connection:
         headers: Headers,
         body: bytes,
         *,
-        timeouts: Timeouts,
+        limits: TimeLimits,
         progress: RequestProgress,
     ) -> AnswerHead:
         """Sends a request and reads the head of its answer.
@@ -96,34 +93,33 @@ class Connection:
             target: as RFC 9112, section 3.2, has it for the method.
             headers: all of them, `Host` and `Content-Length` among them.
             body: the content.
-            timeouts: "write" and "read" count.
+            limits: bound its waits.
             progress: learns what happens.
         """
         request, arrived = request_bytes(method, target, headers, body), b""
         self._progress = progress
         progress.begins(self.stream)
-        await self._write(request, timeouts.get("write"))
-        limit = timeouts.get("read")
+        await self._write(request, limits)
         if method not in _FRAMED_OTHERWISE:
-            arrived = await self._read_plain(limit)
+            arrived = await self._read_plain(limits)
             if self._plain is not None:
                 progress.answered = True
                 self._body = self._plain.body
                 return AnswerHead(self._plain.status, self._plain.headers)
         parser = self._parser = _parser_for(method, arrived)
         interim = 0
-        while not isinstance(event := await self._next_event(parser, limit), h11.Response):
+        while not isinstance(event := await self._next_event(parser, limits), h11.Response):
             interim += 1
             if not interim % _INTERIM_IN_A_ROW:
                 await anyio.lowlevel.checkpoint()
         return AnswerHead(event.status_code, event.headers.raw_items())
 
-    async def read_part(self, timeouts: Timeouts) -> bytes:
-        """The next part of the answer's body, of which "read" counts; empty: it has ended."""
+    async def read_part(self, limits: TimeLimits) -> bytes:
+        """The next part of the answer's body; empty: it has ended."""
         if self._parser is None:
             body, self._body = self._body, b""
             return body
-        event = await self._next_event(self._parser, timeouts.get("read"))
+        event = await self._next_event(self._parser, limits)
         if isinstance(event, h11.Data):
             return bytes(event.data)
         self._progress.answered = True
@@ -166,22 +162,20 @@ class Connection:
         with anyio.CancelScope(shield=True):
             await self.stream.aclose()
 
-    async def _write(self, data: bytes, timeout: float | None) -> None:  # noqa: ASYNC109 -- as httpx counts
+    async def _write(self, data: bytes, limits: TimeLimits) -> None:
         try:
             rest = self.stream.send_at_once(data) if isinstance(self.stream, TcpStream) else data
             if rest:
-                with anyio.fail_after(timeout):
+                with limits.waiting("write"):
                     await self.stream.send(bytes(rest))
-        except TimeoutError as error:
-            raise httpx.WriteTimeout("") from error
         except _BROKEN:
             self._is_broken = True  # see the module, 2
 
-    async def _read_plain(self, timeout: float | None) -> bytes:  # noqa: ASYNC109 -- as httpx counts
+    async def _read_plain(self, limits: TimeLimits) -> bytes:
         """Reads an answer if it is plain; returns what has been read."""
         arrived = b""
         for _ in range(_PLAIN_PARTS):
-            part = await self._read(timeout)
+            part = await self._read(limits)
             arrived += part
             try:
                 self._plain = read_answer(arrived) if part else None
@@ -191,7 +185,7 @@ class Connection:
                 break
         return arrived
 
-    async def _next_event(self, parser: h11.Connection, timeout: float | None) -> object:  # noqa: ASYNC109
+    async def _next_event(self, parser: h11.Connection, limits: TimeLimits) -> object:
         while True:
             try:
                 event = parser.next_event()
@@ -199,19 +193,17 @@ class Connection:
                 raise httpx.RemoteProtocolError(str(error)) from error
             if event is not h11.NEED_DATA:
                 return event
-            data = await self._read(timeout)
+            data = await self._read(limits)
             if not data and parser.their_state is h11.SEND_RESPONSE:
                 raise httpx.RemoteProtocolError("the server closed the connection without an answer")
             parser.receive_data(data)
 
-    async def _read(self, timeout: float | None) -> bytes:  # noqa: ASYNC109 -- as httpx counts
+    async def _read(self, limits: TimeLimits) -> bytes:
         try:
-            with anyio.fail_after(timeout):
+            with limits.waiting("read"):
                 data = await self.stream.receive(_READ_BYTES)
         except anyio.EndOfStream:
             return b""
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("") from error
         except _BROKEN as error:
             raise httpx.ReadError("") from error
         self._progress.take(data)

@@ -27,11 +27,12 @@ import httpx
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
-from idiolectd.http.connection import Connection, Timeouts
+from idiolectd.http.connection import Connection
 from idiolectd.http.guard import NetworkPolicy, check_address
 from idiolectd.http.name_lookup import NameLookups
 from idiolectd.http.request_progress import RequestProgress
 from idiolectd.http.tcp_stream import TcpStream
+from idiolectd.http.time_limits import TimeLimits
 from idiolectd.url import Url, is_loopback_host
 
 Dial = Callable[[str, int], Awaitable[ByteStream]]
@@ -67,7 +68,7 @@ class Dialler:
             await self._names.addresses(host)
 
     async def connect(
-        self, scheme: str, host: str, port: int, context: ssl.SSLContext, timeouts: Timeouts
+        self, scheme: str, host: str, port: int, context: ssl.SSLContext, limits: TimeLimits
     ) -> Connection:
         """A connection to a server.
 
@@ -76,18 +77,17 @@ class Dialler:
             host: a name, or an address without brackets.
             port: the server's.
             context: verifies it, and a proxy.
-            timeouts: "connect" bounds the connection and each handshake.
+            limits: bound the connection, and each handshake.
         """
-        limit = timeouts.get("connect")
         proxy = self._proxy_for(host)
         if proxy is None:
-            stream = await self._connect_tcp(host, port, self._policy, limit)
+            stream = await self._connect_tcp(host, port, self._policy, limits)
         elif scheme == "https":
-            stream = await self._tunnel(proxy, host, port, context, timeouts)
+            stream = await self._tunnel(proxy, host, port, context, limits)
         else:
             raise httpx.UnsupportedProtocol("plain http goes to loopback only, and that is asked directly")
         if scheme == "https":
-            stream = await _start_tls(stream, host, context, limit)
+            stream = await _start_tls(stream, host, context, limits)
         return Connection(stream, context)
 
     async def _connect_tcp(
@@ -95,14 +95,14 @@ class Dialler:
         host: str,
         port: int,
         policy: NetworkPolicy | None,
-        limit: float | None,
+        limits: TimeLimits,
     ) -> ByteStream:
         """Resolves, checks, and dials the addresses in the resolver's order until one answers.
 
-        Without a policy nothing is checked. The limit is in seconds, for everything.
+        Without a policy nothing is checked.
         """
         try:
-            with anyio.fail_after(limit):
+            with limits.waiting("connect"):
                 numbers = await self._names.addresses(host)
                 # All of them, not just the one that would be dialled: a name that mixes public and private
                 # addresses is a mistake or an attack.
@@ -122,18 +122,17 @@ class Dialler:
         return None if is_loopback_host(host) else self._proxy
 
     async def _tunnel(
-        self, proxy: Url, host: str, port: int, context: ssl.SSLContext, timeouts: Timeouts
+        self, proxy: Url, host: str, port: int, context: ssl.SSLContext, limits: TimeLimits
     ) -> ByteStream:
-        limit = timeouts.get("connect")
-        stream = await self._connect_tcp(proxy.host, proxy.dialled_port, None, limit)
+        stream = await self._connect_tcp(proxy.host, proxy.dialled_port, None, limits)
         if proxy.scheme == "https":
-            stream = await _start_tls(stream, proxy.host, context, limit)
+            stream = await _start_tls(stream, proxy.host, context, limits)
         connection = Connection(stream, context)
         target = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
         headers = [(b"Host", target), *_authorization(proxy)]
         try:
             head = await connection.ask(
-                b"CONNECT", target, headers, b"", timeouts=timeouts, progress=RequestProgress()
+                b"CONNECT", target, headers, b"", limits=limits, progress=RequestProgress()
             )
         except BaseException:
             await connection.cut()
@@ -175,20 +174,18 @@ def _authorization(proxy: Url) -> list[tuple[bytes, bytes]]:
 
 
 async def _start_tls(
-    stream: ByteStream, host: str, context: ssl.SSLContext, limit: float | None
+    stream: ByteStream, host: str, context: ssl.SSLContext, limits: TimeLimits
 ) -> ByteStream:
     """Verifies the server, or closes the stream."""
     context.set_alpn_protocols(["http/1.1"])
     try:
-        with anyio.fail_after(limit):
+        with limits.waiting("connect"):
             return await TLSStream.wrap(
                 stream, hostname=host, ssl_context=context, standard_compatible=False, server_side=False
             )
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await stream.aclose()
-        if isinstance(error, TimeoutError):
-            raise httpx.ConnectTimeout("") from error
         # ValueError: a name that OpenSSL can't take.
         if isinstance(error, OSError | anyio.BrokenResourceError | anyio.EndOfStream | ValueError):
             raise httpx.ConnectError("") from error

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import httpx
 
-from idiolectd.http.connection import Timeouts
 from idiolectd.http.plain import Headers
 from idiolectd.http.request_progress import PROGRESS, RequestProgress
+from idiolectd.http.time_limits import WholeExchange
 from idiolectd.url import Url
 
 
@@ -52,7 +52,7 @@ class OpenAnswer(Protocol):
 class Transport(Protocol):
     """Sends requests. Raises what httpx's transports raise, and `NotSent`."""
 
-    async def open(self, request: Request, timeouts: Timeouts, progress: RequestProgress) -> OpenAnswer:
+    async def open(self, request: Request, limits: WholeExchange, progress: RequestProgress) -> OpenAnswer:
         """Sends one request, and reads the head of its answer."""
         ...
 
@@ -71,12 +71,12 @@ class OverHttpx:
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
 
-    async def open(self, request: Request, timeouts: Timeouts, progress: RequestProgress) -> OpenAnswer:
+    async def open(self, request: Request, limits: WholeExchange, progress: RequestProgress) -> OpenAnswer:
         """See `Transport.open`."""
         sent = httpx.Request(
             request.method, _httpx_url(str(request.url)), headers=list(request.headers), content=request.body
         )
-        sent.extensions |= {"timeout": timeouts, PROGRESS: progress}
+        sent.extensions |= {"timeout": limits.seconds, PROGRESS: progress}
         return _HttpxAnswer(await self._transport.handle_async_request(sent))
 
     async def look_up(self, host: str) -> None:

@@ -5,6 +5,7 @@ see the addresses behind a configured proxy; URLs, and hosts written as numbers,
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -96,6 +97,7 @@ def check_url(url: str | Url, policy: NetworkPolicy) -> Url:
     return parsed
 
 
+@lru_cache(maxsize=1024)  # whoever sends to it asks several times
 def check_address(address: Address, policy: NetworkPolicy, host: str) -> None:
     """Refuses an address that must not be dialled.
 

@@ -6,13 +6,14 @@ because they may quote a header, and headers hold tokens.
 """
 
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from json import dumps
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import anyio
 import anyio.lowlevel
@@ -31,6 +32,7 @@ from idiolectd.http.plain import Headers
 from idiolectd.http.rate_limits import RateLimits
 from idiolectd.http.request_progress import RequestProgress
 from idiolectd.http.response import CutOff, Response, http_date
+from idiolectd.http.time_limits import WholeExchange
 from idiolectd.outcome import Code
 from idiolectd.url import Url
 
@@ -50,6 +52,9 @@ _PHASES = {"connect": 10.0, "write": 10.0, "read": 20.0, "pool": 10.0}
 # answer a second time may take a second. Nobody else waits for either.
 _PARTS_IN_A_ROW = 64
 _READ_IN_PLACE = 16 * 1024
+
+# What stands for itself in a form, as nearly every token does.
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
 
 # They say how long their content is, also if there is none (RFC 9110, section 8.6).
 _WITH_BODY = ("POST", "PUT", "PATCH")
@@ -178,9 +183,9 @@ class HttpClient:
     ) -> Response | NotSent | Unclear:
         sent_at = self._clock.now()
         response: Response | None = None
-        with anyio.move_on_after(deadline):
+        with WholeExchange(_PHASES, deadline) as limits:
             try:
-                answer = await self._transport.open(request, _PHASES, progress)
+                answer = await self._transport.open(request, limits, progress)
                 headers = _joined(answer.headers)
                 answered_at = self._clock.now()
                 self._skews.learn(server, headers, sent_at=sent_at, received_at=answered_at)
@@ -194,6 +199,8 @@ class HttpClient:
                         await answer.aclose()
             except _FOREIGN as error:
                 return _translated(error, server, progress)
+        if response is None and limits.too_late is not None:
+            return _translated(limits.too_late, server, progress)
         if response is None:
             kind = Unclear if progress.possible else NotSent
             return kind("deadline", f"{server}: no whole answer within {deadline:g} s")
@@ -293,7 +300,7 @@ def _request(
     body = b""
     try:
         if form is not None:
-            body = urlencode(form).encode()
+            body = "&".join([f"{name}={_in_form(value)}" for name, value in form.items()]).encode()
             fields["Content-Type"] = "application/x-www-form-urlencoded"
         elif json is not None:
             body = dumps(json, ensure_ascii=False).encode()
@@ -355,7 +362,14 @@ def _response(status: int, headers: Mapping[str, str], body: bytes) -> Response 
     return Response(status, headers, body, date=http_date(headers.get("date", "")))
 
 
+def _in_form(value: str) -> str:
+    return value if _UNRESERVED.fullmatch(value) else quote_plus(value)
+
+
 def _joined(headers: Headers) -> Mapping[str, str]:
+    found = {name.decode("latin-1").lower(): _text(value) for name, value in headers}
+    if len(found) == len(headers):
+        return found
     return _by_name((name.decode("latin-1"), _text(value)) for name, value in headers)
 
 

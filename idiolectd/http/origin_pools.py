@@ -14,13 +14,14 @@ import anyio
 import httpx
 
 from idiolectd.finish import in_thread
-from idiolectd.http.connection import AnswerHead, Connection, Timeouts
+from idiolectd.http.connection import AnswerHead, Connection
 from idiolectd.http.dialler import Dialler
 from idiolectd.http.exchange import Request
 from idiolectd.http.guard import NetworkPolicy
 from idiolectd.http.name_lookup import NameLookups
 from idiolectd.http.plain import Headers
 from idiolectd.http.request_progress import PROGRESS, RequestProgress
+from idiolectd.http.time_limits import EachWait, TimeLimits
 from idiolectd.http.trust import Trust
 from idiolectd.url import DEFAULT_PORTS
 
@@ -107,12 +108,12 @@ class OriginPools(httpx.AsyncBaseTransport):
             request.url.raw_path,
             request.headers.raw,
             await request.aread(),
-            request.extensions.get("timeout", {}),
+            EachWait(request.extensions.get("timeout", {})),
             progress,
         )
         return httpx.Response(answer.status, headers=answer.headers, stream=answer)
 
-    async def open(self, request: Request, timeouts: Timeouts, progress: RequestProgress) -> "Answer":
+    async def open(self, request: Request, limits: TimeLimits, progress: RequestProgress) -> "Answer":
         """Sends one request to its origin, and reads the head of the answer."""
         url = request.url
         return await self._open(
@@ -121,7 +122,7 @@ class OriginPools(httpx.AsyncBaseTransport):
             url.target.encode("ascii"),
             request.headers,
             request.body,
-            timeouts,
+            limits,
             progress,
         )
 
@@ -132,7 +133,7 @@ class OriginPools(httpx.AsyncBaseTransport):
         target: bytes,
         headers: Headers,
         body: bytes,
-        timeouts: Timeouts,
+        limits: TimeLimits,
         progress: RequestProgress,
     ) -> "Answer":
         progress.possible = False
@@ -141,16 +142,16 @@ class OriginPools(httpx.AsyncBaseTransport):
                 await in_thread(self._trust.context)
             self._context = self._trust.context()
         await self._close_unused()
-        pool = await self._enter(origin, timeouts)
+        pool = await self._enter(origin, limits)
         connection: Connection | None = None
         try:
-            connection = await self._connection(pool, timeouts)
+            connection = await self._connection(pool, limits)
             self._busy.add(connection)
-            head = await connection.ask(method, target, headers, body, timeouts=timeouts, progress=progress)
+            head = await connection.ask(method, target, headers, body, limits=limits, progress=progress)
         except BaseException:
             await self._leave(pool, connection)
             raise
-        return Answer(self, pool, connection, timeouts, head)
+        return Answer(self, pool, connection, limits, head)
 
     async def look_up(self, host: str) -> None:
         """Looks up a host's name, if its requests will need that. See `Dialler.look_up`."""
@@ -165,7 +166,7 @@ class OriginPools(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             pool.idle.clear()
 
-    async def _enter(self, origin: Origin, timeouts: Timeouts) -> _Pool:
+    async def _enter(self, origin: Origin, limits: TimeLimits) -> _Pool:
         """Waits until there may be one more connection to an origin."""
         pool = self._pools.get(origin)
         if pool is None:
@@ -175,17 +176,15 @@ class OriginPools(httpx.AsyncBaseTransport):
             pool.free.acquire_nowait()
         except anyio.WouldBlock:
             try:
-                with anyio.fail_after(timeouts.get("pool")):
+                with limits.waiting("pool"):
                     await pool.free.acquire()
-            except BaseException as error:
+            except BaseException:
                 pool.requests -= 1
                 self._drop_if_empty(pool)
-                if isinstance(error, TimeoutError):
-                    raise httpx.PoolTimeout("") from error
                 raise
         return pool
 
-    async def _connection(self, pool: _Pool, timeouts: Timeouts) -> Connection:
+    async def _connection(self, pool: _Pool, limits: TimeLimits) -> Connection:
         """The connection of a pool that has rested longest, if it can be trusted with a request; else a new one."""
         while pool.idle and anyio.current_time() - pool.idle[0].rested_at >= REST_SECONDS:
             connection = pool.idle.pop(0)
@@ -197,7 +196,7 @@ class OriginPools(httpx.AsyncBaseTransport):
             connection = pool.idle.pop(0)
             del self._idle[connection]
             await connection.aclose()
-        return await self._dialler.connect(*pool.origin, self._context, timeouts)
+        return await self._dialler.connect(*pool.origin, self._context, limits)
 
     async def _leave(self, pool: _Pool, connection: Connection | None) -> None:
         """Ends one request's use of a pool."""
@@ -240,13 +239,13 @@ class Answer(httpx.AsyncByteStream):
     """An open answer; ends its request's use of the pool when it is closed. See `exchange.OpenAnswer`."""
 
     def __init__(
-        self, pools: OriginPools, pool: _Pool, connection: Connection, timeouts: Timeouts, head: AnswerHead
+        self, pools: OriginPools, pool: _Pool, connection: Connection, limits: TimeLimits, head: AnswerHead
     ) -> None:
         self.status, self.headers = head.status, head.headers
         self._pools = pools
         self._pool = pool
         self._connection: Connection | None = connection
-        self._timeouts = timeouts
+        self._limits = limits
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while part := await self.read_part():
@@ -254,7 +253,7 @@ class Answer(httpx.AsyncByteStream):
 
     async def read_part(self) -> bytes:
         """The next part of the body; empty: it has ended, or was closed."""
-        return b"" if self._connection is None else await self._connection.read_part(self._timeouts)
+        return b"" if self._connection is None else await self._connection.read_part(self._limits)
 
     async def aclose(self) -> None:
         """Ends the exchange."""

@@ -29,6 +29,7 @@ _CURVES: Mapping[str, _Curve] = {
     "P-256": _Curve(ec.SECP256R1(), "ES256"),
     "secp256k1": _Curve(ec.SECP256K1(), "ES256K"),
 }
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _SHA256 = ec.ECDSA(hashes.SHA256())
 
 
@@ -135,4 +136,4 @@ def _octets(jwk: Mapping[str, Any], name: str) -> bytes:
 
 def jwt_part(value: Mapping[str, Any]) -> str:
     """A header or claims as they stand in a JWT."""
-    return b64url_encode(json.dumps(value, separators=(",", ":")).encode())
+    return b64url_encode(_ENCODER.encode(value).encode())

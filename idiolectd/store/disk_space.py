@@ -16,6 +16,7 @@ from pathlib import Path
 from idiolectd.errors import StoreError
 from idiolectd.finish import in_thread
 from idiolectd.store.error_translation import translated
+from idiolectd.store.in_place import InPlace
 
 # Room for the records of all that can be under way at once, and for a WAL that grows meanwhile.
 ROOM = 1024 * 1024
@@ -40,18 +41,22 @@ class RoomCheck:
     """Makes sure that what a refresh brings can be written, with few looks at the disk.
 
     One look counts for a second, and for as many refreshes (`_REFRESHES` at most) as what it found beyond
-    the reserve has room for. It runs in a thread, so that a disk that hangs does not stop the event loop.
+    the reserve has room for. Of many refreshes at once, those that it has no room for count again in place,
+    and wait for nobody.
 
     Args:
         folder: where the store lies.
-        also: what has to be in order besides; called after each look that found enough. May block.
+        also: what has to be in order besides, on another disk perhaps; called in a thread, about once a
+            second, after a look that found enough. May block.
     """
 
     def __init__(self, folder: Path, also: Callable[[], None]) -> None:
         self._folder = folder
         self._also = also
+        self._in_place = InPlace()
         self._left = 0
         self._until = 0.0
+        self._is_looking = False
 
     async def ensure(self) -> None:
         """Makes sure for one refresh.
@@ -59,16 +64,26 @@ class RoomCheck:
         Raises:
             StoreError: see `ensure_room`. The next call looks again.
         """
-        if self._left > 0 and time.monotonic() < self._until:
+        is_new = time.monotonic() < self._until
+        if is_new and self._left > 0:
             self._left -= 1
+        elif is_new or (self._is_looking and self._until):
+            await self._in_place.run(self._count)
         else:
-            await in_thread(self._look)
+            self._is_looking = True
+            try:
+                await in_thread(self._look)
+            finally:
+                self._is_looking = False
+
+    def _count(self) -> None:
+        self._left = 0
+        self._left = ensure_room(self._folder) - 1
 
     def _look(self) -> None:
-        self._left = 0
-        enough_for = ensure_room(self._folder)
+        self._count()
         self._also()
-        self._left, self._until = enough_for - 1, time.monotonic() + _GOOD_FOR
+        self._until = time.monotonic() + _GOOD_FOR
 
 
 def ensure_room(folder: Path) -> int:

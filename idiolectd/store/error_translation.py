@@ -2,8 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from idiolectd.errors import LockBusy, StoreError
 
@@ -53,25 +52,33 @@ _BY_SQLITE_CODE = {
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
+class translated:  # noqa: N801 -- used as the function that `contextlib` would make, at a quarter of its cost
     """Raises what goes wrong inside as `StoreError`: what was tried, what was found, what to do.
 
     Args:
         what: what was tried, with the path, as in "can't write /srv/x".
     """
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(described(what, error)) from error
-    except sqlite3.Error as error:
-        # An error of Python's own module (a wrong thread, say) has no code.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _BUSY:
-            raise LockBusy(
-                _sentence(what, str(error), "another program keeps it locked; try again")
-            ) from error
-        raise StoreError(_sentence(what, str(error), _BY_SQLITE_CODE.get(code))) from error
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise StoreError(described(self._what, error)) from error
+        if isinstance(error, sqlite3.Error):
+            # An error of Python's own module (a wrong thread, say) has no code.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _BUSY:
+                message = _sentence(self._what, str(error), "another program keeps it locked; try again")
+                raise LockBusy(message) from error
+            raise StoreError(_sentence(self._what, str(error), _BY_SQLITE_CODE.get(code))) from error
 
 
 def described(what: str, error: OSError) -> str:

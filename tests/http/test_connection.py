@@ -19,6 +19,7 @@ from idiolectd.errors import NotSent, Unclear
 from idiolectd.http import OriginPools
 from idiolectd.http.connection import Connection
 from idiolectd.http.request_progress import RequestProgress
+from idiolectd.http.time_limits import EachWait
 from tests.http.support import LOOPBACK, Handler, house, listening, read_request
 
 pytestmark = pytest.mark.anyio
@@ -70,10 +71,10 @@ def scripted(*incoming: bytes, breaks: bool = False) -> Iterator[Scripted]:
 
 async def posted(connection: Connection) -> tuple[int, bytes]:
     head = await connection.ask(
-        b"POST", b"/token", HEADERS, b"a=b", timeouts={}, progress=RequestProgress(keep=1000)
+        b"POST", b"/token", HEADERS, b"a=b", limits=EachWait({}), progress=RequestProgress(keep=1000)
     )
     body = b""
-    while part := await connection.read_part({}):
+    while part := await connection.read_part(EachWait({})):
         body += part
     return head.status, body
 

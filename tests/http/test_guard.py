@@ -12,6 +12,7 @@ from idiolectd.errors import ConfigError, NotSent
 from idiolectd.http import NetworkPolicy, check_address, check_url, origin
 from idiolectd.http.dialler import Dialler
 from idiolectd.http.name_lookup import NameLookups
+from idiolectd.http.time_limits import EachWait
 from tests.http.support import LOOPBACK, answering, house, listening, read_request
 
 STRICT = NetworkPolicy()
@@ -240,7 +241,7 @@ async def test_a_proxy_is_given_ipv6_addresses_in_brackets() -> None:
 
 
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-IN_TIME = {"connect": 5.0}
+IN_TIME = EachWait({"connect": 5.0})
 
 
 class Dialled:

@@ -19,6 +19,7 @@ from idiolectd.errors import NotSent
 from idiolectd.http.dialler import Dialler
 from idiolectd.http.guard import NetworkPolicy
 from idiolectd.http.name_lookup import NameLookups
+from idiolectd.http.time_limits import EachWait
 from idiolectd.store import open_store
 from tests.store.support import ALICE, session
 
@@ -178,7 +179,7 @@ async def test_a_connection_has_its_deadline_whatever_the_dns_does() -> None:
     with dns() as resolver:
         dialler = Dialler(NetworkPolicy(), NameLookups(resolver))
         with anyio.fail_after(10), pytest.raises(httpx.ConnectTimeout):
-            await dialler.connect("https", "mute.test", 443, CONTEXT, {"connect": 0.05})
+            await dialler.connect("https", "mute.test", 443, CONTEXT, EachWait({"connect": 0.05}))
 
 
 @pytest.mark.anyio
@@ -190,7 +191,7 @@ async def test_numbers_are_nobodys_business() -> None:
         assert not resolver.asked
         dialler = Dialler(NetworkPolicy(proxy="http://no.test:3128"), names)
         with pytest.raises(NotSent):
-            await dialler.connect("https", "pds.test", 443, CONTEXT, {"connect": 1.0})
+            await dialler.connect("https", "pds.test", 443, CONTEXT, EachWait({"connect": 1.0}))
         assert resolver.asked == {"no.test": 1}
 
 

@@ -90,8 +90,8 @@ PLANTS = (
             Edit(
                 "http",
                 "Connection.ask",
-                'progress.begins(self.stream)\nawait self._write(request, timeouts.get("write"))',
-                'await self._write(request, timeouts.get("write"))\nprogress.begins(self.stream)',
+                "progress.begins(self.stream)\nawait self._write(request, limits)",
+                "await self._write(request, limits)\nprogress.begins(self.stream)",
             ),
         ),
         (_CONNECTION + "test_a_request_that_is_stuck_half_way_is_unclear[trio-reads_nothing-None]",),

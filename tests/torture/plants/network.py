@@ -152,12 +152,12 @@ PLANTS = (
             Edit(
                 "http",
                 "HttpClient._exchange",
-                "if response is",
+                "if response is None and",
                 "if response is not None and 300 <= response.status < 400 and server:\n"
-                '    to, again = response.headers["location"], request.extensions\n'
-                "    request = httpx.Request(request.method, to, content=request.content, extensions=again)\n"
+                '    to = self.target(response.headers["location"])\n'
+                "    request = Request(request.method, to, request.headers, request.body)\n"
                 '    return await self._exchange(request, progress, "", deadline)\n'
-                "if response is",
+                "if response is None and",
             ),
         ),
         ("tests/http/test_client.py::test_a_redirect_is_an_answer[trio]",),
@@ -221,7 +221,7 @@ PLANTS = (
         "no deadline for an answer",
         7,
         "a slow drip holds a session for ever",
-        (Edit("http", "HttpClient._exchange", "(deadline):", "(deadline + 6):"),),
+        (Edit("http", "HttpClient._exchange", ", deadline) as", ", deadline + 6) as"),),
         ("tests/http/test_client.py::test_a_slow_drip_meets_the_deadline[trio]",),
     ),
     Plant(
