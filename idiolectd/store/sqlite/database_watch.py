@@ -17,9 +17,13 @@ from idiolectd.store.change_set import ChangeSet
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT
 from idiolectd.store.sqlite.reader import DatabaseReader
+from idiolectd.store.sqlite.write_hint import WriteHint
 
-# A look at the data version costs microseconds; a login should be noticed within a second.
-_POLL = 0.3
+# A login is to be noticed within a second: so long may a look be put off, in seconds. Where the kernel hints that
+# somebody writes, it comes sooner; but not at once, because the writer has not committed yet, nor may a busy
+# daemon's own commits make one look follow the other.
+_POLL = 0.9
+_AFTER_HINT = 0.2
 
 
 # What a list names is named whatever we committed ourselves: else it would not be there.
@@ -146,23 +150,36 @@ class DatabaseWatch:
 
     Args:
         cursor: what was named already.
-        look: asks it what is new.
+        has_moved: whether there may be something new; costs microseconds.
+        look: asks the cursor what is new.
+        hint: hears of writes.
     """
 
-    def __init__(self, cursor: ChangeCursor, look: Callable[[], Awaitable[list[str]]]) -> None:
+    def __init__(
+        self,
+        cursor: ChangeCursor,
+        has_moved: Callable[[], Awaitable[bool]],
+        look: Callable[[], Awaitable[list[str]]],
+        hint: WriteHint,
+    ) -> None:
         self._cursor = cursor
+        self._has_moved = has_moved
         self._look = look
+        self._hint = hint
         self._pending = ChangeSet(())
 
     async def wait_changed(self) -> list[str]:
         """See `idiolectd.ports.Watch.wait_changed`."""
         while True:
-            await finish(self._collect)
+            if await self._has_moved():
+                await finish(self._collect)
             if self._cursor.has_more and len(self._pending) < FULL_BATCH:
                 continue
             if self._pending.is_ready:
                 return self._pending.take()
-            await anyio.sleep(_POLL)
+            if await self._hint.wait_written(_POLL):
+                await anyio.sleep(_AFTER_HINT)
+                self._hint.forget()
 
     async def _collect(self) -> None:
         self._pending.add(await self._look())

@@ -47,6 +47,7 @@ from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
 from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save
 from idiolectd.store.sqlite.reader import DatabaseReader
+from idiolectd.store.sqlite.write_hint import WriteHint
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
 from idiolectd.store_url import StoreUrl
 
@@ -356,10 +357,12 @@ class SqliteOAuthTokenStore:
         """See `SharedStore.watch`."""
         cursor = ChangeCursor(self._reader)
         self._cursors.add(cursor)
+        hint = WriteHint(Path(self._path))
         try:
-            yield DatabaseWatch(cursor, partial(self._look, cursor))
+            yield DatabaseWatch(cursor, partial(self._has_moved, cursor), partial(self._look, cursor), hint)
         finally:
             self._cursors.discard(cursor)
+            hint.close()
 
     # Opening and closing ---------------------------------------------------------------------
 
@@ -418,20 +421,22 @@ class SqliteOAuthTokenStore:
                 await finish(self._catch_up)
                 return await in_thread(work, *args)
 
+    async def _has_moved(self, cursor: ChangeCursor) -> bool:
+        """Whether a watch may have something to name."""
+        self._check_loop()
+        try:
+            return cursor.has_more or await self._in_place.run(cursor.has_moved)
+        except (LockBusy, Replaced, OSError, sqlite3.Error):
+            return True  # `_look` waits for whoever has it locked, and says what else there is
+
     async def _look(self, cursor: ChangeCursor) -> list[str]:
         """What a watch has to name now."""
-        self._check_loop()
         with translated(f"can't watch {self.url}"):
             try:
                 if cursor.has_to_search:
                     found = await finish(self._search)
                     cursor.is_searched = found is None
                     return found or []
-                try:
-                    if not await self._in_place.run(cursor.has_moved):
-                        return []
-                except (LockBusy, sqlite3.Error):
-                    pass  # `fetch` waits for whoever has it locked, and says what else there is
                 return cursor.named(await in_thread(cursor.fetch))
             except Replaced:
                 await self._catch_up()  # which restarts all cursors
