@@ -1,4 +1,4 @@
-"""``idiolectd check``: checks the configuration, the store and its sessions before the daemon needs them.
+"""``idiolectd check``: checks the configuration, the store, its sessions and its daemon.
 
 Sends nothing on the network and changes nothing. Each check reports what it found and, if that is bad,
 what to do.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from idiolectd import __version__
 from idiolectd.cli.existing_store import is_missing
 from idiolectd.cli.exits import ExitCode
 from idiolectd.cli.findings import Finding, report_findings
@@ -22,7 +23,9 @@ from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.places import named_store
 from idiolectd.cli.running import run_async
-from idiolectd.cli.status_rows import read_all_rows
+from idiolectd.cli.starting import start_command
+from idiolectd.cli.status_report import DaemonStatus, read_daemon
+from idiolectd.cli.status_rows import StatusRow, read_all_rows
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, StoreError
 from idiolectd.http import tls_context
@@ -50,10 +53,10 @@ _FIXED_SQLITE = (3, 51, 3)
 @common
 @click.pass_obj
 def check_command(options: Options) -> int:
-    """Check the configuration, the store and the sessions in it.
+    """Check the configuration, the store, the sessions in it and the daemon.
 
-    Exit codes: 0 all is well, 1 something must be mended, 2 the configuration is wrong, 3 a session
-    needs a login.
+    That no daemon runs is a warning: the check may come before its start. Exit codes: 0 all is well,
+    1 something must be mended, 2 the configuration is wrong, 3 a session needs a login.
     """
     config = options.load_as_owner()
     findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
@@ -164,23 +167,56 @@ async def _store(config: Config) -> list[Finding]:
         async with open_configured_store(config.store, looking=True) as store:
             rows = await read_all_rows(store, config, time.time())
             spill = await store.spill.survey() if store.spill is not None else None
+            daemon = read_daemon(store.runtime_dir)
     except StoreError as error:
         return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
-    findings = [Finding("store", "ok", f"{store.url}: {len(rows)} sessions")]
+    count = f"{len(rows)} session{'' if len(rows) == 1 else 's'}"
+    findings = [Finding("store", "ok", f"{store.url}: {count}"), *_daemon(daemon, config)]
     findings += _spill(spill) if spill is not None else ()
-    for row in rows:
-        if row.state in _CODES:
-            found = row.last_error.message if row.last_error is not None else row.cause
-            todo = f"; {row.action}" if row.action is not None else ""
-            message = f"{row.state}: {found}{todo}"
-            findings.append(Finding(f"session {row.handle or row.did}", "failed", message, _CODES[row.state]))
-        elif row.overdue:
-            message = (
-                f"its access token ended at {row.expires_at} and is not refreshed; the log's session.overdue"
-                " names what holds it, if idiolectd run is running"
-            )
-            findings.append(Finding(f"session {row.handle or row.did}", "failed", message, ExitCode.FAILED))
-    return findings
+    return [*findings, *(_session(row, daemon, config) for row in rows if row.state in _CODES or row.overdue)]
+
+
+def _daemon(daemon: DaemonStatus, config: Config) -> Iterator[Finding]:
+    if daemon.running is None:
+        yield Finding("daemon", "warning", "this user is not allowed to know whether one runs")
+    elif not daemon.running:
+        yield Finding(
+            "daemon", "warning", f"none runs: nobody refreshes the sessions; run: {start_command(config)}"
+        )
+    elif daemon.version not in (None, __version__):
+        yield Finding(
+            "daemon",
+            "warning",
+            f"pid {daemon.pid} is version {daemon.version}, and this is {__version__}: restart it",
+        )
+    elif daemon.pid is not None and daemon.config != (str(config.path) if config.path is not None else None):
+        yield Finding(
+            "daemon",
+            "warning",
+            f"pid {daemon.pid} has read {daemon.config or 'no configuration file'}, and this command"
+            f" {config.path or 'none'}",
+        )
+    else:
+        yield Finding("daemon", "ok", f"runs, pid {daemon.pid}, since {daemon.since}")
+    for issuer in daemon.paused:
+        yield Finding("daemon", "warning", f"sends nothing to {issuer} for a while: it is in trouble")
+
+
+def _session(row: StatusRow, daemon: DaemonStatus, config: Config) -> Finding:
+    """Says what is wrong with a session, and what to type."""
+    found = row.last_error.message if row.last_error is not None else row.cause
+    message, todo = f"{row.word}: {found}", row.action
+    if row.state not in _CODES:
+        message = f"its access token ended at {row.expires_at} and is not refreshed"
+        if daemon.running is False:
+            todo = start_command(config)
+        elif row.held_by is not None:
+            message += f": {row.held_by} holds its claim"
+        else:
+            message += "; session.overdue in the daemon's log names what holds it"
+    message += "".join(f"; {text}" for text in (row.advice, todo) if text is not None)
+    code = _CODES.get(row.state, ExitCode.FAILED)
+    return Finding(f"session {row.handle or row.did}", "failed", message, code)
 
 
 def _spill(found: SpillSurvey) -> Iterator[Finding]:

@@ -158,16 +158,16 @@ async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandF
     if state.state is State.RELOGIN_REQUIRED:
         return CommandFailed(
             ExitCode.LOGIN_REQUIRED,
-            f"the session of {session.did} has ended; run: idiolectd login {session.did}",
+            f"the session of {session.did} has ended; run: {parts.commands.login(session.did, session)}",
         )
     if state.refusals and state.last_error is not None:
         return CommandFailed(
             ExitCode.TRY_LATER,
             f"{session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
-            f" refresh it ({state.last_error.message}); it is retried: idiolectd status {session.did}",
+            f" refresh it ({state.last_error.message}); it is retried: {parts.commands.typed('status', session.did)}",
         )
     return CommandFailed(
         ExitCode.TRY_LATER,
         f"{session.pds_url} refused the access token of {session.did} ({code}); a running daemon refreshes"
-        f" it, or: idiolectd refresh --force {session.did}",
+        f" it, or: {parts.commands.typed('refresh', '--force', session.did)}",
     )

@@ -90,8 +90,9 @@ async def log_out(parts: "Parts", did: str, *, local: bool) -> bool:
             await parts.store.delete(did)
         except StoreError as error:
             ended = "may live on at its server" if why is not None else "has ended at its server"
+            again = parts.commands.typed("logout", did, "--local")
             raise StoreError(
-                f"{did} {ended}, and could not be deleted here: {error}; then: idiolectd logout {did} --local"
+                f"{did} {ended}, and could not be deleted here: {error}; then: {again}"
             ) from error
     await note(parts, did, "logout", "done" if why is None else "here only", session=session)
     return why is None
@@ -107,7 +108,7 @@ async def _revoke(parts: "Parts", did: str, *, local: bool) -> NotRevoked | None
         return NotRevoked(str(error), passing=False)
     if entry.session is None:
         raise CommandFailed(
-            ExitCode.FAILED, f"no session is stored for {did}; idiolectd list shows which are"
+            ExitCode.FAILED, f"no session is stored for {did}; {parts.commands.typed('list')} shows which are"
         )
     # The reconciled session: if another program has put a spent token back, sending that revokes nothing.
     adopted = reconcile(entry.session, entry.state, parts.clock.now())

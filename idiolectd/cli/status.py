@@ -13,7 +13,7 @@ from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put_json, say
 from idiolectd.cli.running import run_async
-from idiolectd.cli.start_command import start_command
+from idiolectd.cli.starting import start_command
 from idiolectd.cli.status_page import Canvas, page
 from idiolectd.cli.status_report import StatusReport, read_report
 from idiolectd.cli.tables import handle_text, is_ascii_only, print_lines, print_table, terminal_width

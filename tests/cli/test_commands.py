@@ -1,14 +1,20 @@
 """The commands against a simulated PDS and a store of files."""
 
 import json
+import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from idiolectd import SqliteOAuthTokenStore, open_store
+from idiolectd import SqliteOAuthTokenStore, __version__, open_store
+from idiolectd.daemon.single_instance import hold_single_instance, own_presence
 from idiolectd.ports import Spilled
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_rows import FIELDS
@@ -631,3 +637,44 @@ def test_a_misspelt_store_is_not_made(run: Run, tmp_path: Path) -> None:
         assert done.code == 1
         assert f"there is no store at {place}" in done.err
     assert not place.parent.exists()
+
+
+# the daemon --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def a_daemon(store: Path, *, version: str = __version__) -> Iterator[None]:
+    """The lock and the note of a daemon that runs."""
+    folder = store / ".idiolectd"
+    with hold_single_instance(folder) as instance:
+        instance.keep(replace(own_presence(time.time(), None), version=version))
+        yield
+
+
+def test_exit_code_by_need(run: Run, pds: Pds, store: Path) -> None:
+    """--exit-code: 3 without a daemon, 1 if a session needs a person, else 0; plain status exits 0."""
+    account = pds.account("need.test", oauth=1)
+    put_record(store, account["oauth"][0])
+    assert run("refresh", "need.test").code == 0
+    assert run("status", "--exit-code").code == 3
+    with a_daemon(store):
+        assert run("status", "--exit-code").code == 0
+        assert run("status", "--json").json["daemon"]["running"] is True
+        assert run("status", "nobody.test", "--exit-code").code == 1
+        pds.call("revoke_sessions", {"did": account["did"]})
+        assert run("refresh", "need.test", "--force").code == 3
+        assert run("status", "--exit-code").code == 1
+        assert run("status").code == 0
+    assert run("status", "--exit-code").code == 3
+
+
+def test_check_knows_the_daemon(run: Run, pds: Pds, store: Path) -> None:
+    """That none runs is a warning with the command that starts it, and so is one of another version."""
+    put_record(store, pds.account("checked.test", oauth=1)["oauth"][0])
+    done = run("check")
+    assert (done.code, f"run: idiolectd run --store file://{store}" in done.out) == (0, True)
+    assert re.search(r"^warning +daemon: none runs", done.out, re.MULTILINE)
+    with a_daemon(store):
+        assert re.search(rf"^ok +daemon: runs, pid {os.getpid()}", run("check").out, re.MULTILINE)
+    with a_daemon(store, version="0.1"):
+        assert re.search(r"^warning +daemon: pid \d+ is version 0.1", run("check").out, re.MULTILINE)
