@@ -55,6 +55,12 @@ def pds_url_of(text: str) -> str:
     return url
 
 
+def unanswered(role: str, error: TransportError) -> CommandFailed:
+    """Returns the error of a request without an answer, which says what the server is: its PDS, its issuer."""
+    what = "can't be asked" if isinstance(error, NotSent) else "gave no whole answer"
+    return CommandFailed(code_of(error), f"the {role} {what}: {error}")
+
+
 async def log_in(parts: "Parts", credentials: Credentials, located: Account | None) -> OAuthSession:
     """Logs one account in and stores its session durably, if it comes from the account's own PDS.
 
@@ -90,8 +96,7 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
             raise LoginError(error.code, f"{error}; an app password needs no such code") from None
         raise
     except TransportError as error:
-        what = "can't be asked" if isinstance(error, NotSent) else "gave no whole answer"
-        raise CommandFailed(code_of(error), f"the PDS {what}: {error}") from error
+        raise unanswered("PDS", error) from error
     given = login.session
     try:
         session = await parts.hosting.admit(given, located)
@@ -105,7 +110,7 @@ async def log_in(parts: "Parts", credentials: Credentials, located: Account | No
     await parts.store.save(session)
     await note(parts, session.did, "login", session=session)
     if login.account_status is not None:
-        say(f"{session.pds_url} calls the account {session.did} {login.account_status}")
+        say(f"the PDS {session.pds_url} calls the account {session.did} {login.account_status}")
     return session
 
 

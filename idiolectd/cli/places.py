@@ -73,7 +73,9 @@ def require_access(config: Config) -> None:
     except OSError:  # there is none, or opening it reports the error
         return
     if not is_open and store.kind != "memory":
+        todo = way_in(store.path)
+        if config.store.group is None:
+            todo += "; for a group of readers set store.group in the configuration"
         raise CommandFailed(
-            ExitCode.FAILED,
-            f"{user_name()} may not read the store {named_store(config)}: {way_in(store.path)}",
+            ExitCode.FAILED, f"{user_name()} may not read the store {named_store(config)}: {todo}"
         )

@@ -113,8 +113,13 @@ class StoreSpill:
     # Blocking --------------------------------------------------------------------------------
 
     def _put(self, spilled: Spilled) -> Path:
+        if self._chosen is None:
+            self.make_known()
         failed: OSError | None = None
-        for folder in dict.fromkeys([*([self._chosen] if self._chosen else []), *self._choice()]):
+        folders = dict.fromkeys([*([self._chosen] if self._chosen else []), *self._choice()])
+        # A place that can't be recorded is the last: it follows from this process's environment, and another
+        # process may not look there.
+        for folder in sorted(folders, key=lambda folder: not self._is_written_down(folder)):
             try:
                 file = SpillFolder(folder).put(spilled)
             except OSError as error:

@@ -74,6 +74,22 @@ def test_the_first_login_by_root_is_the_services(host: Host, pds: Pds) -> None:
         assert "first.test" in status.stdout
 
 
+def test_a_login_says_what_to_start(host: Host, pds: Pds) -> None:
+    """The system's service where the store is its, the user's service for a user's own, else the program."""
+    for name in ("unit", "mine", "alone"):
+        pds.account(f"{name}.test")
+    host.sh("mkdir -p /run/systemd/system /etc/systemd/system && touch /etc/systemd/system/idiolectd.service")
+    assert "run: systemctl enable --now idiolectd\n" in host.idiolectd("login", "unit.test").stderr
+    host.sh(f"""cd /var/lib/stranger && mkdir -p .config/idiolectd .config/systemd/user
+        sed '/^url\\|^user/d' {CONFIG} > .config/idiolectd/config.toml
+        touch .config/systemd/user/idiolectd.service
+        chown -R stranger: .""")
+    mine = host.idiolectd("login", "mine.test", user="stranger")
+    assert "run: systemctl --user enable --now idiolectd\n" in mine.stderr
+    alone = host.idiolectd("login", "alone.test", "--store", "/var/lib/stranger/s/", user="stranger")
+    assert "run: idiolectd run --store /var/lib/stranger/s/\n" in alone.stderr
+
+
 def test_a_refused_login_makes_no_store(host: Host, pds: Pds) -> None:
     """Root's failed first login leaves nothing but the folder that the unit makes too."""
     pds.account("wrong.test")

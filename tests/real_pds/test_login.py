@@ -170,7 +170,7 @@ def test_public_client(pds: RealPds, browser: Browser, host: Host) -> None:
     said: dict[str, Any] = json.loads(done.stdout)
     until = (datetime.now(UTC) + PUBLIC_LIFE).date().isoformat()
     assert (said["did"], said["issuer"], said["session_deadline"][:10]) == (account.did, pds.url, until)
-    assert f"the session of {account.handle} alive until {until}" in page.text
+    assert f"the session of {account.handle}; it can be refreshed until {until}" in page.text
     assert "You can close this page." in page.text
     assert browser.complaints == []
     record = host.works(account, PUBLIC_LIFE)

@@ -65,6 +65,15 @@ async def test_the_place_is_written_down_before_anything_is_sent(
             shutil.rmtree(store.runtime_dir / "spill")
 
 
+async def test_a_place_that_can_not_be_recorded_is_the_last(tmp_path: Path) -> None:
+    """A program with another home would not look there, and send the used token again."""
+    (tmp_path / "runtime" / "spill").mkdir(parents=True)
+    (tmp_path / "runtime" / "spill" / "places").touch()
+    place = await of_user(tmp_path / "runtime", tmp_path / "home").put(SPILLED)
+    assert place.startswith(str(tmp_path / "runtime"))
+    assert await of_user(tmp_path / "runtime", tmp_path / "another").find(ALICE, "spent") == SPILLED
+
+
 async def test_a_store_that_moves_keeps_its_spills(tmp_path: Path) -> None:
     """The folder's name is written down, not computed from the store's path again."""
     await of_user(tmp_path / "old", tmp_path).put(SPILLED)

@@ -17,11 +17,11 @@ from idiolectd.cli.browser.launch import may_open, opened
 from idiolectd.cli.browser.listener import Listener, open_listener
 from idiolectd.cli.browser.pages import failure, success
 from idiolectd.cli.command_note import note
-from idiolectd.cli.credentials import revoke_refused, stored_record
+from idiolectd.cli.credentials import revoke_refused, stored_record, unanswered
 from idiolectd.cli.exits import judged
 from idiolectd.cli.output import say, show
 from idiolectd.config import Config
-from idiolectd.errors import IdentityError, IdiolectError, LoginError
+from idiolectd.errors import IdentityError, IdiolectError, LoginError, TransportError
 from idiolectd.finish import finish
 from idiolectd.hosting import found_or_error
 from idiolectd.identity import INVALID_HANDLE, Account
@@ -63,8 +63,8 @@ async def log_in_by_browser(parts: "Parts", config: Config, login: BrowserLogin)
         DidError: the account starts like a DID and is not a valid one.
         IdentityError: the account does not resolve.
         LoginError: the server or the person refuses, or the granted session is not the one requested.
-        CommandFailed: the port is taken, no response came in time, or standard input ended.
-        TransportError: a server can't be reached, or its response was lost.
+        CommandFailed: the port is taken, no response came in time, standard input ended, the issuer can't be
+            reached, or its response was lost.
         StoreError: the session can't be stored; `LockBusy`: another process holds its claim.
     """
     async with AsyncExitStack() as stack:
@@ -100,15 +100,18 @@ async def _begin(
     listener: Listener | None,
 ) -> AuthorizationRequest:
     client, suffix = _client(parts, config, listener.port if listener else None)
-    return await AuthorizationRequest.push(
-        parts.http,
-        parts.clock,
-        server,
-        client,
-        scope=config.oauth.scope,
-        login_hint=_name(account),
-        state_suffix=suffix,
-    )
+    try:
+        return await AuthorizationRequest.push(
+            parts.http,
+            parts.clock,
+            server,
+            client,
+            scope=config.oauth.scope,
+            login_hint=_name(account),
+            state_suffix=suffix,
+        )
+    except TransportError as error:
+        raise unanswered("issuer", error) from error
 
 
 def _client(parts: "Parts", config: Config, port: int | None) -> tuple[LoginClient, str]:
@@ -189,7 +192,10 @@ async def _exchange(
     before: OAuthSession | None,
 ) -> OAuthSession:
     """Exchanges the code for a session and stores it, within the deadlines of exchange and store."""
-    granted = await authorization.exchange(code, account)
+    try:
+        granted = await authorization.exchange(code, account)
+    except TransportError as error:
+        raise unanswered("issuer", error) from error
     if granted.mismatch is not None:
         raise await revoke_refused(parts, granted.session, LoginError("misfit", granted.mismatch))
     try:

@@ -19,6 +19,7 @@ PLANTS = (
         (
             Edit("store", "StoreSpill.make_known", "self._write_down(folder)\nself._chosen", "self._chosen"),
             Edit("store", "StoreSpill._put", "self._write_down(folder)", "pass"),
+            Edit("store", "StoreSpill._put", "not self._is_written_down(folder)", "False"),
         ),
         (_SPILL + "test_a_command_with_another_environment_adopts_before_it_sends[trio]",),
         short=True,
@@ -29,6 +30,20 @@ PLANTS = (
         "what is written down too late can't be written at all",
         (Edit("store", "RoomCheck._look", "self._also()", "pass"),),
         (_PLACES + "test_the_place_is_written_down_before_anything_is_sent[trio-sqlite]",),
+    ),
+    Plant(
+        "spill prefers a place that can't be recorded",
+        5,
+        "a process with another home sends the used token again",
+        (
+            Edit(
+                "store",
+                "StoreSpill._put",
+                "key=lambda folder: not self._is_written_down(folder)",
+                "key=self._is_written_down",
+            ),
+        ),
+        (_PLACES + "test_a_place_that_can_not_be_recorded_is_the_last[trio]",),
     ),
     Plant(
         "spills of 0.2.0 forgotten",
@@ -156,6 +171,13 @@ PLANTS = (
         (Edit("cli", "look_at", "found.st_uid != 0 or", ""),),
         (_ROOT + "test_whose_place_it_is",),
         short=True,
+    ),
+    Plant(
+        "root opens each name through its link",
+        10,
+        "whoever owns the service's folder has root become the owner of what his link names",
+        (Edit("cli", "_Walk._opened", "os.O_PATH | os.O_NOFOLLOW", "os.O_PATH"),),
+        (_ROOT + "test_whose_place_it_is",),
     ),
     Plant(
         "root opens what another user can replace",
