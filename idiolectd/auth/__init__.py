@@ -7,7 +7,7 @@ from idiolectd.auth.auth_flow import body_of
 from idiolectd.auth.destination import check_destination
 from idiolectd.auth.session_auth import SessionAuthBase
 from idiolectd.auth.signing import auth_headers
-from idiolectd.auth.steps import ReadBeginning, ReadBody, RequestBody, Send, Work
+from idiolectd.auth.steps import ReadBeginning, ReadBody, RequestBody, Send, Step, Steps, Work
 
 __all__ = [
     "ReadBeginning",
@@ -15,6 +15,8 @@ __all__ = [
     "RequestBody",
     "Send",
     "SessionAuthBase",
+    "Step",
+    "Steps",
     "Work",
     "auth_headers",
     "body_of",
