@@ -324,6 +324,15 @@ class SessionReloginRequired(SessionProblem):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionNotPublished(SessionEvent):
+    """The session's entry in the clients' view could not be made, and stays as it was; clients may hold old tokens."""
+
+    name = "session.not_published"
+    level = "error"
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionUnpersisted(SessionProblem):
     """New tokens could not be saved; they are held in memory and tried again.
 
@@ -451,6 +460,24 @@ class IssuerOutrun(Event):
     needed: float
     allowed: float
     limited_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewUnavailable(Event):
+    """The clients' view can't be written, for `lasting` seconds so far; clients don't get new tokens."""
+
+    name = "view.unavailable"
+    level = "error"
+    error: str
+    lasting: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAvailable(Event):
+    """The clients' view is as the store is again, after `lasted` seconds."""
+
+    name = "view.available"
+    lasted: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,8 +105,12 @@ class OAuthSession:
     # Shape -----------------------------------------------------------------------------------
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes, *, viewed: bool = False) -> Self:
         """Reads any of the three shapes.
+
+        Args:
+            text: the record.
+            viewed: it is an entry of the clients' view (`idiolectd.store.view`), which holds no refresh token.
 
         Raises:
             SessionError: not JSON, not an object, a field missing or of a wrong type. The message
@@ -123,7 +127,7 @@ class OAuthSession:
         if values["pds_url"] is None and isinstance(cli_pds_url, str):
             values["pds_url"] = cli_pds_url
         for name in ("did", "pds_url", "access_jwt", "refresh_jwt"):
-            if not values[name]:
+            if not values[name] and not (viewed and name == "refresh_jwt" and values[name] == ""):
                 raise SessionError(f"field {_JSON_NAMES[name]} is missing")
         if "pds_url" in record:  # as `to_json` writes it: one PDS under both names
             record["pds_url"] = values["pds_url"]

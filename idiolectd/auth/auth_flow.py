@@ -31,12 +31,14 @@ from idiolectd.auth.steps import (
     RequestBody,
     Send,
     Steps,
+    Tell,
 )
 from idiolectd.auth.token_refusal import STATUSES, TokenRefusal, error_in, refusal_of
 from idiolectd.clock import Clock
 from idiolectd.errors import BodyUsedUp, LockBusy, RecordError, RefreshFailed, UrlError
 from idiolectd.oauth import ProofRetry
 from idiolectd.session import OAuthSession
+from idiolectd.store import Standing
 from idiolectd.url import GET_SESSION, Url, xrpc_url
 
 # Bytes. Smaller bodies are read into memory, so that they can be sent again. The limit is above the largest
@@ -215,7 +217,7 @@ class AuthFlow:
         self._refused.add(refused.access_jwt)
         if len(self._refused) == _TOKENS:
             return None
-        pause = _FIRST_PAUSE
+        pause, told = _FIRST_PAUSE, False
         until = self._options.patience if certain else min(self._options.patience, self._waited + _MOMENT)
         while True:
             found = yield from self._load()
@@ -226,8 +228,12 @@ class AuthFlow:
                 self._may_renew = False
                 continue
             left = until - self._waited
-            if left <= 0:
+            standing = Standing.in_entry(found.session)
+            if left <= 0 or (standing is not None and standing.rests):
                 return None
+            if certain and standing is not None and not told and self._waited >= _MOMENT:
+                told = True
+                yield Tell(found.session)
             yield Pause(min(pause, left))
             self._waited += min(pause, left)
             pause = min(pause * 1.5, _LAST_PAUSE)

@@ -3,8 +3,8 @@
 from idiolectd.auth.steps import Explain
 from idiolectd.errors import IdiolectError, TokenRefused
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, reconcile
-from idiolectd.store import Reading, is_daemon_running
+from idiolectd.state import RefreshState, State, reconcile
+from idiolectd.store import Reading, Standing, is_daemon_running
 
 
 def explain_refusal(why: Explain, reading: Reading | None, *, place: str, now: float) -> TokenRefused:
@@ -17,23 +17,43 @@ def explain_refusal(why: Explain, reading: Reading | None, *, place: str, now: f
         now: seconds since the epoch.
     """
     session = why.session
-    known = _known(session, reading, now)
-    state, action = (None, None) if known is None else _state_and_action(session, known)
     if why.tokens > 1:
         found = f"refused {why.tokens} access tokens of {session.did} in a row, each the newest in {place}"
     else:
         waited = f" within {why.waited:g} s" if why.waited else ""
         found = f"refused the access token of {session.did}, and {place} has brought no newer one{waited}"
-    if action:
-        next_step = f"The session is {state}; type: {action}"
-    elif known is not None and known.refusals and known.last_error is not None:
-        next_step = (
-            f"Its server refuses to refresh it ({known.last_error.message}) and is asked again; how it"
-            f" goes: idiolectd status {session.did}"
-        )
+    standing = Standing.in_entry(session)
+    if standing is not None:
+        state, action, next_step = _by_view(session, standing)
     else:
-        next_step = _about_daemon(session.did, reading)
+        state, action, next_step = _by_store(session, reading, now)
     return TokenRefused(session.did, f"{session.pds_url} {found}. {next_step}", state=state, action=action)
+
+
+# How a session is called, what is to be typed for it, and what a person does next.
+_Found = tuple[str | None, str | None, str]
+
+
+def _by_view(session: OAuthSession, standing: Standing) -> _Found:
+    why = ": ".join(text for text in (standing.cause, standing.message) if text)
+    named = f"The session is {standing.state}" + (f" ({why})" if why else "")
+    if not standing.rests:
+        return standing.state, None, f"{named}; the daemon has been told, and its log and status say more"
+    action = _action(session, standing.state, standing.cause)
+    return standing.state, action, named + (f"; where idiolectd runs, type: {action}" if action else "")
+
+
+def _by_store(session: OAuthSession, reading: Reading | None, now: float) -> _Found:
+    known = _known(session, reading, now)
+    if known is None:
+        return None, None, _about_daemon(session.did, reading)
+    action = _action(session, known.state, known.cause)
+    if action:
+        return known.state, action, f"The session is {known.state}; type: {action}"
+    if known.refusals and known.last_error is not None:
+        refuses = f"Its server refuses to refresh it ({known.last_error.message}) and is asked again"
+        return known.state, None, f"{refuses}; how it goes: idiolectd status {session.did}"
+    return known.state, None, _about_daemon(session.did, reading)
 
 
 def _known(session: OAuthSession, reading: Reading | None, now: float) -> RefreshState | None:
@@ -45,11 +65,14 @@ def _known(session: OAuthSession, reading: Reading | None, now: float) -> Refres
         return None
 
 
-def _state_and_action(session: OAuthSession, known: RefreshState) -> tuple[str, str | None]:
+def _action(session: OAuthSession, state: str, cause: str | None) -> str | None:
     from idiolectd.remedy import remedy_for  # imported here because it is rarely needed
 
-    action = remedy_for(session.did, known.state, known.cause, session=session)
-    return known.state.value, action.command if action is not None else None
+    try:
+        action = remedy_for(session.did, State(state), cause, session=session)
+    except ValueError:  # a newer program's word
+        return None
+    return None if action is None else action.command
 
 
 def _about_daemon(did: str, reading: Reading | None) -> str:

@@ -14,7 +14,7 @@ from idiolectd.auth.auth_flow import AuthFlow, AuthOptions
 from idiolectd.auth.destination import parse_origins
 from idiolectd.auth.servers import Servers
 from idiolectd.auth.session_source import SessionSource, Store
-from idiolectd.auth.steps import Explain, Load, Pause, Renew, RequestBody, Steps, Work
+from idiolectd.auth.steps import Explain, Load, Pause, Renew, RequestBody, Steps, Tell, Work
 from idiolectd.clock import SystemClock
 from idiolectd.errors import ConfigError, RefreshError, TokenRefused, missing_extra
 
@@ -70,6 +70,8 @@ class SessionAuthBase:
                 return self._source.load()
             case Pause(seconds=seconds):
                 return time.sleep(seconds)
+            case Tell(session=session):
+                return self._source.tell_refusal(session)
             case Explain():
                 return self._explained(step)
             case _:

@@ -10,6 +10,7 @@ from typing import Protocol
 from idiolectd.auth.signing import Credentials
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import ConfigError, LockBusy, NoSessionError, StoreError
+from idiolectd.jose import token_hash
 from idiolectd.session import OAuthSession
 from idiolectd.store import KnownRecord, MemoryReading, Reading, find_did, open_reading
 
@@ -32,7 +33,8 @@ class SessionSource:
     """Reads one account's record in one store. Any number of tasks and threads may share it.
 
     Args:
-        store: an open store, a store URL or path, or None: the configured store.
+        store: an open store, a store URL or path, or None: the configured view of clients, or store if there
+            is no view.
         account: a DID, or the confirmed handle of a stored session. A handle is looked up once, at the
             first request, by reading every record; later requests use its DID.
 
@@ -104,6 +106,13 @@ class SessionSource:
         import anyio.to_thread
 
         return await anyio.to_thread.run_sync(self.load)
+
+    def tell_refusal(self, session: OAuthSession) -> None:
+        """Leaves a word for the daemon that the session's access token is refused, if it listens to clients."""
+        from idiolectd.store import tell_refusal  # rarely needed
+
+        if self.reading is not None and self.reading.refusals is not None:
+            tell_refusal(self.reading.refusals, session.did, token_hash(session.access_jwt))
 
     def _read(self, reading: Reading, did: str, *, waiting: bool) -> Credentials:
         last = self._last

@@ -93,6 +93,17 @@ class Renew:
         self.refused = refused
 
 
+class Tell:
+    """Tell the daemon that the newest access token in its view is refused. It has no result, and raises nothing.
+
+    Attributes:
+        session: with the token.
+    """
+
+    def __init__(self, session: OAuthSession) -> None:
+        self.session = session
+
+
 class Explain:
     """Find out why no stored token is accepted. Its result is the `TokenRefused` to raise.
 
@@ -108,6 +119,6 @@ class Explain:
         self.waited = waited
 
 
-Work = Load | ReadBody | ReadBeginning | Pause | Renew | Explain
+Work = Load | ReadBody | ReadBeginning | Pause | Renew | Tell | Explain
 Step = Send | Work
 Steps = Generator[Step, Any, T]

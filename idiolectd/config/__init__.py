@@ -16,6 +16,7 @@ from idiolectd.config.load import (
 from idiolectd.config.permissions import user_name, way_in
 from idiolectd.config.settings import (
     KEYS,
+    ClientsConfig,
     Config,
     IdentityConfig,
     NetworkConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "SYSTEM_FILE",
     "ClientConfig",
     "ClientKeyConfig",
+    "ClientsConfig",
     "Config",
     "IdentityConfig",
     "NetworkConfig",

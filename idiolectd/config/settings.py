@@ -118,6 +118,28 @@ class ServiceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClientsConfig:
+    """What client programs read in place of the store."""
+
+    url: str | None = _key(
+        value_kinds.optional(url_values.view_url()),
+        None,
+        "Where client programs find the sessions without their refresh tokens: file:///FOLDER or sqlite:///PATH;"
+        " best in memory, below /run. It is written anew at each start. SessionAuth and load_session read it if"
+        ' they are given no store. "" = they read the store itself.',
+        example='"file:///run/idiolectd/clients"',
+        reload=False,
+    )
+    group: str | None = _key(
+        value_kinds.optional(value_kinds.text("the name of a group")),
+        None,
+        'A group whose members may read it: access tokens and DPoP keys. "" = only the daemon\'s user may.',
+        example='"idiolectd-clients"',
+        reload=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefreshConfig:
     """When sessions are refreshed, and how fast."""
 
@@ -327,6 +349,7 @@ class Config:
     commands: Commands = PLAIN
     store: StoreConfig
     service: ServiceConfig = ServiceConfig()
+    clients: ClientsConfig = ClientsConfig()
     refresh: RefreshConfig = RefreshConfig()
     oauth: OAuthConfig = field(default_factory=OAuthConfig)
     identity: IdentityConfig = IdentityConfig()
@@ -337,6 +360,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "store": StoreConfig,
     "service": ServiceConfig,
+    "clients": ClientsConfig,
     "refresh": RefreshConfig,
     "oauth": OAuthConfig,
     "identity": IdentityConfig,

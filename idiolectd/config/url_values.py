@@ -64,24 +64,36 @@ def proxy_url() -> ValueKind:
 
 def store_url() -> ValueKind:
     """A store's URL or path. Refuses relative paths: they would depend on the daemon's working folder."""
+    allowed = "sqlite:///PATH, file:///FOLDER, an absolute path (a folder, or a SQLite file), or memory:"
+    return made(allowed, _store_url, text=True)
+
+
+def view_url() -> ValueKind:
+    """The URL or path of the clients' view: as a store's, but for other programs, so not in memory."""
 
     def accept(value: object) -> str:
-        url = string(value)
-        if is_plain_path(url) and not url.startswith(("/", "~/")):
+        url = _store_url(value)
+        if url == "memory:":
             raise ValueError
-        try:
-            parse_store_url(url, is_folder=lambda _: False)  # checks the syntax without reading the disk
-        except (ConfigError, RuntimeError) as error:  # RuntimeError: ~ without a home folder
-            raise ValueError(str(error)) from None
         return url
 
-    allowed = "sqlite:///PATH, file:///FOLDER, an absolute path (a folder, or a SQLite file), or memory:"
-    return made(allowed, accept, text=True)
+    return made("sqlite:///PATH, file:///FOLDER or an absolute path", accept, text=True)
 
 
 def is_plain_http(url: str) -> bool:
     """Returns whether a URL that passed its check needs ``network.allow_loopback_http``."""
     return Url.parse(url).scheme == "http"
+
+
+def _store_url(value: object) -> str:
+    url = string(value)
+    if is_plain_path(url) and not url.startswith(("/", "~/")):
+        raise ValueError
+    try:
+        parse_store_url(url, is_folder=lambda _: False)  # checks the syntax without reading the disk
+    except (ConfigError, RuntimeError) as error:  # RuntimeError: ~ without a home folder
+        raise ValueError(str(error)) from None
+    return url
 
 
 def _web_url(value: object) -> tuple[str, Url]:

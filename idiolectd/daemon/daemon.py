@@ -16,8 +16,10 @@ from anyio.abc import TaskGroup
 from idiolectd import __version__, events
 from idiolectd.config import Config, Reloaded, reload_config
 from idiolectd.daemon.descriptors import places_within, raise_limit
+from idiolectd.daemon.publisher import make_publisher
 from idiolectd.daemon.signs_of_life import SignsOfLife
 from idiolectd.daemon.single_instance import SingleInstance, clock_behind, hold_single_instance, own_presence
+from idiolectd.daemon.told_refusals import RefusalListener
 from idiolectd.errors import ConfigError, LockBusy, StoreError
 from idiolectd.finish import in_thread
 from idiolectd.log import LogSink, redacted_traceback
@@ -124,6 +126,7 @@ class _Daemon:
             StoreError
         ) as error:  # a failing write is reported where it fails; until then sessions are refreshed
             self._log(events.StoreUnavailable(error=str(error), lasting=0.0))
+        publisher = make_publisher(self._config.clients, parts, emit=self._log)
         scheduler = Scheduler(
             parts.store,
             self._engine,
@@ -133,12 +136,17 @@ class _Daemon:
             places=self._places,
             allowed_rate=parts.http.allowed_rate,
             jitter=random.random,
+            changed=None if publisher is None else publisher.changed,
         )
         self._scheduler = scheduler
         await self._life.count(parts)
         async with anyio.create_task_group() as tg:
             tg.start_soon(self._wind_down, parts, scheduler)
             tg.start_soon(self._life.extend_start)
+            if publisher is not None:
+                self._life.publisher = publisher
+                tg.start_soon(publisher.run)
+                tg.start_soon(RefusalListener(publisher.view.refusals, scheduler.look_at_refused).run)
             await tg.start(partial(scheduler.run, clock_behind=behind))
             watch = OverdueWatch(parts.store, self._engine, scheduler, clock=parts.clock, emit=self._life)
             tg.start_soon(watch.run)

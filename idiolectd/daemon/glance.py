@@ -72,15 +72,17 @@ async def _needy(store: SharedStore, did: str) -> str | None:
     return f"{stored.session.known_as or did} ({state})"
 
 
-def status_line(glance: Glance, now: Statistics, unpersisted: int) -> str:
+def status_line(glance: Glance, now: Statistics, unpersisted: int, view_trouble: str | None = None) -> str:
     """The line, the worst first.
 
     Args:
         glance: the sessions, as they were lately.
         now: what the scheduler does.
         unpersisted: how many sessions' new tokens could not be saved.
+        view_trouble: why the clients' view is not as the store is.
     """
     parts = [f"{unpersisted} NOT SAVED: look at the disk"] if unpersisted else []
+    parts += [f"CLIENTS GET NO NEW TOKENS: {view_trouble}"] if view_trouble else []
     parts.append(f"{glance.sessions} session{'s' if glance.sessions != 1 else ''}")
     if glance.needing_person:
         others = glance.needing_person - len(glance.names)

@@ -12,6 +12,7 @@ import anyio
 from idiolectd import events
 from idiolectd.config import Refreshes
 from idiolectd.daemon.glance import Glance, look, status_line
+from idiolectd.daemon.publisher import Publisher
 from idiolectd.daemon.single_instance import SingleInstance
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event, EventSink, SessionEvent, SessionQuarantined
@@ -50,7 +51,12 @@ class SignsOfLife:
         notifier: the service manager.
         log: where events go.
         refreshes: ``log.refreshes``.
+
+    Attributes:
+        publisher: keeps the clients' view; None: there is none.
     """
+
+    publisher: Publisher | None = None
 
     def __init__(self, notifier: Notifier, log: EventSink, refreshes: Refreshes) -> None:
         self._notifier = notifier
@@ -111,7 +117,7 @@ class SignsOfLife:
                 needing_person=self._glance.needing_person,
             )
         )
-        self._notifier.ready(status_line(self._glance, statistics, 0))
+        self._notifier.ready(status_line(self._glance, statistics, 0, self._view_trouble))
         await self.tell_commands(parts)
 
     # From then on ----------------------------------------------------------------------------
@@ -141,7 +147,11 @@ class SignsOfLife:
             now, statistics = anyio.current_time(), scheduler.statistics()
             holding = parts.resources.save_deadline.holding
             presence = replace(
-                presence, paused=statistics.tripped, outrun=statistics.outrun, unpersisted=sorted(holding)
+                presence,
+                paused=statistics.tripped,
+                outrun=statistics.outrun,
+                unpersisted=sorted(holding),
+                view_trouble=self._view_trouble,
             )
             await self.tell_commands(parts)
             try:
@@ -150,7 +160,7 @@ class SignsOfLife:
                     await self._look(parts)
                     look_at = now + _LOOK_SHARE * (anyio.current_time() - now)
                     look_anyway_at = now + _LOOK_ANYWAY
-                line = status_line(self._glance, statistics, len(holding))
+                line = status_line(self._glance, statistics, len(holding), self._view_trouble)
             except LockBusy as error:  # each of two would send a token: this one ends, the other one stays
                 on_rival(error)
                 return
@@ -167,6 +177,10 @@ class SignsOfLife:
         """Writes what commands have done since the last time, or before this daemon was started."""
         for done in await in_thread(take_commands, parts.store.runtime_dir):
             self(done)
+
+    @property
+    def _view_trouble(self) -> str | None:
+        return None if self.publisher is None else self.publisher.trouble
 
     async def _look(self, parts: Parts) -> None:
         self._has_news = False

@@ -27,6 +27,7 @@ from idiolectd.copying import replace
 from idiolectd.errors import LockBusy, NoSessionError
 from idiolectd.events import EventSink
 from idiolectd.finish import finish
+from idiolectd.jose import token_hash
 from idiolectd.outcome import (
     Ambiguous,
     Cause,
@@ -393,6 +394,28 @@ class RefreshEngine:
             if claimed is None:
                 return Reconciled(None, None)
             return self._recorder.reconciled(claimed, is_new=True)
+
+    async def refused_token(self, did: str, access_token_hash: str) -> str | None:
+        """Asks the PDS whether it refuses a session's access token, as somebody says. Sends no refresh token.
+
+        Args:
+            did: whose session.
+            access_token_hash: of the token that is said to be refused (`idiolectd.jose.token_hash`).
+
+        Returns:
+            The hash of the refresh token if the access token is the stored one and is refused, or nobody can
+            ask; None: it is accepted, or another one is stored by now.
+
+        Raises:
+            RecordError, StoreError: the session can't be read.
+        """
+        session = (await self._store.read(did)).session
+        if session is None or token_hash(session.access_jwt) != access_token_hash:
+            return None
+        status = (await self._refreshers[session.kind].probe(session)).status
+        if status in (AccessTokenStatus.REFUSED, AccessTokenStatus.NOT_CHECKABLE):
+            return session.refresh_token_hash
+        return None
 
     async def adopt(self, found: Sequence[NewRecord]) -> dict[str, Reconciled]:
         """Plans many sessions of which nothing is known yet, as `reconcile` plans one. Sends nothing.

@@ -33,6 +33,7 @@ from idiolectd.scheduler.issuer_queues import IssuerQueues
 from idiolectd.scheduler.pace import IssuerLimits
 from idiolectd.scheduler.rate_reports import RateReports
 from idiolectd.session import OAuthSession
+from idiolectd.store import ToldRefusal
 
 # If the wall clock moves by more seconds than this against the monotonic one, somebody has set it, or the
 # machine was suspended.
@@ -102,6 +103,7 @@ class Scheduler:
         places: how many sessions may be in flight at all issuers together.
         allowed_rate: requests a second that an issuer says it takes.
         jitter: a source of numbers, uniform in [0, 1).
+        changed: told of each session that was looked at or worked on: it may not be as it was. None: nobody is.
 
     Attributes:
         alive_at: monotonic time at which the task that starts what is due last woke up, for a watchdog.
@@ -118,12 +120,14 @@ class Scheduler:
         jitter: Callable[[], float],
         places: int = _PLACES,
         allowed_rate: Callable[[str], float] = lambda _server: math.inf,
+        changed: Callable[[str], None] | None = None,
     ) -> None:
         self.alive_at = -math.inf
         self._store = store
         self._engine = engine
         self._clock = clock
         self._emit = emit
+        self._changed = changed or _ignore_change
         self._due_queue = DueQueue(store, clock)
         self._memory = SessionMemory()
         self._issuer_queues = IssuerQueues(
@@ -338,6 +342,7 @@ class Scheduler:
 
     def _take_over(self, did: str, seen: Reconciled) -> None:
         """Schedules a session as it was found."""
+        self._changed(did)
         entry = seen.due
         if entry is None or entry.at > self._clock.now():
             self._obstacles.pop(did, None)
@@ -348,6 +353,20 @@ class Scheduler:
         self._due_queue.put(did, entry)
         if seen.identity_due and entry is not None:
             self._locate_soon(did)
+
+    async def look_at_refused(self, told: ToldRefusal) -> None:
+        """Refreshes a session now if its PDS refuses its access token, as a client says; raises nothing."""
+        did = told.did
+        try:
+            token = await self._engine().refused_token(did, told.access_token_hash)
+        except (LockBusy, RecordError, StoreError):
+            return  # the client says it again
+        except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
+            await self._crashed(did, error)
+            return
+        if token is not None:
+            self._memory.of_token(did, token).forced = True
+            self._due_queue.put_off(did, 0.0)
 
     # One session's work ----------------------------------------------------------------------
 
@@ -387,6 +406,7 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001 - as above
             await self._crashed(did, error)
         else:
+            self._changed(did)
             self._obstacles.pop(did, None)
             self._feedback.about_session(did, attempt)
             has_answered = self._feedback.about_server(did, attempt, queue)
@@ -431,5 +451,10 @@ class Scheduler:
         finally:
             self._locating -= 1
         if attempt is not None:
+            self._changed(did)
             self._feedback.about_session(did, attempt)
             self._due_queue.put(did, attempt.due)
+
+
+def _ignore_change(_did: str) -> None:
+    pass

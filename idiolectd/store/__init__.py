@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from idiolectd.store.claimants import Claimants
     from idiolectd.store.command_journal import note_command, take_commands
     from idiolectd.store.durable import replace_file
+    from idiolectd.store.error_translation import translated
     from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
+    from idiolectd.store.telling import tell_refusal
+    from idiolectd.store.view.entry import encode_entry
+    from idiolectd.store.view.opening import View, make_view
+    from idiolectd.store.view.refusals import Refusals, ToldRefusal
+    from idiolectd.store.view.standing import Standing
 
 __all__ = [
     "PRESENCE_LOCK",
@@ -38,13 +44,19 @@ __all__ = [
     "MemoryReading",
     "Presence",
     "Reading",
+    "Refusals",
     "SpillFolder",
     "SqliteOAuthTokenStore",
+    "Standing",
     "StoreSpill",
+    "ToldRefusal",
+    "View",
+    "encode_entry",
     "find_did",
     "is_daemon_running",
     "is_held",
     "load_session",
+    "make_view",
     "note_command",
     "open_configured_store",
     "open_reading",
@@ -52,6 +64,8 @@ __all__ = [
     "read_presence",
     "replace_file",
     "take_commands",
+    "tell_refusal",
+    "translated",
     "try_exclusive",
 ]
 
@@ -66,20 +80,28 @@ _HOMES = {
     "MemoryReading": "reading",
     "Presence": "presence",
     "Reading": "reading",
+    "Refusals": "view.refusals",
     "SpillFolder": "spill",
     "SqliteOAuthTokenStore": "sqlite.sqlite_store",
+    "Standing": "view.standing",
     "StoreSpill": "spill_places",
+    "ToldRefusal": "view.refusals",
+    "View": "view.opening",
+    "encode_entry": "view.entry",
     "find_did": "reading",
     "is_daemon_running": "presence",
     "is_held": "locks.ofd",
     "load_session": "reading",
     "note_command": "command_journal",
+    "make_view": "view.opening",
     "open_configured_store": "opening",
     "open_reading": "reading",
     "open_store": "opening",
     "read_presence": "presence",
     "replace_file": "durable",
     "take_commands": "command_journal",
+    "tell_refusal": "telling",
+    "translated": "error_translation",
     "try_exclusive": "locks.ofd",
 }
 

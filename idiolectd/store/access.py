@@ -20,12 +20,13 @@ class RecordAccess:
 
     Args:
         group: a group's name; None: nobody but the owner.
+        key: the key of the configuration that names it, for messages.
 
     Raises:
         StoreError: there is no such group.
     """
 
-    def __init__(self, group: str | None) -> None:
+    def __init__(self, group: str | None, key: str = "store.group") -> None:
         self._group = group
         self._known = PRIVATE
         self._asked_at = time.monotonic()
@@ -33,9 +34,7 @@ class RecordAccess:
             try:
                 self._known = Access(0o640, grp.getgrnam(group).gr_gid)
             except KeyError:
-                raise StoreError(
-                    f"there is no group {group!r} (store.group); make it, or name another"
-                ) from None
+                raise StoreError(f"there is no group {group!r} ({key}); make it, or name another") from None
 
     def now(self) -> Access:
         """What files should be given; as before while the group can't be found. May block."""

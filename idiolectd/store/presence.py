@@ -30,6 +30,7 @@ class Presence:
         paused: issuers to which nothing is sent for the time being, as of the last note.
         outrun: issuers that allow fewer refreshes than their sessions need, as of the last note.
         unpersisted: sessions whose new tokens could not be saved yet, as of the last note.
+        view_trouble: why the clients' view is not as the store is, as of the last note.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Presence:
     paused: list[str] = field(default_factory=list)
     outrun: list[str] = field(default_factory=list)
     unpersisted: list[str] = field(default_factory=list)
+    view_trouble: str | None = None
 
 
 def read_presence(folder: Path | None) -> Presence | None:

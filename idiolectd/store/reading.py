@@ -34,6 +34,7 @@ class Reading(Protocol):
     Attributes:
         url: the store URL, for people.
         runtime_dir: the folder for what belongs to a running daemon; None: no place on disk.
+        refusals: where a client says that a token is refused, if this is a clients' view; None: nowhere.
     """
 
     @property
@@ -43,6 +44,11 @@ class Reading(Protocol):
 
     @property
     def runtime_dir(self) -> Path | None:
+        """See above."""
+        ...
+
+    @property
+    def refusals(self) -> Path | None:
         """See above."""
         ...
 
@@ -93,6 +99,7 @@ class MemoryReading:
     """Reads an open store in memory. See `Reading`."""
 
     runtime_dir = None
+    refusals = None
 
     def __init__(self, store: "InMemoryOAuthTokenStore") -> None:
         self.url = store.url
@@ -146,7 +153,7 @@ def load_session(url: str | None, account: str) -> OAuthSession:
     For programs without an event loop; others have `OAuthTokenStore.load`.
 
     Args:
-        url: a store URL or a path; None: the configured store.
+        url: a store URL or a path; None: the configured view of clients, or store if there is no view.
         account: a DID, or a stored session's handle, once confirmed. For a handle every record is read.
 
     Raises:
@@ -169,7 +176,7 @@ def open_reading(url: str | None) -> Reading:
     """The reading side of a store; opens nothing yet, so the store may come later. Needs no closing.
 
     Args:
-        url: a store URL or a path; None: the configured store.
+        url: a store URL or a path; None: the configured view of clients, or store if there is no view.
 
     Raises:
         ConfigError: it is not a store URL, names a store in memory, or the configuration is wrong.
@@ -177,7 +184,8 @@ def open_reading(url: str | None) -> Reading:
     if url is None:
         from idiolectd.config import load_config
 
-        url = load_config(None, os.environ).store.url
+        config = load_config(None, os.environ)
+        url = config.clients.url or config.store.url
     parsed = parse_store_url(url)
     if parsed.kind == "memory":
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")

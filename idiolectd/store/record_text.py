@@ -17,8 +17,10 @@ class KnownRecord:
     session: OAuthSession
 
 
-def decode_any(text: str | bytes, *, place: str, did: str | None = None) -> OAuthSession:
-    """Reads a stored record, whoever's it is.
+def decode_any(
+    text: str | bytes, *, place: str, did: str | None = None, viewed: bool = False
+) -> OAuthSession:
+    """Reads a stored record, whoever's it is; `viewed`: for a client, to whom an entry of a view will do.
 
     Raises:
         RecordError: it is too large, or not a session.
@@ -26,18 +28,18 @@ def decode_any(text: str | bytes, *, place: str, did: str | None = None) -> OAut
     if len(text) > MAX_RECORD:
         raise too_large(place, did)
     try:
-        return OAuthSession.from_json(text)
+        return OAuthSession.from_json(text, viewed=viewed)
     except SessionError as error:
         raise RecordError(place, str(error), did=did) from error
 
 
-def decode_record(text: str | bytes, *, place: str, did: str) -> OAuthSession:
-    """Reads the stored record of one DID.
+def decode_record(text: str | bytes, *, place: str, did: str, viewed: bool = False) -> OAuthSession:
+    """Reads the stored record of one DID; `viewed` as of `decode_any`.
 
     Raises:
         RecordError: it is too large, not a session, or somebody else's.
     """
-    session = decode_any(text, place=place, did=did)
+    session = decode_any(text, place=place, did=did, viewed=viewed)
     if session.did != did:
         raise RecordError(place, f"holds the session of {session.did}, not of {did}", did=did)
     return session

@@ -113,7 +113,11 @@ class House:
 
     def store_later(self, seconds: float) -> threading.Timer:
         """Writes the record after a while, as a refresher elsewhere does."""
-        timer = threading.Timer(seconds, self.store)
+        return self.later(seconds, self.store)
+
+    def later(self, seconds: float, what: Callable[[], None]) -> threading.Timer:
+        """Does something after a while, in a thread."""
+        timer = threading.Timer(seconds, what)
         timer.start()
         return timer
 

@@ -49,6 +49,8 @@ def test_shown_defaults_are_the_defaults(tmp_path: Path) -> None:
         "refresh.concurrency",
         "refresh.total_concurrency",
         "refresh.rate",
+        "clients.url",
+        "clients.group",
         "oauth.client_id",
         "oauth.login_client_id",
         "oauth.session_life_by_issuer",

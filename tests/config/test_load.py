@@ -199,7 +199,7 @@ def test_every_problem_is_told(written: Callable[[str], Path]) -> None:
     [
         ("[refresh]\nconcurency = 3\n", "refresh.concurency: unknown key; did you mean refresh.concurrency?"),
         ("[store]\nwindow = [0.5, 0.6]\n", "store.window: unknown key; did you mean refresh.window?"),
-        ("[refersh]\nsettle = 3\n", "[refersh]: unknown; expected one of store, service, refresh"),
+        ("[refersh]\nsettle = 3\n", "did you mean refresh?"),
         ("settle = 3\n", "[settle]: unknown"),
         ("[refresh]\nfrobnicate = 3\n", "refresh.frobnicate: unknown key"),
         ("store = 3\n", "store: found 3; expected a table [store]"),

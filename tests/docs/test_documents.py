@@ -1,16 +1,12 @@
 """The documents say what is there."""
 
-import inspect
 import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
-
-from idiolectd import events
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,22 +46,6 @@ def test_the_map_is_the_contract() -> None:
     block = text[text.index("```\ncli ") : text.index("errors\n```")] + "errors"
     layers = [re.split(r"  +", line)[0] for line in block.splitlines()[1:]]
     assert layers == contract["layers"]
-
-
-def test_every_event_is_explained() -> None:
-    """The table of events has each with its level and its fields, and no other."""
-    rows = {
-        name: (level, shown)
-        for name, level, shown in re.findall(
-            r"^\| `([a-z_.]+)` \| (\w+) \| ([\w, ]+) \|", README, re.MULTILINE
-        )
-    }
-    vocabulary = {
-        kind.name: (kind.level, ", ".join(field.name for field in fields(kind)))
-        for kind in vars(events).values()
-        if inspect.isclass(kind) and issubclass(kind, events.Event) and "name" in vars(kind)
-    }
-    assert rows == vocabulary
 
 
 def test_every_test_that_is_named_exists() -> None:

@@ -79,6 +79,7 @@ class Folder:
     Args:
         root: its real path.
         access: who may read the records.
+        viewed: for a client, to whom the entries of a clients' view will do.
 
     Attributes:
         root: as given.
@@ -88,12 +89,13 @@ class Folder:
         access: as given.
     """
 
-    def __init__(self, root: Path, access: RecordAccess) -> None:
+    def __init__(self, root: Path, access: RecordAccess, *, viewed: bool = False) -> None:
         self.root = root
         self.runtime_dir = root / ".idiolectd"
         self.states = self.runtime_dir / "state"
         self.format = self.runtime_dir / "format.json"
         self.access = access
+        self._viewed = viewed
         self._identity = _identity(root)
 
     # Reading ---------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ class Folder:
             return self._located(own, did, known)
         try:
             text = read_bounded(upstream, MAX_RECORD, did)
-            theirs = decode_any(text, place=str(upstream)) if text is not None else None
+            theirs = decode_any(text, place=str(upstream), viewed=self._viewed) if text is not None else None
         except RecordError as damage:
             # The damaged file may be this DID's, but a readable file under our own name is preferred.
             found = self._located(own, did)
@@ -128,7 +130,7 @@ class Folder:
                 return RecordFile(path)
             if known is not None and known.text == text:
                 return RecordFile(path, known.session, text)
-            return RecordFile(path, decode_record(text, place=str(path), did=did), text)
+            return RecordFile(path, decode_record(text, place=str(path), did=did, viewed=self._viewed), text)
         except RecordError as damage:
             return RecordFile(path, damage=damage)
 
@@ -214,7 +216,7 @@ class Folder:
         text = read_bounded(path, MAX_RECORD, guess)
         if text is None:
             return None
-        did = decode_any(text, place=str(path), did=guess).did
+        did = decode_any(text, place=str(path), did=guess, viewed=self._viewed).did
         if not belongs(name, did):
             raise RecordError(str(path), f"holds the session of {did}, which belongs elsewhere", did=guess)
         return did

@@ -10,6 +10,7 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.error_translation import translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.record_text import KnownRecord
+from idiolectd.store.telling import refusals_place
 from idiolectd.store_url import StoreUrl
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class FolderReading:
     def runtime_dir(self) -> Path | None:
         """See `Reading.runtime_dir`."""
         return self._folder().runtime_dir
+
+    @property
+    def refusals(self) -> Path:
+        """See `Reading.refusals`."""
+        return refusals_place(self._path, is_folder=True)
 
     def record(
         self, did: str, known: KnownRecord | None = None, *, waiting: bool = False
@@ -68,5 +74,5 @@ class FolderReading:
                     raise StoreError(
                         f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?"
                     )
-                self._opened = Folder(root, RecordAccess(None))
+                self._opened = Folder(root, RecordAccess(None), viewed=True)
         return self._opened

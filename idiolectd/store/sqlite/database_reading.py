@@ -12,6 +12,7 @@ from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.sqlite.columns import place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
 from idiolectd.store.sqlite.row_reader import RowReader
+from idiolectd.store.telling import refusals_place
 from idiolectd.store_url import StoreUrl
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class DatabaseReading:
         """See `Reading.runtime_dir`."""
         return runtime_dir_of(self._real_path())
 
+    @property
+    def refusals(self) -> Path:
+        """See `Reading.refusals`."""
+        return refusals_place(self._path, is_folder=False)
+
     def record(
         self, did: str, known: KnownRecord | None = None, *, waiting: bool = False
     ) -> KnownRecord | None:
@@ -50,7 +56,8 @@ class DatabaseReading:
             text = self._text(parse_did(did), BUSY_TIMEOUT if waiting else 0.0)
         if text is None or (known is not None and known.text == text):
             return None if text is None else known
-        return KnownRecord(text, decode_record(text, place=place_of(self._path, did), did=did))
+        session = decode_record(text, place=place_of(self._path, did), did=did, viewed=True)
+        return KnownRecord(text, session)
 
     def state(self, did: str, now: float) -> "RefreshState":
         """See `Reading.state`."""
@@ -85,7 +92,7 @@ class DatabaseReading:
         with translated(f"can't read {what} from {self.url}"):
             if self._rows is not None:  # as below: the files it has open may be gone from their path
                 self._rows.exchange(lambda: None)
-            reader = DatabaseReader(DatabaseFile(self._real_path()))
+            reader = DatabaseReader(DatabaseFile(self._real_path()), viewed=True)
             try:
                 return read(reader)
             finally:

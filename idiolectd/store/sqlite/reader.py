@@ -23,10 +23,11 @@ _PAGE = 200
 
 
 class DatabaseReader(RowReader):
-    """Reads all of one database. See `RowReader`."""
+    """Reads all of one database. See `RowReader`; `viewed` as of `decode_record`."""
 
-    def __init__(self, file: DatabaseFile, *, untouched: bool = False) -> None:
+    def __init__(self, file: DatabaseFile, *, untouched: bool = False, viewed: bool = False) -> None:
         super().__init__(file, untouched=untouched)
+        self._viewed = viewed
         self._has_states = False
         # Up to where `unplanned` has looked.
         self._lost_after = 0
@@ -247,7 +248,7 @@ class DatabaseReader(RowReader):
             raise RecordError(self._place(ascii(key)[:80]), "the key is not a DID")
         if text is None:
             raise RecordError(self._place(did), "too large, or empty", did=did)
-        return decode_record(text, place=self._place(did), did=did).did
+        return decode_record(text, place=self._place(did), did=did, viewed=self._viewed).did
 
     def _drop(self) -> None:
         self._has_states = False
