@@ -26,6 +26,7 @@ from idiolectd.cli.places import about_store
 from idiolectd.cli.refresh import refresh_command
 from idiolectd.cli.run import run_command
 from idiolectd.cli.status import list_command, status_command
+from idiolectd.cli.unit import unit_command
 from idiolectd.errors import NoSessionError, StoreError
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
@@ -83,6 +84,7 @@ for _command in (
     check_command,
     headers_command,
     client_group,
+    unit_command,
 ):
     group.add_command(_command)
 

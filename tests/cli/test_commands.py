@@ -583,7 +583,8 @@ def test_configuration_file(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check", "headers"]
+    "command",
+    ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check", "headers", "unit"],
 )
 def test_help_teaches(run: Run, command: str) -> None:
     """Every command explains itself with examples."""
@@ -610,6 +611,7 @@ def test_help_and_version(run: Run) -> None:
         "check",
         "headers",
         "client",
+        "unit",
         "oauth",
     ]
     assert "75" in text

@@ -91,9 +91,13 @@ class Machine:
     Args:
         root: its file system; not changed.
         files: files of this host that it sees, by their paths there.
+        journal: which lines of the journal are the daemon's.
     """
 
-    def __init__(self, root: Path, files: dict[str, Path]) -> None:
+    def __init__(
+        self, root: Path, files: dict[str, Path], journal: str = "_SYSTEMD_UNIT=idiolectd.service"
+    ) -> None:
+        self._journal = journal
         cgroups = _cgroups()
         assert cgroups is not None
         self._cgroup = cgroups / f"idiolectd-test-{os.getpid()}-{os.urandom(4).hex()}"
@@ -179,8 +183,8 @@ class Machine:
         return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
 
     def events(self, name: str, **fields: object) -> list[dict[str, Any]]:
-        """The events of that name in the service's journal, with these fields."""
-        lines = self.run("journalctl", "--unit=idiolectd", "--output=cat", "--no-pager").stdout.splitlines()
+        """The events of that name in the daemon's journal, with these fields."""
+        lines = self.run("journalctl", self._journal, "--output=cat", "--no-pager").stdout.splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
         return [
             event

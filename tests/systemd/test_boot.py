@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from tests.jose import new_key, private_jwk
 from tests.systemd.machine import Machine
+from tests.systemd.served import Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -18,19 +18,13 @@ DROP_IN = "/etc/systemd/system/idiolectd.service.d/test.conf"
 PYTHON = "/usr/lib/idiolectd/bin/python3"
 
 
-class Host:
-    """A machine with the package installed, and a PDS on its loopback that the service may use."""
+class Host(Served):
+    """A machine with the package installed."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+        super().__init__(machine)
         self.install(1)
-        # A token lives long enough for a client that this machine lets wait, and is due soon.
-        self.pds: str = machine.start_simulator("--access-life=10", "--legacy-access-life=10")["url"]
-        self.accounts = 0
-        self.configuration = machine.run("cat", CONFIGURATION).stdout + (
-            f'[identity]\nplc_directory_url = "{self.pds}"\nhandle_resolver_url = "{self.pds}"\n'
-            "[network]\nallow_loopback_http = true\n"
-        )
+        self.configuration = machine.run("cat", CONFIGURATION).stdout + self.places
         self.configure()
 
     def configure(self, more: str = "") -> None:
@@ -46,19 +40,6 @@ class Host:
     def pid(self) -> str:
         return self.machine.property("MainPID")
 
-    def account(self, **sessions: object) -> dict[str, Any]:
-        """A new account with sessions as the simulator's `seed` makes them."""
-        self.accounts += 1
-        body = {"handle": f"user{self.accounts}.test", "password": "pass-word", **sessions}
-        found: dict[str, Any] = self.machine.call(f"{self.pds}/_sim/accounts", body)
-        return found
-
-    def login(self) -> str:
-        """Logs a new account in, as root; returns its DID."""
-        account = self.account()
-        self.machine.run("idiolectd", "login", account["handle"], ATPROTO_APP_PASSWORD="pass-word")
-        return str(account["did"])
-
     def store_foreign(self, **client: str) -> str:
         """Stores a new session as another program does: a row in the table that both know."""
         (record,) = self.account(oauth=1, **client)["oauth"]
@@ -69,15 +50,6 @@ class Host:
         )
         self.machine.run(PYTHON, "-c", program, STORE, user="idiolectd", stdin=json.dumps(record))
         return str(record["did"])
-
-    def alive(self, did: str) -> bool:
-        """Whether the PDS knows a living session of the account."""
-        return any(session["alive"] for session in self.machine.call(f"{self.pds}/_sim/sessions?did={did}"))
-
-    def wait_refreshed(self, did: str) -> None:
-        """Waits for one refresh more of a session."""
-        before = len(self.machine.events("session.refreshed", did=did))
-        self.machine.wait_event("session.refreshed", more_than=before, did=did)
 
     @contextmanager
     def drop_in(self, text: str) -> Iterator[None]:
