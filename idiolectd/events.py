@@ -356,13 +356,23 @@ class SessionSpillAdopted(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionQuarantined(Event):
-    """A record can't be read. It is left where it is."""
+    """A record can't be read, so no more is known of its session. It is left where it is.
+
+    Attributes:
+        did: whose record it is.
+        place: the file, or the database and its row.
+        error: what is wrong with it.
+        action: the command that removes it.
+        advice: what else helps.
+    """
 
     name = "session.quarantined"
     level = "error"
     did: str | None
     place: str
     error: str
+    action: str
+    advice: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

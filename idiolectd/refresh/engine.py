@@ -97,6 +97,7 @@ class RefreshEngine:
         self._clock = clock
         self._emit = events
         self._recorder = Recorder(store, planner, clock, events, commands)
+        self.commands = commands
         self._locator = AccountLocator()
         self.save_deadline = save_deadline or SaveDeadline()
         self._saver = Saver(self._recorder, self.save_deadline)

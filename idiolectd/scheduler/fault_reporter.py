@@ -4,12 +4,15 @@ A fault that lasts is reported once when it begins, however often it is met, and
 so that a log which is read later shows it.
 """
 
+from collections.abc import Callable
+
 import anyio
 
 from idiolectd import events
 from idiolectd.errors import RecordError, StoreError
 from idiolectd.events import EventSink
 from idiolectd.policy import reminder_gap
+from idiolectd.remedy import Commands, remedy_for_unreadable
 
 # An outage is over when nothing has failed for so many seconds.
 _QUIET = 30.0
@@ -20,10 +23,12 @@ class FaultReporter:
 
     Args:
         emit: who is told.
+        commands: returns how the commands are typed that help.
     """
 
-    def __init__(self, emit: EventSink) -> None:
+    def __init__(self, emit: EventSink, commands: Callable[[], Commands]) -> None:
         self._emit = emit
+        self._commands = commands
         self._quarantined: dict[str, str] = {}
         self._failed_reads: dict[str, int] = {}
         self._down_since: float | None = None
@@ -44,7 +49,12 @@ class FaultReporter:
         failed = self._failed_reads[did] = self._failed_reads.get(did, -1) + 1
         if self._quarantined.get(did) != error.reason:
             self._quarantined[did] = error.reason
-            self._emit(events.SessionQuarantined(did=did, place=error.place, error=error.reason))
+            todo = remedy_for_unreadable(did, error.place, commands=self._commands())
+            self._emit(
+                events.SessionQuarantined(
+                    did=did, place=error.place, error=error.reason, action=todo.command, advice=todo.advice
+                )
+            )
         return reminder_gap(failed + 1)
 
     def record_is_readable(self, did: str) -> None:

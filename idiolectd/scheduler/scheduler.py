@@ -134,7 +134,7 @@ class Scheduler:
             limits, places, lambda did: self._memory.of(did).server_failures, self._work
         )
         self._feedback = AttemptFeedback(self._memory, self._issuer_queues, clock, emit, jitter, allowed_rate)
-        self._faults = FaultReporter(emit)
+        self._faults = FaultReporter(emit, lambda: self._engine().commands)
         self._rates = RateReports(emit)
         self._clock_set_back = ClockSetBack(store, engine, self._due_queue, self._faults)
         self._changed_in_flight: set[str] = set()
