@@ -44,7 +44,7 @@ bench: $(STAMP) ## what it costs, beside peers and limits; writes docs/benchmark
 	$(BIN)/python -m bench $(BENCH)
 
 documents: $(STAMP) ## writes docs/status.md and docs/events.md anew; a test compares them
-	$(BIN)/python -m tests.documents
+	$(BIN)/python -m tests.docs
 
 docs: $(STAMP)  ## the documentation as a site in build/docs, its links checked
 	$(BIN)/sphinx-build -q -W --keep-going -b dirhtml docs build/docs

@@ -12,7 +12,7 @@ from idiolectd.remedy import Commands, remedy_for
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
 from tests.cli.test_rows import SESSION
-from tests.documents.status_screens import report
+from tests.docs.status_screens import report
 
 COMMANDS = Commands(("--store", "file:///srv/my sessions"))
 

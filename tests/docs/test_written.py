@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.documents import DOCUMENTS, FOLDER
+from tests.docs import FOLDER, WRITTEN
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_written_documents(name: str) -> None:
     """If this fails: `make documents`, and look at the difference."""
-    assert (FOLDER / name).read_text() == DOCUMENTS[name]()
+    assert (FOLDER / name).read_text() == WRITTEN[name]()
