@@ -12,21 +12,11 @@ from collections.abc import Sequence
 import click
 
 from idiolectd import __version__
-from idiolectd.cli.check import check_command
-from idiolectd.cli.client import client_group
 from idiolectd.cli.exits import ExitCode, judged
-from idiolectd.cli.headers import headers_command
-from idiolectd.cli.help_sections import SectionedGroup
-from idiolectd.cli.login import login_command
-from idiolectd.cli.logout import logout_command
+from idiolectd.cli.help_sections import CommandsOnDemand, SectionedGroup
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import open_missing_streams, put, say, silence_stdout
-from idiolectd.cli.pause import pause_command, resume_command
 from idiolectd.cli.places import about_store
-from idiolectd.cli.refresh import refresh_command
-from idiolectd.cli.run import run_command
-from idiolectd.cli.status import list_command, status_command
-from idiolectd.cli.unit import unit_command
 from idiolectd.errors import NoSessionError, StoreError
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
@@ -38,8 +28,29 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
         context.exit()
 
 
+# A command is imported when it is typed: each start of the program pays for one only.
+_UPSTREAM_COMMANDS = {
+    "login": "idiolectd.cli.login:login_command",
+    "list": "idiolectd.cli.status:list_command",
+    "logout": "idiolectd.cli.logout:logout_command",
+}
+_COMMANDS = {
+    "run": "idiolectd.cli.run:run_command",
+    **_UPSTREAM_COMMANDS,
+    "refresh": "idiolectd.cli.refresh:refresh_command",
+    "pause": "idiolectd.cli.pause:pause_command",
+    "resume": "idiolectd.cli.pause:resume_command",
+    "status": "idiolectd.cli.status:status_command",
+    "check": "idiolectd.cli.check:check_command",
+    "headers": "idiolectd.cli.headers:headers_command",
+    "client": "idiolectd.cli.client:client_group",
+    "unit": "idiolectd.cli.unit:unit_command",
+}
+
+
 @click.group(
     cls=SectionedGroup,
+    commands=CommandsOnDemand(_COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"]},
     sections={
         "Start here": (
@@ -72,26 +83,10 @@ def group() -> None:
     """
 
 
-for _command in (
-    run_command,
-    login_command,
-    list_command,
-    logout_command,
-    refresh_command,
-    pause_command,
-    resume_command,
-    status_command,
-    check_command,
-    headers_command,
-    client_group,
-    unit_command,
-):
-    group.add_command(_command)
-
-
 @group.group(
     "oauth",
     cls=SectionedGroup,
+    commands=CommandsOnDemand(_UPSTREAM_COMMANDS),
     sections={
         "Examples": (
             ("idiolectd oauth login --handle HANDLE --pds-url https://bsky.social", "login"),
@@ -104,10 +99,6 @@ for _command in (
 @common
 def oauth_group() -> None:
     """Offers login, list and logout with the options of ``idiolect oauth`` of the upstream CLI."""
-
-
-for _command in (login_command, list_command, logout_command):
-    oauth_group.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,6 @@ from idiolectd.errors import (
     NotSent,
     TransportError,
 )
-from idiolectd.log import redact, redacted_traceback
 from idiolectd.outcome import Code
 
 
@@ -49,6 +48,8 @@ class CommandFailed(IdiolectError):
 
 def judged(error: BaseException) -> tuple[ExitCode, str]:
     """Returns an error's exit code and its message (without the program's name)."""
+    from idiolectd.log import redact, redacted_traceback  # late: see `idiolectd.cli.options.make_sink`
+
     match error:
         case click.ClickException():
             context = getattr(error, "ctx", None)

@@ -1,6 +1,7 @@
 """Commands whose ``--help`` ends in sections: examples, and tables of what states or codes mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -8,6 +9,42 @@ import click
 from idiolectd.cli.output import put_page
 
 Sections = Mapping[str, Sequence[tuple[str, str]]]
+
+
+class CommandsOnDemand(MutableMapping[str, click.Command]):
+    """The commands of a group; each is imported when it is asked for.
+
+    Args:
+        places: for each command's name its module and its name there, as ``package.module:name``.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._found: dict[str, click.Command | str] = {**places}
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Returns a command."""
+        found = self._found[name]
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            self._found[name] = found = command
+        return found
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        """Adds a command."""
+        self._found[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        """Removes a command."""
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the names; imports nothing."""
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return len(self._found)
 
 
 class _Helped(click.Command):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,8 +14,10 @@ from idiolectd.cli.places import require_access, unused_places
 from idiolectd.cli.privileges import become, environment_of, refuse_foreign_configuration, user_to_become
 from idiolectd.config import Config, load_config
 from idiolectd.events import Event, EventSink, SessionProblem
-from idiolectd.log import Format, LogSink, log_sink
 from idiolectd.store_url import is_plain_path
+
+if TYPE_CHECKING:
+    from idiolectd.log import Format, LogSink
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -121,8 +123,10 @@ def common(command: CommandT) -> CommandT:
     return command
 
 
-def make_sink(config: Config, *, json: bool = False) -> LogSink:
+def make_sink(config: Config, *, json: bool = False) -> "LogSink":
     """Makes the log on standard error, in the configured format; `json`: in JSON whatever is configured."""
+    from idiolectd.log import log_sink  # costs as much as all else of a short command
+
     usual: Format = "console" if sys.stderr.isatty() else "json"
     return log_sink("json" if json else config.log.format or usual, config.log.level, sys.stderr)
 

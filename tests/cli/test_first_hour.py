@@ -241,3 +241,19 @@ def test_a_batch_shows_a_bar(environ: dict[str, str], pds: Pds, tmp_path: Path) 
     assert "3/3" in shown
     assert "3 accounts: 3 logged_in" in shown
     assert sorted(results.read_text().splitlines()) == [f"{handle}: logged_in" for handle in handles]
+
+
+# The start ------------------------------------------------------------------------------------------
+
+
+def test_the_version_loads_little() -> None:
+    """No command, no log, no network: what each of them loads costs several times as much as the answer."""
+    heavy = {"trio", "anyio", "httpx", "rich", "structlog", "cryptography", "dns", "asyncio", "sqlite3"}
+    code = (
+        "import sys; from idiolectd.cli import main; code = main(['--version'])\n"
+        f"print(code, sorted({heavy!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
