@@ -339,6 +339,9 @@ def what_to_do(report: StatusReport, canvas: Canvas, *, start: str, commands: Co
         if report.daemon.running is False and _waits_for_daemon(alike[0]):
             continue
         yield from _paragraph(alike, report, canvas, commands)
+        if report.account is not None and alike[0].state is State.RELOGIN_REQUIRED:
+            yield Text("  or, if its server was wrong, try it once more:")
+            yield _command(commands.typed("refresh", "--revive", alike[0].did or ""))
         yield Text()
 
 

@@ -7,7 +7,7 @@ again, and delays nobody but its readers.
 
 import sqlite3
 from collections.abc import Callable, Collection
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -137,7 +137,10 @@ class Publisher:
             self._changed.update(dict.fromkeys(dids))
             raise
         for did, why in refused.items():
-            self._emit(events.SessionNotPublished(did=did, error=why))
+            session = None
+            with suppress(StoreError):  # that may be why
+                session = await self._store.load(did)
+            self._emit(events.SessionNotPublished(**events.about_did(did, session), error=why))
 
     async def _entry(self, did: str) -> bytes | None:
         stored = await self._store.read(did)

@@ -107,6 +107,10 @@ def test_one_account_is_shown_with_all_that_is_known() -> None:
     found = dict(re.split(r"  +", line, maxsplit=1) for line in lines if re.match(r"\w[\w ]{0,9}  +\S", line))
     assert found["state"] == "relogin_required"
     assert found["last error"].startswith("Refresh token replayed (invalid_grant")
+    assert (
+        "    idiolectd refresh --revive did:plc:aaaaaaaaaaaaaaaaaaaaaaaa --store 'file:///srv/my sessions'"
+        in lines
+    )
     assert re.fullmatch(r"5h ago \(20\d\d-.*Z\)", found["expires"])
 
 

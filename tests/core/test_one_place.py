@@ -1,6 +1,7 @@
 """What is decided in one place stays there: the source is read for it."""
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import idiolectd
+from idiolectd import events
 from idiolectd.outcome import Cause, Code
 from idiolectd.remedy import ADVICE
 from idiolectd.state import RefreshState, State
@@ -73,6 +75,24 @@ def test_nobody_compares_the_text_of_a_cause_or_a_code() -> None:
         if isinstance(node, ast.Compare | ast.MatchValue) and NAMES.intersection(literals(node)):
             found.append(f"{name}:{node.lineno}")
     assert found == []
+
+
+def test_every_event_of_a_session_names_it() -> None:
+    """Whoever makes one gives it what `events.about` knows: handle, kind, PDS and issuer, not the DID alone."""
+    kinds = {
+        name
+        for name, kind in vars(events).items()
+        if inspect.isclass(kind) and issubclass(kind, events.SessionEvent)
+    }
+    made = [
+        (name, call)
+        for name, call in outside("events")
+        if isinstance(call, ast.Call) and ast.unparse(call.func).removeprefix("events.") in kinds
+    ]
+    assert len(made) > 15
+    assert [
+        f"{name}:{call.lineno}" for name, call in made if None not in {k.arg for k in call.keywords}
+    ] == []
 
 
 def test_every_cause_and_code_is_used() -> None:

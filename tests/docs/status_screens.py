@@ -65,8 +65,8 @@ def document() -> str:
         for width in WIDTHS:
             parts += [f"{width} columns:\n", f"```text\n{screen(size, width)}\n```\n"]
     parts += ["## No daemon\n", f"```text\n{screen(3, 80, daemon=False)}\n```\n"]
-    parts += ["## One account\n", f"```text\n{screen(40, 80, account='trains-3.example.com')}\n```\n"]
-    return "\n".join(parts)
+    parts += ["## One account\n", f"```text\n{screen(40, 80, account='garden-0.example.com')}\n```\n"]
+    return "\n".join(parts).replace(f"version {__version__}", "version X.Y.Z")
 
 
 def screen(size: int, width: int, *, daemon: bool = True, account: str | None = None) -> str:
