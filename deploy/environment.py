@@ -1,4 +1,6 @@
-"""Builds the environment that a service runs from, for a folder other than the one it is built in.
+"""``python -m deploy.environment ROOT PREFIX``: builds the environment that a service runs from.
+
+It is built below a folder that stands for the root folder, and works where that is the root folder.
 
 ``/usr/lib/idiolectd`` of the package is one, and ``/opt/idiolectd`` of a container is another. What is in it
 comes from wheels whose hashes are in ``requirements.lock``; nothing is compiled, and nothing is downloaded later.
@@ -88,3 +90,7 @@ def _compile(folder: Path, seen: Path) -> None:
 
 def _output(*command: str | os.PathLike[str]) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    build_environment(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,6 +1,7 @@
 """``idiolectd run``: the daemon, in the foreground."""
 
 import os
+import signal
 
 import click
 
@@ -34,6 +35,9 @@ def run_command(options: Options) -> int:
     """
     from idiolectd import daemon  # the other commands start faster without it
 
+    if os.getpid() == 1:
+        # In a container: processes that others left behind become ours, and the kernel is to bury them.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     config = options.load_as_owner(making=True)
     sink = make_sink(config, json=options.json)
     capture_logging(sink)
