@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import clients, counting, crowd, day, many, refreshes, store
+from bench import clients, counting, crowd, day, imports, many, refreshes, store
 from bench.machine import circumstances
 from bench.measuring import QUICK, Measure, Size, Workshop, measure
 from bench.report import Result, read_results, tables, write_report
@@ -19,6 +19,7 @@ MEASURES: Sequence[Measure] = (
     *crowd.MEASURES,
     *day.MEASURES,
     *clients.MEASURES,
+    *imports.MEASURES,
     *store.MEASURES,
 )
 

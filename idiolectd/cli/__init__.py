@@ -16,7 +16,6 @@ from idiolectd.cli.exits import ExitCode, judged
 from idiolectd.cli.help_sections import CommandsOnDemand, SectionedGroup
 from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import open_missing_streams, put, say, silence_stdout
-from idiolectd.cli.places import about_store
 from idiolectd.errors import NoSessionError, StoreError
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
@@ -120,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001 - the last place that can redact it
         code, message = judged(error)
         if isinstance(error, StoreError | NoSessionError) and options.used is not None:
+            from idiolectd.cli.places import about_store
+
             message += about_store(options.used)
         say(message)
         return code

@@ -1,4 +1,7 @@
-"""The options that every command takes, and the configuration that they lead to."""
+"""The options that every command takes, and the configuration that they lead to.
+
+What loads that is imported when it is needed: ``--version`` and ``--help`` need none of it.
+"""
 
 import os
 import sys
@@ -10,13 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from idiolectd.cli.output import say
-from idiolectd.cli.places import require_access, unused_places
-from idiolectd.cli.privileges import become, environment_of, refuse_foreign_configuration, user_to_become
-from idiolectd.config import Config, load_config
-from idiolectd.events import Event, EventSink, SessionProblem
 from idiolectd.store_url import is_plain_path
 
 if TYPE_CHECKING:
+    from idiolectd.config import Config
+    from idiolectd.events import Event, EventSink
     from idiolectd.log import Format, LogSink
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -37,18 +38,20 @@ class Options:
     config: Path | None = None
     store: str | None = None
     json: bool = False
-    used: Config | None = None
+    used: "Config | None" = None
     unused: list[str] = field(default_factory=list)
 
-    def load(self) -> Config:
+    def load(self) -> "Config":
         """Loads the configuration.
 
         Raises:
             ConfigError: it is wrong.
         """
+        from idiolectd.config import load_config
+
         return load_config(self.config, os.environ, store_url=_absolute(self.store))
 
-    def load_as_owner(self, *, making: bool = False) -> Config:
+    def load_as_owner(self, *, making: bool = False) -> "Config":
         """Loads the configuration; if the process runs as root, it becomes the store's owner.
 
         Values that depend on the home folder or the environment are then those of the store's owner. The
@@ -63,6 +66,15 @@ class Options:
             CommandFailed: root can't become the owner, or must not open the store or the configuration; or
                 this user may not read the store.
         """
+        from idiolectd.cli.places import require_access, unused_places
+        from idiolectd.cli.privileges import (
+            become,
+            environment_of,
+            refuse_foreign_configuration,
+            user_to_become,
+        )
+        from idiolectd.config import load_config
+
         config = self.load()
         self.used, self.unused = config, unused_places(config, os.environ)
         require_access(config)
@@ -123,7 +135,7 @@ def common(command: CommandT) -> CommandT:
     return command
 
 
-def make_sink(config: Config, *, json: bool = False) -> "LogSink":
+def make_sink(config: "Config", *, json: bool = False) -> "LogSink":
     """Makes the log on standard error, in the configured format; `json`: in JSON whatever is configured."""
     from idiolectd.log import log_sink  # costs as much as all else of a short command
 
@@ -131,13 +143,15 @@ def make_sink(config: Config, *, json: bool = False) -> "LogSink":
     return log_sink("json" if json else config.log.format or usual, config.log.level, sys.stderr)
 
 
-def command_events(config: Config) -> EventSink:
+def command_events(config: "Config") -> "EventSink":
     """Makes the log of a short-lived command: warnings and errors, without those that its output reports."""
+    from idiolectd.events import SessionProblem
+
     sink = make_sink(config)
     if config.log.level == "info":
         sink.level = "warning"
 
-    def tell(event: Event) -> None:
+    def tell(event: "Event") -> None:
         if not isinstance(event, SessionProblem):
             sink(event)
 

@@ -35,22 +35,54 @@ def test_a_reader_pays_for_nothing_of_the_daemon(tmp_path: Path) -> None:
     assert done.stdout == "[]\n[]\n"
 
 
+def loaded(program: str) -> set[str]:
+    """The modules that a program has loaded, but for those that ``import httpx`` loads in this environment."""
+    shown = "\nimport sys; print(*sys.modules)"
+    httpx, all_of_it = (
+        set(
+            subprocess.run(
+                [sys.executable, "-c", each + shown], capture_output=True, text=True, check=True
+            ).stdout.split()
+        )
+        for each in ("import httpx", program)
+    )
+    return all_of_it - httpx
+
+
 def test_a_client_pays_for_nothing_of_the_daemon() -> None:
-    """A program that uses `SessionAuth` imports HTTP and cryptography, and no refresher, store or log."""
-    program = (
-        "import sys\n"
-        "from idiolectd import SessionAuth\n"
-        "SessionAuth(sys.argv[1], 'did:plc:x')\n"
-        "print([m for m in sys.argv[2:] if m in sys.modules])\n"
+    """A program that uses `SessionAuth` loads the reading of records and cryptography: no event loop, no state."""
+    found = loaded(
+        "from idiolectd import SessionAuth\nSessionAuth('sqlite:///nowhere/s.sqlite', 'did:plc:x')"
     )
-    heavy = ["aiosqlite", "structlog", "inotify_simple", "idiolectd.store.sqlite.sqlite_store"]
-    heavy += [
-        f"idiolectd.{room}" for room in ("cli", "config", "daemon", "log", "parts", "refresh", "scheduler")
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", program, "sqlite:///nowhere/s.sqlite", *heavy],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "[]\n"
+    heavy = {
+        "aiosqlite",
+        "structlog",
+        "inotify_simple",
+        "dns",
+        "trio",
+        "anyio",
+        "asyncio",
+        "h11",
+        "click",
+        "rich",
+    }
+    heavy |= {
+        f"idiolectd.{room}" for room in ("cli", "config", "daemon", "events", "log", "outcome", "parts")
+    }
+    heavy |= {f"idiolectd.{room}" for room in ("ports", "refresh", "scheduler", "state", "testing", "xrpc")}
+    heavy |= {
+        "idiolectd.store.sqlite.reader",
+        "idiolectd.store.memory",
+        "idiolectd.oauth.authorization_request",
+    }
+    assert found.isdisjoint(heavy), found & heavy
+    assert sum(name.startswith("idiolectd") for name in found) <= 50
+
+
+def test_the_version_pays_for_no_command() -> None:
+    """``idiolectd --version`` loads click, and neither the configuration nor a command or its libraries."""
+    found = loaded("from idiolectd import cli\nassert cli.main(['--version']) == 0")
+    heavy = {"aiosqlite", "structlog", "cryptography", "dns", "trio", "anyio", "asyncio", "httpx", "rich"}
+    heavy |= {f"idiolectd.{room}" for room in ("config", "events", "log", "parts", "store", "http", "oauth")}
+    heavy |= {f"idiolectd.cli.{name}" for name in ("run", "login", "status", "headers", "client", "check")}
+    assert found.isdisjoint(heavy), found & heavy
