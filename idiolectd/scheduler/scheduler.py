@@ -253,6 +253,7 @@ class Scheduler:
             try:
                 async with self._store.watch() as watch:
                     await self._is_adopting()
+                    self._due_queue.refill_in(0.0)  # a store may know its schedule only now
                     while True:
                         changed = await watch.wait_changed()
                         if len(changed) == FULL_BATCH and await self._is_adopting():

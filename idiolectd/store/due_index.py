@@ -4,6 +4,7 @@ A new process begins with an empty one, and a watch's first answer then names ev
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
 
 from idiolectd.ports import NO_SERVER, ScheduleEntry
 
@@ -35,6 +36,12 @@ class DueIndex:
         if entry is not None:
             self._of[did] = entry
             insort(self._sorted, entry)
+
+    def fill(self, entries: Iterable[ScheduleEntry]) -> None:
+        """Takes over the entries of DIDs that have none, all at once."""
+        for entry in entries:
+            self._of.setdefault(entry.did, entry)
+        self._sorted = sorted(self._of.values(), key=_place)
 
     def put_saved(self, did: str, entry: ScheduleEntry | None, *, keep: bool) -> None:
         """Replaces the entry of a DID after a save, unless there is one and `keep` is set."""

@@ -38,6 +38,14 @@ class Access:
 
 PRIVATE = Access()
 
+# Distinguishes contents of a file without reading it: inode, time of change, size. A rename doesn't change it.
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
 
 class NewFile:
     """New content for a file, which lies under a temporary name until it takes the file's place.
@@ -52,10 +60,10 @@ class NewFile:
 
     Attributes:
         path: as given.
-        written: what file the new one is, once it was synced.
+        stamp: which file the new one is, once it was synced.
     """
 
-    written: os.stat_result
+    stamp: Stamp
 
     def __init__(self, path: Path, data: bytes, access: Access = PRIVATE) -> None:
         self.path = path
@@ -76,7 +84,7 @@ class NewFile:
     def sync(self) -> None:
         """Makes the content durable."""
         os.fsync(self._fd)
-        self.written = os.fstat(self._fd)
+        self.stamp = stamp_of(os.fstat(self._fd))
 
     def take_place(self) -> None:
         """Replaces the file. Durable after `sync_folder` only."""

@@ -3,16 +3,26 @@
 import errno
 import os
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from idiolectd.errors import RecordError
+from idiolectd.store.durable import Stamp, stamp_of
 from idiolectd.store.record_text import too_large
 
 # Errors that concern one file and not the whole store.
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-def read_bounded(path: Path, limit: int, did: str | None) -> bytes | None:
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, and which file that is."""
+
+    text: bytes = field(repr=False)
+    stamp: Stamp
+
+
+def read_bounded(path: Path, limit: int, did: str | None) -> Content | None:
     """A file's content; None if there is none.
 
     Raises:
@@ -43,4 +53,9 @@ def read_bounded(path: Path, limit: int, did: str | None) -> bytes | None:
         os.close(fd)
     if not left:
         raise too_large(str(path), did)
-    return b"".join(parts)
+    return Content(b"".join(parts), stamp_of(found))
+
+
+def fingerprint(record: Stamp, state: Stamp | None) -> str:
+    """Names the two files of a session; None: nothing is known of it."""
+    return ".".join(map(str, (*record, *(state or ()))))

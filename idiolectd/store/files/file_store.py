@@ -2,12 +2,12 @@
 
 Files are replaced whole, so reading needs no lock, and a session is read in place, on the event loop. Writes that
 wait together run in one worker thread under the write lock, share what waits for the disk, and are never
-stopped half-way. The schedule is kept in memory only.
+stopped half-way. The schedule is kept in memory; `FolderIndex` keeps it from one process to the next.
 """
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,8 +23,10 @@ from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread, running_loop
 from idiolectd.ports import (
     FULL_BATCH,
+    NO_SERVER,
     Committed,
     FirstPlan,
+    NewRecord,
     Overview,
     ScheduleEntry,
     StoredSession,
@@ -35,15 +37,18 @@ from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.due_index import DueIndex
-from idiolectd.store.durable import make_private_folder
+from idiolectd.store.durable import Stamp, make_private_folder
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
+from idiolectd.store.files import folder_survey
 from idiolectd.store.files.folder import Folder
-from idiolectd.store.files.folder_watch import FolderWatch, Stamp, stamp
+from idiolectd.store.files.folder_index import FolderIndex, Look, look
+from idiolectd.store.files.folder_watch import FolderWatch
 from idiolectd.store.files.folder_writer import FolderWriter, WriteOf
 from idiolectd.store.files.together import Write
 from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
+from idiolectd.store.merge import decode_state
 from idiolectd.store.record_text import KnownRecord
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store_url import StoreUrl
@@ -54,6 +59,10 @@ _BETWEEN_FILES = 0.05
 
 # The writes of one batch: each has two files open, and `disk_space.DESCRIPTORS` are all that is sure.
 _TOGETHER = 16
+
+# How many new sessions are read at a time, and how many of their states are written together: refreshes
+# commit in between. These have one file open each.
+_NEW_PAGE, _FIRST_TOGETHER = 500, 50
 
 T = TypeVar("T")
 
@@ -80,13 +89,16 @@ class FilesystemOAuthTokenStore:
         self._looking = looking
         self._in_place = InPlace()
         self._locks = Locks(self.runtime_dir, self._in_place)
-        self._writer = FolderWriter(self._folder, self._own_write)
+        self._writer = FolderWriter(self._folder, own_write=self._own_write, saw=self._saw)
+        self._index = FolderIndex(self.runtime_dir)
         # One for each event loop; between two of them the write lock decides.
         self._groups: dict[object, GroupCommit[WriteOf[Any], Any]] = {}
         # The records of claimed sessions, as they were last read.
         self._claimed: dict[str, KnownRecord | None] = {}
         self._schedule = DueIndex()
-        self._watches = 0
+        self._watches: set[FolderWatch] = set()
+        # What the last look at a session found, until it is known when to look again; while a watch is running.
+        self._looks: dict[str, Look] = {}
         # File names that `unplanned` has not looked at yet.
         self._unseen: list[str] = []
         # What our own commits wrote while a watch is running: the watch does not report it.
@@ -156,7 +168,7 @@ class FilesystemOAuthTokenStore:
     async def survey(self) -> Survey:
         """See `SharedStore.survey`."""
         with translated(f"can't list {self.url}"):
-            return await in_thread(self._folder.survey)
+            return await in_thread(folder_survey.survey, self._folder, self._index)
 
     async def pages(self) -> AsyncGenerator[list[str], None]:
         """See `SharedStore.pages`."""
@@ -171,14 +183,14 @@ class FilesystemOAuthTokenStore:
             return len(await in_thread(self._folder.names))
 
     async def overview(self, now: float, *, limit: int) -> Overview | None:
-        """See `SharedStore.overview`; there is no index."""
-        await anyio.lowlevel.checkpoint()
-        return None
+        """See `SharedStore.overview`."""
+        with translated(f"can't list {self.url}"):
+            return await in_thread(folder_survey.overview, self._folder, self._index, now, limit)
 
     async def called(self, handle: str) -> list[str]:
-        """See `SharedStore.called`; there is no index."""
-        await anyio.lowlevel.checkpoint()
-        return []
+        """See `SharedStore.called`."""
+        with translated(f"can't list {self.url}"):
+            return await in_thread(self._index.find, handle)
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:
@@ -237,9 +249,14 @@ class FilesystemOAuthTokenStore:
     def _read(self, did: str) -> StoredSession:
         # The record is read first: a state newer than its record can be recognized, an older one can't.
         found = self._folder.locate(did, self._claimed.get(did))
-        entry = StoredSession(found.readable(), self._folder.state(did, self._clock.now()))
-        if did in self._claimed and found.session is not None and found.text is not None:
-            self._claimed[did] = KnownRecord(found.text, found.session)
+        session, content = found.readable(), self._folder.state_content(did)
+        state = decode_state(None if content is None else content.text, self._clock.now())
+        entry = StoredSession(session, state)
+        if session is not None and found.content is not None:
+            if did in self._claimed:
+                self._claimed[did] = KnownRecord(found.content.text, session)
+            if content is not None:
+                self._saw(look(found.path.name, session, state, (found.content.stamp, content.stamp)))
         # Set if a commit may be between its two files: `read` then looks again under the write lock.
         return replace(
             entry, interrupted_commit=_is_used(entry) and self._folder.is_older_than_its_state(found, did)
@@ -260,18 +277,57 @@ class FilesystemOAuthTokenStore:
         begin = partial(self._writer.commit, read, state, tokens, self._claimed.get(did))
         done = await self._write("commit", did, begin)
         if done is Committed.DONE:
-            self._schedule.put(did, due)
+            self.schedule(did, due)
         return done
 
     @asynccontextmanager
-    async def new_sessions(self) -> AsyncIterator[None]:
-        """See `SharedStore.new_sessions`; a watch names them."""
-        yield None
+    async def new_sessions(self) -> AsyncIterator[AsyncGenerator[list[NewRecord], None] | None]:
+        """See `SharedStore.new_sessions`."""
+        with translated(f"can't read the new sessions of {self.url}"):
+            names = await in_thread(folder_survey.new_names, self._folder)
+        if len(names) < FULL_BATCH:
+            yield None
+            return
+        watches = tuple(self._watches)
+        for watch in watches:
+            watch.hold_backlog()
+        try:
+            async with aclosing(self._new_pages(names)) as pages:
+                yield pages
+        finally:
+            for watch in watches:
+                watch.release_backlog()
+
+    async def _new_pages(self, names: list[str]) -> AsyncGenerator[list[NewRecord], None]:
+        with translated(f"can't read the new sessions of {self.url}"):
+            names = await in_thread(folder_survey.by_expiry, self._folder, names)
+            for start in range(0, len(names), _NEW_PAGE):
+                page = names[start : start + _NEW_PAGE]
+                yield await in_thread(folder_survey.read_new, self._folder, page)
 
     async def commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
-        """See `SharedStore.commit_first`; nothing comes from `new_sessions`."""
-        await anyio.lowlevel.checkpoint()
-        raise NotImplementedError(f"{self.url}: {len(plans)} first states")
+        """See `SharedStore.commit_first`."""
+        if self._looking:
+            raise StoreError(ONLY_LOOKING)
+        with translated(f"can't write in {self.url}"):
+            return await finish(self._commit_first, plans)
+
+    async def _commit_first(self, plans: Sequence[FirstPlan]) -> list[str]:
+        writes = [WriteOf(plan.found.session.did, partial(self._writer.put_first, plan)) for plan in plans]
+        answers: list[bool | Exception] = []
+        for start in range(0, len(writes), _FIRST_TOGETHER):
+            async with self._locks.writing(first=False):
+                answers += await in_thread(self._writer.apply, writes[start : start + _FIRST_TOGETHER])
+        written = [plan for plan, answer in zip(plans, answers, strict=True) if answer is True]
+        failures = [answer for answer in answers if isinstance(answer, OSError)]
+        if failures and not written:
+            raise failures[0]
+        for plan in written:
+            self.schedule(plan.found.session.did, plan.due)
+        dids = [plan.found.session.did for plan in written]
+        for watch in self._watches:
+            watch.adopted(dids)
+        return dids
 
     async def unplanned(self) -> list[str]:
         """See `SharedStore.unplanned`."""
@@ -305,21 +361,26 @@ class FilesystemOAuthTokenStore:
     def schedule(self, did: str, due: ScheduleEntry | None) -> None:
         """See `SharedStore.schedule`."""
         self._schedule.put(did, due)
+        found = self._looks.pop(did, None)
+        if found is not None and (due is None or due.server != NO_SERVER):
+            self._index.add(found.planned(due))
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[FolderWatch]:
         """See `SharedStore.watch`."""
-        watch = FolderWatch(self._folder, self._own)
-        self._watches += 1
+        watch = FolderWatch(self._folder, self._index, self._own)
+        self._watches.add(watch)
         try:
             with translated(f"can't watch {self.url}"):
-                await in_thread(watch.start)
+                self._schedule.fill(await in_thread(watch.start))
             yield watch
         finally:
             watch.close()
-            self._watches -= 1
+            self._watches.discard(watch)
             if not self._watches:
                 self._own.clear()
+                self._looks.clear()
+            await in_thread(watch.flush)
 
     # -----------------------------------------------------------------------------------------
 
@@ -337,9 +398,13 @@ class FilesystemOAuthTokenStore:
             async with self._locks.writing():
                 return await in_thread(self._writer.apply, writes)
 
-    def _own_write(self, name: str, written: os.stat_result) -> None:
+    def _own_write(self, name: str, written: Stamp) -> None:
         if self._watches:
-            self._own[name] = stamp(written)
+            self._own[name] = written
+
+    def _saw(self, found: Look) -> None:
+        if self._watches:
+            self._looks[found.did] = found
 
 
 def _is_used(entry: StoredSession) -> bool:

@@ -16,9 +16,9 @@ name, only the DID in the file decides whose record it is.
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ from idiolectd.errors import RecordError, StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.store import durable
 from idiolectd.store.access import RecordAccess, secure_file
-from idiolectd.store.durable import Access
-from idiolectd.store.files.bounded import read_bounded
+from idiolectd.store.durable import Access, Stamp, stamp_of
+from idiolectd.store.files.bounded import Content, fingerprint, read_bounded
 from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from idiolectd.store.format import check_format
 from idiolectd.store.record_text import MAX_RECORD, KnownRecord, decode_any, decode_record
@@ -36,9 +36,6 @@ from idiolectd.store.record_text import MAX_RECORD, KnownRecord, decode_any, dec
 if TYPE_CHECKING:
     from idiolectd.ports import Survey
     from idiolectd.state import RefreshState
-
-# Bytes that `try_to_write` writes: about as much as a record has.
-_TRIED = 4096
 
 # A state holds up to two records as escaped text.
 _MAX_STATE = 8 * MAX_RECORD
@@ -51,14 +48,14 @@ class RecordFile:
     Attributes:
         path: the file to read and write.
         session: the session in it; None: it is missing or damaged.
-        text: what the file of a session holds.
+        content: what the file of a session holds.
         damage: why it can't be read.
         twin: another file with an older record of the same DID, to be removed with the next write.
     """
 
     path: Path
     session: OAuthSession | None = None
-    text: bytes | None = field(default=None, repr=False)
+    content: Content | None = None
     damage: RecordError | None = None
     twin: Path | None = None
 
@@ -112,25 +109,31 @@ class Folder:
         if own == upstream:
             return self._located(own, did, known)
         try:
-            text = read_bounded(upstream, MAX_RECORD, did)
-            theirs = decode_any(text, place=str(upstream), viewed=self._viewed) if text is not None else None
+            content = read_bounded(upstream, MAX_RECORD, did)
+            theirs = (
+                decode_any(content.text, place=str(upstream), viewed=self._viewed)
+                if content is not None
+                else None
+            )
         except RecordError as damage:
             # The damaged file may be this DID's, but a readable file under our own name is preferred.
             found = self._located(own, did)
             return found if found.session or found.damage else RecordFile(own, damage=damage)
         if theirs is not None and theirs.did == did:
-            return RecordFile(upstream, theirs, text, twin=own)
+            return RecordFile(upstream, theirs, content, twin=own)
         return self._located(own, did)
 
     def _located(self, path: Path, did: str, known: KnownRecord | None = None) -> RecordFile:
         try:
-            text = read_bounded(path, MAX_RECORD, did)
-            if text is None:
+            content = read_bounded(path, MAX_RECORD, did)
+            if content is None:
                 self.check_identity()
                 return RecordFile(path)
-            if known is not None and known.text == text:
-                return RecordFile(path, known.session, text)
-            return RecordFile(path, decode_record(text, place=str(path), did=did, viewed=self._viewed), text)
+            if known is not None and known.text == content.text:
+                return RecordFile(path, known.session, content)
+            return RecordFile(
+                path, decode_record(content.text, place=str(path), did=did, viewed=self._viewed), content
+            )
         except RecordError as damage:
             return RecordFile(path, damage=damage)
 
@@ -150,7 +153,8 @@ class Folder:
         """The refresh state of a DID; empty if there is none, or a damaged one."""
         from idiolectd.store.merge import decode_state  # a client has no use for states
 
-        return decode_state(self.state_text(did), now)
+        content = self.state_content(did)
+        return decode_state(None if content is None else content.text, now)
 
     def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
         """Whether the record seems unchanged since its state was written."""
@@ -160,7 +164,7 @@ class Folder:
         """The file of a DID's refresh state."""
         return self.states / file_name(did)
 
-    def state_text(self, did: str) -> bytes | None:
+    def state_content(self, did: str) -> Content | None:
         """What the file of a DID's refresh state holds; empty if that can't be a state, None without a file."""
         path = self.state_path(did)
         try:
@@ -168,28 +172,36 @@ class Folder:
         except RecordError:
             if not os.access(path, os.R_OK):
                 raise
-            return b""  # too large or not a file: damaged, and no reason to block the session
+            return Content(
+                b"", (0, 0, 0)
+            )  # too large or not a file: damaged, and no reason to block the session
 
     def names(self) -> set[str]:
         """The names of all files that could be records."""
         with os.scandir(self.root) as entries:
             return {entry.name for entry in entries if is_record_name(entry.name)}
 
-    def orphans(self) -> set[str]:
-        """The names of records that are gone and have left a state behind."""
+    def listed(self) -> dict[str, str]:
+        """The `fingerprint` of each record and its state, by name; without the state, if the name is ambiguous."""
+        states: dict[str, Stamp] = {}
+        with suppress(FileNotFoundError):
+            states = _stamps(self.states)
+        return {name: fingerprint(found, states.get(name)) for name, found in _stamps(self.root).items()}
+
+    def state_names(self) -> set[str]:
+        """The names of all files that could be states."""
         try:
             with os.scandir(self.states) as entries:
-                states = {entry.name for entry in entries if is_record_name(entry.name)}
+                return {entry.name for entry in entries if is_record_name(entry.name)}
         except FileNotFoundError:
             return set()
-        return states - self.names()
 
-    def survey(self) -> "Survey":
-        """All records, readable or not."""
+    def survey(self, but: Set[str] = frozenset()) -> "Survey":
+        """All records, readable or not, but those of some names."""
         from idiolectd.ports import Survey
 
         dids, broken = set(), []
-        for name in sorted(self.names()):
+        for name in sorted(self.names() - but):
             try:
                 did = self._did_in(name)
             except RecordError as damage:
@@ -213,10 +225,10 @@ class Folder:
 
     def _did_in(self, name: str) -> str | None:
         path, guess = self.root / name, did_of(name) or guess_did(name)
-        text = read_bounded(path, MAX_RECORD, guess)
-        if text is None:
+        content = read_bounded(path, MAX_RECORD, guess)
+        if content is None:
             return None
-        did = decode_any(text, place=str(path), did=guess, viewed=self._viewed).did
+        did = decode_any(content.text, place=str(path), did=guess, viewed=self._viewed).did
         if not belongs(name, did):
             raise RecordError(str(path), f"holds the session of {did}, which belongs elsewhere", did=guess)
         return did
@@ -266,6 +278,17 @@ class Folder:
 def is_record_name(name: str) -> bool:
     """Whether upstream's reader would take a file of this name for a record."""
     return name.endswith(".json") and not name.startswith(".")
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """The stamps of all files in a folder whose names are records'."""
+    stamps: dict[str, Stamp] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_record_name(entry.name):
+                with suppress(FileNotFoundError):
+                    stamps[entry.name] = stamp_of(entry.stat(follow_symlinks=False))
+    return stamps
 
 
 def _identity(root: Path) -> tuple[int, int]:

@@ -45,11 +45,11 @@ class FolderReading:
         with translated(f"can't load {did} from {self.url}"):
             found = self._folder().locate(parse_did(did), known)
             session = found.readable()
-            if session is None or found.text is None:
+            if session is None or found.content is None:
                 return None
             if known is not None and session is known.session:
                 return known
-            return KnownRecord(found.text, session)
+            return KnownRecord(found.content.text, session)
 
     def state(self, did: str, now: float) -> "RefreshState":
         """See `Reading.state`."""
@@ -57,8 +57,10 @@ class FolderReading:
             return self._folder().state(parse_did(did), now)
 
     def called(self, handle: str) -> list[str]:
-        """See `Reading.called`; a folder has no index."""
-        return []
+        """See `Reading.called`."""
+        from idiolectd.store.files.folder_index import FolderIndex  # most clients name a DID
+
+        return FolderIndex(self._folder().runtime_dir).find(handle)
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""

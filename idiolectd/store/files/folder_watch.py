@@ -7,6 +7,7 @@ What is reported: a file written and closed, renamed, linked or removed, or give
 that writes in place is noticed when it closes the file. Not reported: what `commit` of the same store wrote.
 """
 
+import math
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -17,28 +18,26 @@ from inotify_simple import INotify, flags  # type: ignore[import-untyped]  # it 
 
 from idiolectd.errors import StoreError
 from idiolectd.finish import finish, in_thread
+from idiolectd.ports import FULL_BATCH, ScheduleEntry
 from idiolectd.store.change_set import ChangeSet
+from idiolectd.store.durable import Stamp, stamp_of
 from idiolectd.store.error_translation import translated
 from idiolectd.store.files.file_names import did_of, guess_did
 from idiolectd.store.files.folder import Folder, is_record_name
-
-# Distinguishes contents of a file without reading it; a rename doesn't change it.
-Stamp = tuple[int, int, int]
+from idiolectd.store.files.folder_index import FolderIndex
 
 # Mode, owner and group.
 Rights = tuple[int, int, int]
 
 # Seconds that events are gathered: replacing one file makes several.
-_GATHER = 0.01
+_GATHER = 0.05
 _POLL = 0.5
+
+# Seconds between two looks whether the backlog is still held.
+_HELD = 0.5
 
 _CHANGES = flags.ATTRIB | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.CREATE
 _LOST = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
-
-
-def stamp(found: os.stat_result) -> Stamp:
-    """The stamp of a file."""
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class ChangeSource(Protocol):
@@ -69,24 +68,38 @@ class FolderWatch:
 
     Args:
         folder: the folder to watch.
+        index: what is known of the sessions in it.
         own: the stamps of files that our own commits wrote, by name; these are not reported.
     """
 
-    def __init__(self, folder: Folder, own: Mapping[str, Stamp]) -> None:
+    def __init__(self, folder: Folder, index: FolderIndex, own: Mapping[str, Stamp]) -> None:
         self._folder = folder
+        self._index = index
         self._own = own
         self._source: ChangeSource | None = None
         # The DID that each file with an ambiguous name held, for when the file is gone.
         self._held: dict[str, str] = {}
         self._names: set[str] = set()
+        # What may have changed before, and is named when nothing else is.
+        self._backlog: dict[str, None] = {}
+        self._is_held = False
         self._pending = ChangeSet(())
 
-    def start(self) -> None:
-        """Starts the watch; blocks. Earlier changes are unknown, so the first answer names every record."""
+    def start(self) -> list[ScheduleEntry]:
+        """Starts the watch; blocks. Returns the schedule entries of the sessions that are as they were left.
+
+        Changes from before are unknown, so the first answer names all others.
+        """
         # Watched first, then listed: a change in between is reported twice rather than never.
         self._source = _source(self._folder)
-        self._names = self._folder.names()
-        self._pending.add(self._dids_of(self._names | self._folder.orphans()))
+        listed = self._folder.listed()
+        known = self._index.looks(listed)
+        self._names = set(listed)
+        # A state without a record: the session was removed meanwhile.
+        self._backlog.update(
+            dict.fromkeys(self._dids_of((self._names | self._folder.state_names()) - known.keys()))
+        )
+        return [entry for look in known.values() if (entry := look.entry) is not None]
 
     async def wait_changed(self) -> list[str]:
         """See `idiolectd.ports.Watch.wait_changed`."""
@@ -94,9 +107,30 @@ class FolderWatch:
         while True:
             with translated(f"can't watch {self._folder.root}"):
                 await finish(self._collect)
+            room = 0 if self._is_held else max(0, FULL_BATCH - len(self._pending))
+            self._pending.add([self._backlog.popitem()[0] for _ in range(min(room, len(self._backlog)))])
             if self._pending.is_ready:
                 return self._pending.take()
-            await source.wait_changes()
+            with anyio.move_on_after(_HELD if self._is_held else math.inf):
+                await source.wait_changes()
+
+    def hold_backlog(self) -> None:
+        """Names only what changes from now on, until `release_backlog`."""
+        self._is_held = True
+
+    def release_backlog(self) -> None:
+        """Names what is left of what may have changed before."""
+        self._is_held = False
+        self._pending.answer()
+
+    def adopted(self, dids: Iterable[str]) -> None:
+        """Sessions that are planned now: whatever happened to them before is known."""
+        for did in dids:
+            self._backlog.pop(did, None)
+
+    def flush(self) -> None:
+        """Writes what is known by now into the index; blocks."""
+        self._index.flush(self._names)
 
     def close(self) -> None:
         """Ends the watch; harmless if it never started."""
@@ -113,9 +147,11 @@ class FolderWatch:
 
     def _changed(self) -> set[str]:
         names = self._started().drain()
+        self.flush()
         if names is None:
-            now = self._folder.names()
-            names, self._names = now | self._names, now
+            listed = self._folder.listed()
+            gone = self._names - listed.keys()
+            names, self._names = (listed.keys() - self._index.looks(listed).keys()) | gone, set(listed)
         else:
             regranted = self._started().regranted
             names = {
@@ -132,7 +168,7 @@ class FolderWatch:
         if ours is None:
             return False
         try:
-            return stamp((self._folder.root / name).lstat()) == ours
+            return stamp_of((self._folder.root / name).lstat()) == ours
         except FileNotFoundError:
             return False
 
@@ -222,7 +258,7 @@ class _Listing:
                 if is_record_name(entry.name):
                     try:
                         found = entry.stat(follow_symlinks=False)
-                        stamps[entry.name] = (stamp(found), (found.st_mode, found.st_uid, found.st_gid))
+                        stamps[entry.name] = (stamp_of(found), (found.st_mode, found.st_uid, found.st_gid))
                     except FileNotFoundError:
                         continue
         return stamps

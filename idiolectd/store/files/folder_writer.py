@@ -6,7 +6,6 @@ goes on. Everything here blocks and runs under the write lock.
 
 import errno
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from idiolectd.ports import Committed, FirstPlan
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
-from idiolectd.store.durable import NewFile
+from idiolectd.store.durable import NewFile, Stamp
+from idiolectd.store.files.bounded import Content
 from idiolectd.store.files.folder import Folder, RecordFile
+from idiolectd.store.files.folder_index import Look, look
 from idiolectd.store.files.together import Write, run_together
 from idiolectd.store.format import FORMAT, FORMAT_NEEDS
 from idiolectd.store.merge import Merged, encode_record, is_as_read, merge_commit, merge_save
@@ -53,11 +54,19 @@ class FolderWriter:
         folder: the folder.
         own_write: told the name of each record that a commit replaces and what file the new one is, just before
             it becomes visible, if no other program has changed the record since it was read.
+        saw: told what a commit has left in the folder.
     """
 
-    def __init__(self, folder: Folder, own_write: Callable[[str, os.stat_result], None]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        own_write: Callable[[str, Stamp], None],
+        saw: Callable[[Look], None],
+    ) -> None:
         self._folder = folder
         self._own_write = own_write
+        self._saw = saw
         self._is_prepared = False
         # Files whose last write has not succeeded: what is read of them may not be on the disk.
         self._doubtful: set[Path] = set()
@@ -114,7 +123,7 @@ class FolderWriter:
         # state beside an old record can be repaired (see `commit`). With another key it can't: the old record
         # would count as a new login, and the login as spent. So after a login the record is written first: a
         # new record beside an old state is what a foreign writer leaves, and is adopted.
-        yield from self._replace((record, *state) if merged.new_login else (*state, record))
+        yield from self._replace((record, state) if merged.new_login else (state, record))
         yield from self._remove(found.twin)
         return merged
 
@@ -135,22 +144,27 @@ class FolderWriter:
         # between the two, the record holds a token that the state lists as spent, and `reconcile` restores
         # the new tokens from the state. In the other order, a foreign writer that put the used token back at
         # that moment would destroy the only copy of the new ones.
-        files = self._state(read.did, state)
-        if tokens is not None:
-            files += (self._record(found, merged),)
+        state_file = self._state(read.did, state)
+        record_file = found.content if tokens is None else self._record(found, merged)
         is_as_known = stored is not None and is_as_read(stored, read, state)
-        yield from self._replace(files, is_own_news=is_as_known)
+        yield from self._replace((state_file, record_file), is_own_news=is_as_known)
         if tokens is not None:
             yield from self._remove(found.twin)
+        if record_file is not None:
+            self._saw(look(found.path.name, merged, state, (record_file.stamp, state_file.stamp)))
         return Committed.DONE
 
     def put_first(self, plan: FirstPlan) -> Write[bool]:
         """See `idiolectd.ports.SharedStore.commit_first`; returns whether the state was written."""
-        did = plan.found.session.did
-        found = self._folder.locate(did, KnownRecord(plan.found.text, plan.found.session))
-        if found.text != plan.found.text or self._folder.state_text(did) is not None:
+        session, text = plan.found.session, plan.found.text
+        found = self._folder.locate(session.did, KnownRecord(text, session))
+        if found.content is None or found.content.text != text:
             return False
-        yield from self._replace(self._state(did, plan.state))
+        if self._folder.state_content(session.did) is not None:
+            return False
+        state_file = self._state(session.did, plan.state)
+        yield from self._replace((state_file,))
+        self._saw(look(found.path.name, session, plan.state, (found.content.stamp, state_file.stamp)))
         return True
 
     def delete(self, did: str) -> Write[Committed]:
@@ -176,28 +190,32 @@ class FolderWriter:
         text = encode_record(session, place=str(found.path))
         return NewFile(found.path, text, self._folder.access.now())
 
-    def _state(self, did: str, state: RefreshState) -> tuple[NewFile, ...]:
-        """The file of a state; none if it is there already, as after a restart most are."""
+    def _state(self, did: str, state: RefreshState) -> NewFile | Content:
+        """The file of a state, to be written; or as it is there already, as after a restart most are."""
         path, text = self._folder.state_path(did), state.to_json().encode(errors="backslashreplace")
-        if path not in self._doubtful and self._folder.state_text(did) == text:
-            return ()
-        return (NewFile(path, text),)
+        there = self._folder.state_content(did)
+        if there is not None and there.text == text and path not in self._doubtful:
+            return there
+        return NewFile(path, text)
 
-    def _replace(self, files: Sequence[NewFile], *, is_own_news: bool = False) -> Write[None]:
+    def _replace(
+        self, files: Sequence[NewFile | Content | None], *, is_own_news: bool = False
+    ) -> Write[None]:
         """Replaces files in this order, each durably before the next is touched."""
+        new_files = [each for each in files if isinstance(each, NewFile)]
         try:
-            for new in files:
+            for new in new_files:
                 new.write()
-            yield files
-            for new in files:
+            yield new_files
+            for new in new_files:
                 if is_own_news and new.path.parent == self._folder.root:
-                    self._own_write(new.path.name, new.written)
+                    self._own_write(new.path.name, new.stamp)
                 self._doubtful.add(new.path)
                 new.take_place()
                 yield new.path.parent
                 self._doubtful.discard(new.path)
         finally:
-            for new in files:
+            for new in new_files:
                 new.discard()
 
     def _remove(self, path: Path | None) -> Write[None]:

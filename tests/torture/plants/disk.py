@@ -53,7 +53,14 @@ PLANTS = (
         "record written before its state",
         3,
         "a crash between the two destroys the only copy of the new tokens",
-        (Edit("store", "FolderWriter.commit", "_replace(files,", "_replace(files[::-1],"),),
+        (
+            Edit(
+                "store",
+                "FolderWriter.commit",
+                "_replace((state_file, record_file),",
+                "_replace((record_file, state_file),",
+            ),
+        ),
         (_FOLDER + "test_the_order_of_record_and_state[trio]",),
     ),
     Plant(
@@ -186,18 +193,11 @@ PLANTS = (
         4,
         "what a foreign program wrote while nobody looked out is noticed when it is due",
         (
-            Edit("store", "FolderWatch.start", "(self) -> None", "(self, is_known) -> None"),
             Edit(
                 "store",
-                "FolderWatch.start",
-                "self._dids_of(self._names | self._folder.orphans())",
-                "did for did in self._dids_of(self._names) if not is_known(did)",
-            ),
-            Edit(
-                "store",
-                "FilesystemOAuthTokenStore.watch",
-                "(watch.start)",
-                "(watch.start, self._schedule.__contains__)",
+                "FolderIndex.looks",
+                "if listed.get(each.name) == each.files",
+                "if each.name in listed",
             ),
         ),
         (_CONTRACT + "test_a_foreign_write_while_nobody_looked_out_is_named_first",),
