@@ -71,8 +71,7 @@ def test_first_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with RealPds(tmp_path / "pds") as pds, Browser() as browser:
         (account,) = pds.accounts
         typed = [
-            line.replace("REPOSITORY", str(ROOT)).replace("alice.example", account.handle)
-            for line in commands()
+            line.replace("REPOSITORY", str(ROOT)).replace("HANDLE", account.handle) for line in commands()
         ]
         assert str(ROOT) in typed[0]
         assert account.handle in typed[-1]
