@@ -14,11 +14,12 @@ from idiolectd.cli.options import Options, common
 from idiolectd.cli.output import put_json, say
 from idiolectd.cli.running import run_async
 from idiolectd.cli.starting import start_command
-from idiolectd.cli.status_page import Canvas, page
+from idiolectd.cli.status_page import page
 from idiolectd.cli.status_report import StatusReport, read_report
+from idiolectd.cli.status_text import Canvas
 from idiolectd.cli.tables import handle_text, is_ascii_only, print_lines, print_table, terminal_width
 from idiolectd.config import Config
-from idiolectd.errors import NoSessionError, RecordError
+from idiolectd.errors import RecordError
 from idiolectd.outcome import Cause
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
@@ -103,7 +104,8 @@ def status_command(
     options.say_unused()
     report = run_async(read)
     if report.account is not None and not report.sessions:
-        say(str(NoSessionError(report.account)))
+        login = config.commands.typed("login", report.account)
+        say(f"no session is stored for {report.account}; run: {login}")
     if options.json:
         put_json(report.to_dict())
     else:

@@ -12,7 +12,14 @@ from typing import Any
 from idiolectd.cli.accounts import stored_dids
 from idiolectd.cli.existing_store import is_missing, open_to_read
 from idiolectd.cli.output import say
-from idiolectd.cli.status_rows import StatusRow, read_all_rows, read_needy_rows, read_rows, totals
+from idiolectd.cli.status_rows import (
+    StatusRow,
+    read_all_rows,
+    read_needy_rows,
+    read_rows,
+    totals,
+    worst_first,
+)
 from idiolectd.config import Config
 from idiolectd.errors import NoSessionError, StoreError
 from idiolectd.ports import Overview
@@ -81,7 +88,8 @@ class Totals:
     Attributes:
         sessions: all of the store's, or those that were asked for.
         listed: those that the report lists; of a large store only those that need a look.
-        need_person: those that wait for a person, and those whose access token has ended.
+        need_person: those that wait for a person, and those whose access token has ended; of a large store
+            as many as its index and the listed rows tell.
         states: by state, worst first. Sessions that are well and near their end are ``ending``, those that
             nobody has looked at yet ``new``.
     """
@@ -99,6 +107,7 @@ class StatusReport:
     Attributes:
         at: the moment, in seconds since the epoch.
         account: the account that was asked for; None: all.
+        state: the state that was asked for; None: all.
         daemon: see `DaemonStatus`.
         store: see `StoreStatus`.
         sessions: the rows, worst first.
@@ -107,10 +116,16 @@ class StatusReport:
 
     at: float
     account: str | None
+    state: State | None
     daemon: DaemonStatus
     store: StoreStatus
     sessions: list[StatusRow]
     totals: Totals
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the store has no session at all."""
+        return not self.totals.sessions and self.account is None and self.state is None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the object for ``--json``."""
@@ -179,6 +194,7 @@ async def read_report(
     return StatusReport(
         at=now,
         account=account,
+        state=state,
         daemon=daemon,
         store=StoreStatus(
             url=config.store.url,
@@ -210,5 +226,5 @@ def _index_totals(overview: Overview, rows: list[StatusRow]) -> Totals:
         sessions=overview.sessions,
         listed=len(rows),
         need_person=max(waiting, sum(row.needs_person for row in rows)),
-        states={name or "new": count for name, count in counts.items() if count > 0},
+        states=worst_first({name or "new": count for name, count in counts.items()}),
     )

@@ -331,8 +331,13 @@ def bug_row(did: str, message: str) -> StatusRow:
 
 def totals(rows: list[StatusRow]) -> Mapping[str, int]:
     """Counts the sessions in each state, worst first; states without sessions are left out."""
-    counts = Counter(row.counted_as for row in rows)
-    return {name: counts[name] for name in _WORST_FIRST if counts[name]}
+    return worst_first(Counter(row.counted_as for row in rows))
+
+
+def worst_first(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Puts numbers of sessions by state in order, without zeros; names that are no state come last."""
+    names = dict.fromkeys((*_WORST_FIRST, *counts))
+    return {name: counts[name] for name in names if counts.get(name, 0) > 0}
 
 
 def _shown_state(state: RefreshState, next_at: float | None, now: float) -> State:

@@ -18,8 +18,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from idiolectd.cli.status_page import Canvas, head, table, what_to_do
+from idiolectd.cli.status_page import head, table
+from idiolectd.cli.status_problems import what_to_do
 from idiolectd.cli.status_report import StatusReport
+from idiolectd.cli.status_text import Canvas
 from idiolectd.cli.tables import is_ascii_only
 from idiolectd.errors import StoreError
 from idiolectd.foreign import printable

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from idiolectd.cli.status_page import MOST_LINES, Canvas, page
+from idiolectd.cli.status_page import MOST_LINES, page
 from idiolectd.cli.status_report import DaemonStatus, StatusReport, count_rows
+from idiolectd.cli.status_rows import unreadable_row
+from idiolectd.cli.status_text import Canvas
+from idiolectd.errors import RecordError
 from idiolectd.remedy import Commands, remedy_for
 from idiolectd.session import OAuthSession
 from idiolectd.state import State
@@ -76,6 +79,22 @@ def test_an_empty_store() -> None:
     assert "no sessions" in lines
     assert lines[-1] == "    idiolectd login ACCOUNT --store 'file:///srv/my sessions'"
     assert not any("HANDLE" in line or "nobody" in line for line in lines)
+
+
+def test_nothing_in_a_state_is_no_empty_store() -> None:
+    """Who asks for one state is not told to log in."""
+    shown = replace(report(40), state=State.AMBIGUOUS, sessions=[], totals=count_rows([]))
+    lines = lines_of(shown, Canvas(80))
+    assert "no sessions that are ambiguous" in lines
+    assert not any("login" in line for line in lines)
+
+
+def test_each_unreadable_record_is_named() -> None:
+    """However many there are: each file, and the command that removes it."""
+    errors = [RecordError(f"/srv/{at}.json", "not JSON", did=f"did:plc:{at}") for at in range(3)]
+    rows = [unreadable_row(error, COMMANDS) for error in errors]
+    text = "\n".join(lines_of(replace(report(1), sessions=rows, totals=count_rows(rows)), Canvas(80)))
+    assert all(f"/srv/{at}.json" in text and f"logout did:plc:{at} --local" in text for at in range(3))
 
 
 def test_many_alike_are_one_paragraph() -> None:

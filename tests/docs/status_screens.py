@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from idiolectd import __version__
-from idiolectd.cli.status_page import Canvas, page
+from idiolectd.cli.status_page import page
 from idiolectd.cli.status_report import DaemonStatus, StatusReport, StoreStatus, count_rows
 from idiolectd.cli.status_rows import StatusRow, session_row, unreadable_row
+from idiolectd.cli.status_text import Canvas
 from idiolectd.clock import rfc3339
 from idiolectd.config import load_config
 from idiolectd.errors import RecordError
@@ -92,6 +93,7 @@ def report(size: int, *, daemon: bool = True, account: str | None = None) -> Sta
     return StatusReport(
         at=NOW,
         account=account,
+        state=None,
         daemon=running if daemon else DaemonStatus(running=False),
         store=StoreStatus(url=STORE, named_by=CONFIGURATION, config=CONFIGURATION, exists=True),
         sessions=rows,
