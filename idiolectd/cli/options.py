@@ -59,7 +59,7 @@ class Options:
         ``--store`` and without a named file, the owner's own configuration file is loaded instead.
 
         Args:
-            making: see `idiolectd.cli.privileges.user_to_become`.
+            making: see `idiolectd.cli.privileges.service_user`.
 
         Raises:
             ConfigError: it is wrong.
@@ -70,18 +70,20 @@ class Options:
         from idiolectd.cli.privileges import (
             become,
             environment_of,
+            owner_to_become,
             refuse_foreign_configuration,
-            user_to_become,
+            service_user,
         )
         from idiolectd.config import load_config
 
         config = self.load()
         self.used, self.unused = config, unused_places(config, os.environ)
         require_access(config)
-        owner = user_to_become(config, making=making)
+        owner = owner_to_become(config.store.url)
         is_named = self.config is not None or "IDIOLECTD_CONFIG" in os.environ
         if config.path is not None and not is_named:
             refuse_foreign_configuration(config.path, owner)
+        owner = owner or service_user(config, making=making)
         if owner is None:
             return config
         file = config.path if is_named or self.store is None else None

@@ -40,28 +40,38 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("ATPROTO_", "IDIOLECTD_", "IDIOLECT_", "LC_", "PYTHON")
 
 
-def user_to_become(config: Config, *, making: bool = False) -> StoreOwner | None:
-    """Returns the user that this process has to become before it opens the store; None: no change is needed.
+def owner_to_become(url: str) -> StoreOwner | None:
+    """Returns the user that this process has to become before it opens a store; None: no change is needed.
 
-    That is the owner of the store's path as the configuration names it. A store that does not exist yet
-    belongs to the owner of the nearest folder above it, or, if that is root, to ``service.user``.
+    A store that does not exist yet belongs to the owner of the nearest folder above it.
+
+    Raises:
+        ConfigError: `url` is no store URL.
+        CommandFailed: the path can't be examined, or somebody else than its owner can replace it.
+    """
+    store = parse_store_url(url)
+    if os.geteuid() != 0 or store.kind == "memory":
+        return None
+    owner = _looked_at(store.path).owner
+    return owner if owner.uid != 0 else None
+
+
+def service_user(config: Config, *, making: bool) -> StoreOwner | None:
+    """Returns the user that root becomes if the place of the configured store is root's: ``service.user``.
+
+    Call it only with a configuration that is root's, or that root has named: root makes a folder for this user.
 
     Args:
         config: names the store, and the service's user.
-        making: for a command that stores sessions: makes the folder of a store that is to be `service.user`'s,
-            as the service's unit does.
+        making: for a command that stores sessions: makes the store's folder, as the service's unit does.
 
     Raises:
         ConfigError: ``service.user`` does not exist.
-        CommandFailed: the path can't be examined, or belongs to root where another user needs or can replace it.
+        CommandFailed: there is a store, and it is root's; or the folder can't be made.
     """
-    store = parse_store_url(config.store.url)
-    if os.geteuid() != 0 or store.kind == "memory":
+    store, user = parse_store_url(config.store.url), config.service.user
+    if os.geteuid() != 0 or store.kind == "memory" or user is None or config.store_named_by == "--store":
         return None
-    found = _looked_at(store.path)
-    user = None if config.store_named_by == "--store" else config.service.user
-    if found.owner.uid != 0 or user is None:
-        return found.owner if found.owner.uid != 0 else None
     try:
         account = pwd.getpwnam(user)
     except KeyError:
@@ -70,12 +80,12 @@ def user_to_become(config: Config, *, making: bool = False) -> StoreOwner | None
         ) from None
     if account.pw_uid == 0:
         return None
-    owner = StoreOwner(account.pw_uid, account.pw_gid)
-    if not found.missing:
+    if not _looked_at(store.path).missing:
         all_of_it = store.path if store.kind == "file" else f"{store.path}*"  # side files, and our folder
         raise refused(
             store.path, f"it belongs to root, and the service runs as {user}: chown -R {user}: {all_of_it}"
         )
+    owner = StoreOwner(account.pw_uid, account.pw_gid)
     if making:
         _make_folder(store.path if store.kind == "file" else store.path.parent, owner)
     return owner

@@ -81,7 +81,7 @@ def test_a_login_says_what_to_start(host: Host, pds: Pds) -> None:
     host.sh("mkdir -p /run/systemd/system /etc/systemd/system && touch /etc/systemd/system/idiolectd.service")
     assert "run: systemctl enable --now idiolectd\n" in host.idiolectd("login", "unit.test").stderr
     host.sh(f"""cd /var/lib/stranger && mkdir -p .config/idiolectd .config/systemd/user
-        sed '/^url\\|^user/d' {CONFIG} > .config/idiolectd/config.toml
+        sed '/^url\\|^user\\|^group/d' {CONFIG} > .config/idiolectd/config.toml
         touch .config/systemd/user/idiolectd.service
         chown -R stranger: .""")
     mine = host.idiolectd("login", "mine.test", user="stranger")
@@ -132,6 +132,18 @@ def test_a_service_user_who_does_not_exist(host: Host, pds: Pds) -> None:
     configure(host, pds, PACKAGED.read_text().replace('user = "idiolectd"', 'user = "nosuch"'))
     done = host.idiolectd("status")
     assert (done.returncode, "service.user" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_strangers_configuration_names_no_user(host: Host) -> None:
+    """Where sudo keeps a stranger's home, root makes no folder for him out of his own configuration."""
+    host.sh("""cd /var/lib/stranger && mkdir -p .config/idiolectd
+        printf '[store]\\nurl = "file:///etc/deep/store"\\n[service]\\nuser = "stranger"\\n' > .config/idiolectd/config.toml
+        chown -R stranger: .""")
+    done = host.idiolectd("login", "x.test", env={"HOME": "/var/lib/stranger"})
+    assert (done.returncode, "belongs to stranger, and root would use it" in done.stderr) == (2, True), (
+        done.stderr
+    )
+    assert host.sh("ls -d /etc/deep 2>&- || true") == ""
 
 
 def test_a_stranger_is_told_what_to_ask_for(host: Host) -> None:
