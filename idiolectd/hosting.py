@@ -178,7 +178,7 @@ class Hosting:
         if not is_there:
             raise LoginError(
                 "not_its_pds",
-                f"{account.did} is at {account.pds_url} by its DID document, and not at {server}",
+                f"{account.did} is at the PDS {account.pds_url} by its DID document, and not at {server}",
             )
 
 

@@ -147,7 +147,8 @@ async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
         raise await _refused(parts, session, error_of(answer) or f"http_{answer.status}")
     if answer.status != 200:
         raise CommandFailed(
-            ExitCode.TRY_LATER, f"{session.pds_url} answered {answer.status}; try again, or pass a --nonce"
+            ExitCode.TRY_LATER,
+            f"the PDS {session.pds_url} answered {answer.status}; try again, or pass a --nonce",
         )
     return parts.http.nonces.get(dpop.nonce_key(url, token))
 
@@ -163,11 +164,11 @@ async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandF
     if state.refusals and state.last_error is not None:
         return CommandFailed(
             ExitCode.TRY_LATER,
-            f"{session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
+            f"the PDS {session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
             f" refresh it ({state.last_error.message}); it is retried: {parts.commands.typed('status', session.did)}",
         )
     return CommandFailed(
         ExitCode.TRY_LATER,
-        f"{session.pds_url} refused the access token of {session.did} ({code}); a running daemon refreshes"
+        f"the PDS {session.pds_url} refused the access token of {session.did} ({code}); a running daemon refreshes"
         f" it, or: {parts.commands.typed('refresh', '--force', session.did)}",
     )

@@ -293,7 +293,7 @@ def test_servers_in_trouble(run: Run, pds: Pds, browser: Browser) -> None:
     """What may pass is exit 75; a server that offers no logins is exit 1 and named."""
     account = pds.account("trouble.test")
     elsewhere = run("login", account["did"], "--pds-url", "http://127.0.0.1:1", "--browser")
-    assert (elsewhere.code, f"is at {pds.url} by its DID document" in elsewhere.err) == (1, True)
+    assert (elsewhere.code, f"is at the PDS {pds.url} by its DID document" in elsewhere.err) == (1, True)
     for match, status, code in (
         ("oauth-protected-resource", 404, 1),
         ("oauth-protected-resource", 503, 75),

@@ -65,7 +65,7 @@ async def test_a_session_that_another_pds_gave_is_not_stored() -> None:
     """It says alice's DID: her own session stays as it is, and what was granted is ended."""
     async with house() as h:
         with pytest.raises(
-            LoginError, match=f"is at {HOME} by its DID document.*nothing was stored.*revoked"
+            LoginError, match=f"is at the PDS {HOME} by its DID document.*nothing was stored.*revoked"
         ):
             await h.log_in("mallory.example", EVIL)
         assert await h.stored() == h.good

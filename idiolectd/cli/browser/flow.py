@@ -72,7 +72,9 @@ async def log_in_by_browser(parts: "Parts", config: Config, login: BrowserLogin)
         account = await _locate(parts, login)
         issuer = await parts.hosting.issuer_of(account)
         server = found_or_error(await parts.discovery.server(issuer))
-        say(f"{_name(account)} is {account.did}, at {account.pds_url}; logins are at {issuer}")
+        say(
+            f"{_name(account)} is {account.did}, at the PDS {account.pds_url}; logins are at the issuer {issuer}"
+        )
         authorization = await _begin(parts, config, account, server, listener)
         await _show(stack, authorization, config, listener)
         response = await wait_authorization_response(authorization.is_ours, listener, patience=_LOGIN_TIMEOUT)
