@@ -117,6 +117,7 @@ class Measure:
         goals: what it must reach.
         rounds: how many rounds it needs at most.
         plot: the quantity that is drawn, if any.
+        limits: what keeps it from its goals, for a reader of the report; as it was when last looked into.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Measure:
     goals: Sequence[Goal] = ()
     rounds: int = 1_000_000
     plot: str | None = None
+    limits: str = ""
 
 
 @dataclass(frozen=True)

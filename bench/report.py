@@ -130,6 +130,7 @@ def _section(measure: Measure, result: Result, folder: Path) -> str:
         (folder / name).write_text(bars(f"{measure.title}: {measure.plot}", drawn, ours="idiolectd"))
         lines += [f"![{measure.plot}](benchmarks/{name})", ""]
     lines += [tables(result.series), ""]
+    lines += [measure.limits, ""] if measure.limits else []
     lines += [f"Not measured: {subject}: {why}\n" for subject, why in result.missing.items()]
     rounds = max((len(each.values) for each in result.series), default=0)
     return "\n".join(

@@ -131,6 +131,7 @@ def xrpc_url(server: str, method: str) -> str:
     return f"{server.rstrip('/')}/xrpc/{method}"
 
 
+@lru_cache(maxsize=4096)  # as `Url.parse`
 def is_loopback_host(host: str) -> bool:
     """Whether a host in the form of `Url.host` means this machine by its name or address."""
     if host == _LOOPBACK_NAME:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import ip_address
 
 import anyio
@@ -174,6 +175,7 @@ class NameLookups:
         self._known.put(host, _Known(took <= _QUICK, tuple(numbers), now + (_KEPT if numbers else memory)))
 
 
+@lru_cache(maxsize=4096)
 def _is_number(host: str) -> bool:
     try:
         ip_address(host)
