@@ -37,7 +37,8 @@ def reconcile(stored: OAuthSession, state: RefreshState, now: float) -> Reconcil
     tokens. Where no server's time proves it, the record that lost is kept as `RefreshState.displaced`
     until the server has shown which of the two lives.
     """
-    good = stored if state.last_good == stored.to_json() else last_good(state)
+    is_good = state.last_good is not None and state.last_good == stored.to_json()
+    good = stored if is_good else last_good(state)
     same_key = good is not None and (good is stored or good.dpop_thumbprint == stored.dpop_thumbprint)
     if good is not None and same_key and good.refresh_token_hash == stored.refresh_token_hash:
         session = state.pins.restored_to(stored)
