@@ -1,7 +1,7 @@
 """Finds the DID of a command's ACCOUNT argument: a DID, or the handle of a stored session."""
 
 import contextlib
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
@@ -89,13 +89,17 @@ def one_account(account: str | None, alias: str | None) -> str:
 
 
 async def _claimants(store: SharedStore, handle: str) -> Claimants:
-    """Finds the sessions with a handle: in the store's index; in all records, if none is confirmed there."""
+    """Finds the sessions with a handle: in the store's index; in all records, if that may not have all of them."""
+    called = await store.called(normal_handle(handle))
+    claimants = await _read_claimants(store, handle, called.dids)
+    if claimants.confirmed or called.is_all:
+        return claimants
+    return await _read_claimants(store, handle, await store.list_dids())
+
+
+async def _read_claimants(store: SharedStore, handle: str, dids: Sequence[str]) -> Claimants:
     claimants = Claimants(handle)
-    for dids in (partial(store.called, normal_handle(handle)), store.list_dids):
-        claimants = Claimants(handle)
-        for did in await dids():
-            with contextlib.suppress(RecordError):
-                claimants.take(await store.load(did))
-        if claimants.confirmed:
-            break
+    for did in dids:
+        with contextlib.suppress(RecordError):
+            claimants.take(await store.load(did))
     return claimants

@@ -16,6 +16,7 @@ from idiolectd.ports.refresher import (
 from idiolectd.ports.store import (
     FULL_BATCH,
     NO_SERVER,
+    Called,
     Committed,
     FirstPlan,
     NewRecord,
@@ -38,6 +39,7 @@ __all__ = [
     "AccountLocation",
     "Answer",
     "Arrived",
+    "Called",
     "Committed",
     "FirstPlan",
     "NewRecord",

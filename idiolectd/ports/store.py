@@ -117,6 +117,19 @@ class Overview:
 
 
 @dataclass(frozen=True)
+class Called:
+    """What a store's index says of a handle; whoever relies on it reads the records.
+
+    Attributes:
+        dids: the sessions that may be called so.
+        is_all: whether no other session is. If not, every record has to be read to know.
+    """
+
+    dids: Sequence[str] = ()
+    is_all: bool = False
+
+
+@dataclass(frozen=True)
 class NewRecord:
     """A session of which nothing is known but its record.
 
@@ -208,10 +221,8 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
-    async def called(self, handle: str) -> list[str]:
-        """DIDs of sessions that may be called by this handle, as far as an index tells.
-
-        Neither all of them nor for sure: whoever finds none that is reads every record.
+    async def called(self, handle: str) -> Called:
+        """Finds the sessions that may be called by this handle in an index, as far as there is one.
 
         Args:
             handle: as it is compared (`idiolectd.session.normal_handle`).

@@ -16,6 +16,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import RecordError
 from idiolectd.ports import (
     FULL_BATCH,
+    Called,
     Committed,
     FirstPlan,
     Overview,
@@ -106,10 +107,10 @@ class InMemoryOAuthTokenStore:
         await anyio.lowlevel.checkpoint()
         return None
 
-    async def called(self, handle: str) -> list[str]:
+    async def called(self, handle: str) -> Called:
         """See `SharedStore.called`; there is no index."""
         await anyio.lowlevel.checkpoint()
-        return []
+        return Called()
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ A `Reading` may be used by many threads at once.
 import contextlib
 import os
 from collections import OrderedDict
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
@@ -24,6 +24,7 @@ from idiolectd.store.record_text import KnownRecord
 from idiolectd.store_url import StoreUrl, is_plain_path, parse_store_url
 
 if TYPE_CHECKING:
+    from idiolectd.ports import Called
     from idiolectd.state import RefreshState
     from idiolectd.store.memory import InMemoryOAuthTokenStore
 
@@ -78,7 +79,7 @@ class Reading(Protocol):
         """
         ...
 
-    def called(self, handle: str) -> list[str]:
+    def called(self, handle: str) -> "Called":
         """As `idiolectd.ports.SharedStore.called`.
 
         Raises:
@@ -115,9 +116,11 @@ class MemoryReading:
         """See `Reading.state`."""
         return self._store.state_now(did)
 
-    def called(self, handle: str) -> list[str]:
+    def called(self, handle: str) -> "Called":
         """See `Reading.called`; a store in memory has no index."""
-        return []
+        from idiolectd.ports import Called
+
+        return Called()
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""
@@ -214,13 +217,17 @@ def find_did(reading: Reading, account: str) -> str:
     """
     if is_meant_as_did(account):
         return parse_did(account)
-    claimants = Claimants(account)
-    for dids in (partial(reading.called, normal_handle(account)), reading.dids):
-        claimants = Claimants(account)
-        for did in dids():
-            with contextlib.suppress(RecordError):
-                found = reading.record(did, waiting=True)
-                claimants.take(None if found is None else found.session)
-        if claimants.confirmed:  # by the index: nobody else has to be read
-            break
+    called = reading.called(normal_handle(account))
+    claimants = _read_claimants(reading, account, called.dids)
+    if not (claimants.confirmed or called.is_all):
+        claimants = _read_claimants(reading, account, reading.dids())
     return claimants.the_one()
+
+
+def _read_claimants(reading: Reading, account: str, dids: Sequence[str]) -> Claimants:
+    claimants = Claimants(account)
+    for did in dids:
+        with contextlib.suppress(RecordError):
+            found = reading.record(did, waiting=True)
+            claimants.take(None if found is None else found.session)
+    return claimants

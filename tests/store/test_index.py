@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from idiolectd import load_session, open_store
-from idiolectd.ports import Overview, ScheduleEntry
+from idiolectd.ports import Called, Overview, ScheduleEntry
 from idiolectd.state import ENDING, Note, RefreshState, State
 from tests.store.support import ALICE, BOB, NOW, session
 
@@ -55,14 +55,31 @@ async def test_who_is_called_so(tmp_path: Path) -> None:
         alice = session(ALICE, handle="Alice.Example")
         await store.save(alice)
         await store.save(session(BOB, handle="bob.example", confirmed_handle="@bobby.example"))
-        assert await store.called("alice.example") == [ALICE]
-        assert await store.called("bobby.example") == [BOB]
+        assert (await store.called("alice.example")).dids == [ALICE]
+        assert (await store.called("bobby.example")).dids == [BOB]
         named = replace(alice, handle="alice.test", confirmed_handle="alice.test")
         await store.save(named)
-        assert await store.called("alice.example") == []
-        assert await store.called("alice.test") == [ALICE]
+        assert (await store.called("alice.example")).dids == []
+        assert (await store.called("alice.test")).dids == [ALICE]
         await store.delete(ALICE)
-        assert await store.called("alice.test") == []
+        assert (await store.called("alice.test")).dids == []
+
+
+async def test_when_no_record_has_to_be_read_for_a_handle(tmp_path: Path) -> None:
+    """Once every session was looked at, until somebody else writes one."""
+    place = tmp_path / "s.sqlite"
+    async with open_store(f"sqlite://{place}") as store:
+        alice = session(ALICE, handle="alice.test")
+        await store.save(alice)
+        assert not (await store.called("bob.test")).is_all
+        await store.commit(alice, RefreshState(), due=planned(ALICE, NOW + 60))
+        async with store.watch() as watch:
+            assert await watch.wait_changed() == []
+        assert await store.called("bob.test") == Called([], is_all=True)
+        with sqlite3.connect(place) as database:
+            database.execute("UPDATE sessions SET body_json = body_json || ' '")
+        database.close()
+        assert not (await store.called("bob.test")).is_all
 
 
 async def test_a_hint_and_no_more(tmp_path: Path) -> None:
@@ -95,7 +112,7 @@ async def test_an_older_database_gets_the_index(tmp_path: Path) -> None:
     database.close()
     async with open_store(url) as store:
         assert await store.overview(NOW, limit=10) is None
-        assert await store.called("alice.test") == []
+        assert await store.called("alice.test") == Called()
         await store.commit(session(ALICE), RefreshState(attempts=1), due=planned(ALICE, NOW + 60))
         found = await store.overview(NOW, limit=10)
         assert found == Overview(2, {"": 1}, 0, [BOB])

@@ -24,6 +24,7 @@ from idiolectd.finish import finish, in_thread, running_loop
 from idiolectd.ports import (
     FULL_BATCH,
     NO_SERVER,
+    Called,
     Committed,
     FirstPlan,
     NewRecord,
@@ -187,10 +188,10 @@ class FilesystemOAuthTokenStore:
         with translated(f"can't list {self.url}"):
             return await in_thread(folder_survey.overview, self._folder, self._index, now, limit)
 
-    async def called(self, handle: str) -> list[str]:
+    async def called(self, handle: str) -> Called:
         """See `SharedStore.called`."""
         with translated(f"can't list {self.url}"):
-            return await in_thread(self._index.find, handle)
+            return Called(await in_thread(self._index.find, handle))
 
     @asynccontextmanager
     async def claim(self, did: str, *, patience: float) -> AsyncIterator[None]:

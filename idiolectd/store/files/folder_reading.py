@@ -14,6 +14,7 @@ from idiolectd.store.telling import refusals_place
 from idiolectd.store_url import StoreUrl
 
 if TYPE_CHECKING:
+    from idiolectd.ports import Called
     from idiolectd.state import RefreshState
 
 
@@ -56,11 +57,13 @@ class FolderReading:
         with translated(f"can't read {did} from {self.url}"):
             return self._folder().state(parse_did(did), now)
 
-    def called(self, handle: str) -> list[str]:
+    def called(self, handle: str) -> "Called":
         """See `Reading.called`."""
-        from idiolectd.store.files.folder_index import FolderIndex  # most clients name a DID
+        # Not before they are needed: most clients name a DID.
+        from idiolectd.ports import Called
+        from idiolectd.store.files.folder_index import FolderIndex
 
-        return FolderIndex(self._folder().runtime_dir).find(handle)
+        return Called(FolderIndex(self._folder().runtime_dir).find(handle))
 
     def dids(self) -> list[str]:
         """See `Reading.dids`."""

@@ -16,6 +16,7 @@ from idiolectd.store.telling import refusals_place
 from idiolectd.store_url import StoreUrl
 
 if TYPE_CHECKING:
+    from idiolectd.ports import Called
     from idiolectd.state import RefreshState
     from idiolectd.store.sqlite.reader import DatabaseReader
 
@@ -65,7 +66,7 @@ class DatabaseReading:
 
         return decode_state(self._read(did, lambda reader: reader.state(parse_did(did))), now)
 
-    def called(self, handle: str) -> list[str]:
+    def called(self, handle: str) -> "Called":
         """See `Reading.called`."""
         return self._read("all sessions", lambda reader: reader.called(handle))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from idiolectd.errors import RecordError, StoreError
-from idiolectd.ports import Overview, ScheduleEntry, Survey
+from idiolectd.ports import Called, Overview, ScheduleEntry, Survey
 from idiolectd.store.format import check_format
 from idiolectd.store.record_text import decode_record, too_large
 from idiolectd.store.sqlite import carry_over, schema
@@ -117,11 +117,22 @@ class DatabaseReader(RowReader):
         dids = [did for key in keys if (did := did_of(key)) is not None]
         return Overview(sessions, needy, self._number(schema.COUNT_DUE, now), dids)
 
-    def called(self, handle: str) -> list[str]:
+    def called(self, handle: str) -> Called:
         """See `SharedStore.called`."""
         if not self._has_index():
-            return []
-        return [did for (key,) in self._read(schema.CALLED, handle) if (did := did_of(key)) is not None]
+            return Called()
+        keys = [key for (key,) in self._read(schema.CALLED, handle)]
+        return Called(
+            [did for key in keys if (did := did_of(key)) is not None], is_all=self._has_all_handles()
+        )
+
+    def _has_all_handles(self) -> bool:
+        """Whether the index has the handle of each session as it is stored now."""
+        if not (self._has_table("idiolectd_unseen") and self.is_searched()):
+            return False
+        if self._number(schema.COUNT_UNSEEN) or self._number(schema.COUNT_UNKNOWN):
+            return False
+        return self.count() <= self._number(schema.COUNT_STATES)
 
     def survey(self) -> Survey:
         """All records, readable or not."""

@@ -108,6 +108,7 @@ UNSEEN = (
     "SELECT rowid, did FROM idiolectd_unseen WHERE rowid > ? AND length(did) <= 2048 ORDER BY rowid LIMIT ?"
 )
 
+COUNT_UNSEEN = "SELECT count(*) FROM (SELECT 1 FROM idiolectd_unseen LIMIT 1)"
 ADD_UNSEEN = _ADD_UNSEEN.format(select="VALUES (CAST(? AS TEXT))")
 
 # The search. Each step looks at some rows of `sessions`; the last one at states whose records are gone. Where no

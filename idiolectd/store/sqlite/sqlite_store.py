@@ -19,6 +19,7 @@ from idiolectd.errors import LockBusy, StoreError
 from idiolectd.finish import finish, in_thread, is_asyncio, running_loop
 from idiolectd.ports import (
     FULL_BATCH,
+    Called,
     Committed,
     FirstPlan,
     NewRecord,
@@ -212,7 +213,7 @@ class SqliteOAuthTokenStore:
         """See `SharedStore.overview`."""
         return await self._read("all sessions", self._reader.overview, now, limit)
 
-    async def called(self, handle: str) -> list[str]:
+    async def called(self, handle: str) -> Called:
         """See `SharedStore.called`."""
         return await self._read("all sessions", self._reader.called, handle)
 
