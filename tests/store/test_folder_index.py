@@ -126,7 +126,7 @@ async def test_what_needs_a_look_is_known_without_reading(tmp_path: Path) -> Non
         found = await store.overview(NOW + 100.5, limit=10)
         dids = ["did:plc:c", "did:plc:new", "did:plc:a"]
         assert found == Overview(4, {"relogin_required": 1, "": 1}, 1, dids)
-        assert await store.called("b.example") == ["did:plc:b"]
+        assert (await store.called("b.example")).dids == ["did:plc:b"]
         assert await store.list_dids() == [f"did:plc:{name}" for name in ("a", "b", "c", "new")]
     async with opened(tmp_path) as store:  # nobody watches, so the index does not learn of it
         await store.commit(session("did:plc:b", handle="b.example"), dead)
