@@ -19,8 +19,9 @@ from idiolectd.ports import NO_SERVER, ScheduleEntry, SharedStore
 # The longest sleep, in seconds: so late may a resumed machine notice that its clock went on.
 LONGEST_SLEEP = 30.0
 
-# The shortest: what becomes due at nearly the same time is started together.
-_SHORTEST_SLEEP = 0.001
+# What becomes due within so many seconds is started together: refreshes that run at once share commits and
+# connections, and no token is so short-lived that it matters.
+_TOGETHER = 0.2
 
 # How many seconds of the future are held in memory, and how many entries at most.
 _HORIZON = 600.0
@@ -155,7 +156,7 @@ class DueQueue:
         """Waits until an entry may be due, at most `LONGEST_SLEEP` seconds."""
         self._earlier_entry = anyio.Event()
         next_at = self._heap.next_at or math.inf
-        sleep = min(LONGEST_SLEEP, max(_SHORTEST_SLEEP, next_at - self._clock.now()))
+        sleep = min(LONGEST_SLEEP, max(_TOGETHER, next_at - self._clock.now()))
         with anyio.move_on_after(sleep):
             await self._earlier_entry.wait()
 
@@ -163,7 +164,7 @@ class DueQueue:
         """Waits until `refill` is to be called. Whoever sees the clock jump has to call `refill_in`."""
         while (left := self._refill_at - self._clock.now()) > 0:
             self._earlier_refill = anyio.Event()
-            with anyio.move_on_after(max(_SHORTEST_SLEEP, left)):
+            with anyio.move_on_after(left):
                 await self._earlier_refill.wait()
 
     def refill_in(self, seconds: float) -> None:
