@@ -20,6 +20,9 @@ _MINUTE = 60.0
 
 _GLANCE = 0.1
 
+# Seconds that a first look at a session takes at most, where very many are looked at together.
+_LOOK = 0.002
+
 # Where the digits of the generation stand in a refresh token.
 _GENERATION = slice(len("ref-") + 24, len("ref-") + 32)
 
@@ -28,10 +31,10 @@ def crowd(workshop: Workshop) -> Iterator[Figure]:
     """One round."""
     count = workshop.size.crowd
     with workshop.scratch() as folder, Endpoint(_ISSUERS, sessions=count) as endpoint:
-        seen_by = time.time() + 10 + count * workshop.look
+        seen_by = time.time() + 10 + count * _LOOK
         seeding = Seeding(endpoint.issuers, count, due=seen_by, pause=_MINUTE / count)
         path = folder / "store"
-        config = write_config(folder, write_sqlite(path, seeding.records()), endpoint)
+        config = write_config(folder, write_sqlite(path, seeding.records()), endpoint, refreshes="each")
         few = ["sh", "-c", f'ulimit -n {_FILES}; exec "$@"', "sh"]
         with Daemon(config, program=[*few, *command("run")]) as daemon:
             _wait_seen(daemon, seen_by)

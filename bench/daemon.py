@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from bench.endpoint import Endpoint
 from bench.errors import BenchError
@@ -28,6 +28,7 @@ def write_config(
     *,
     ca_file: Path | None = None,
     concurrency: int | None = None,
+    refreshes: Literal["each", "auto"] = "auto",
 ) -> Path:
     """Writes a configuration for a store with sessions of an endpoint; returns its path.
 
@@ -37,6 +38,7 @@ def write_config(
         endpoint: the server.
         ca_file: the certificate of the server's authority; None: it speaks plain HTTP.
         concurrency: how many refreshes may be under way at one issuer; None: as many as by default.
+        refreshes: whether each refresh has a line in the log; as by default: not with many sessions.
     """
     path = folder / "config.toml"
     network = ["allow_loopback_http = true"]
@@ -57,6 +59,7 @@ def write_config(
         *network,
         "[log]",
         'format = "json"',
+        f'refreshes = "{refreshes}"',
     ]
     path.write_text("\n".join(lines) + "\n")
     return path

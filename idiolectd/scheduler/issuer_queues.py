@@ -166,7 +166,9 @@ class IssuerQueues:
             del self._queues[queue.name]
 
     def _has_room(self, queue: IssuerQueue) -> bool:
-        return len(queue) < (self._room(queue) if len(self._queued) < _MOST_QUEUED else _ALWAYS_ROOM)
+        return len(queue) < _ALWAYS_ROOM or (
+            len(self._queued) < _MOST_QUEUED and len(queue) < self._room(queue)
+        )
 
     def _room(self, queue: IssuerQueue) -> float:
         """How many sessions a server's queue holds at most."""
@@ -223,24 +225,23 @@ class IssuerQueues:
             try:
                 has_answered = await self._work(entry, queue)
             finally:
-                self._end(queue, entry, place, has_answered=has_answered)
-            turn = self._next(queue)
+                now = anyio.current_time()
+                self._end(queue, entry, place, now, has_answered=has_answered)
+            turn = self._next(queue, now)
 
     def _end(
-        self, queue: IssuerQueue, entry: ScheduleEntry, place: Place | None, *, has_answered: bool
+        self, queue: IssuerQueue, entry: ScheduleEntry, place: Place | None, now: float, *, has_answered: bool
     ) -> None:
         self.in_flight.discard(entry.did)
         queue.in_flight -= 1
         queue.has_answered |= has_answered
-        now = anyio.current_time()
         if place is not None:
             self._places.give_back(place, now, has_answered=has_answered)
         if queue.is_forgettable(now):
             self._queues.pop(queue.name, None)
 
-    def _next(self, queue: IssuerQueue) -> _Turn | None:
+    def _next(self, queue: IssuerQueue, now: float) -> _Turn | None:
         """Whose turn it is, now that a session of this queue has ended; starts the others that may start, too."""
-        now = anyio.current_time()
         if self._places.has_waiting:
             self._line_up(queue, now)
             turns = self._turns_of_waiting(now)
