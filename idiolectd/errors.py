@@ -95,6 +95,34 @@ class RefreshError(IdiolectError):
     """A refresh did not bring a usable session."""
 
 
+class NothingSent(RefreshError):
+    """For a `Refresher` to raise: the refresh token has not left this machine. It is tried again later."""
+
+
+class TryLater(RefreshError):
+    """For a `Refresher` to raise: the server has answered, and the refresh token is not used up.
+
+    Attributes:
+        retry_after: how many seconds the server asked to wait; None: it did not.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SessionRefused(RefreshError):
+    """For a `Refresher` to raise: the server refuses the session. Heard several times, it ends it: log in again.
+
+    Attributes:
+        code: the server's error code (``invalid_grant``, ``ExpiredToken``, ...).
+    """
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(message or code)
+        self.code = code
+
+
 class NoSessionError(RefreshError):
     """Nothing is stored for this DID. Log in first: ``idiolectd login ACCOUNT``."""
 

@@ -35,7 +35,8 @@ def _secret(default: str | None = None) -> Any:
 class Tokens:
     """What one rotation brings: the fields of a session that a refresh may change.
 
-    The times are RFC 3339 text. A field that is None leaves the session's own value as it is.
+    The times are RFC 3339 text. A field that is None leaves the session's own value as it is. A DPoP key comes only
+    from a client program's own refresher: the authorization server binds a refresh token to one key.
     """
 
     access_jwt: str = field(repr=False)
@@ -49,6 +50,7 @@ class Tokens:
     confirmed_handle: str | None = None
     pds_url: str | None = None
     dpop_nonce: str | None = field(default=None, repr=False)
+    dpop_private_key_jwk: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

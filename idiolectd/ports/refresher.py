@@ -16,7 +16,14 @@ class Refresher(Protocol):
     """Refreshes a session (idiolect-oauth's callback)."""
 
     async def refresh(self, session: OAuthSession) -> OAuthSession:
-        """Returns the session with new tokens, or raises."""
+        """Returns the session with new tokens; its DPoP key may be a new one.
+
+        Raises:
+            NothingSent: the refresh token has not left this machine.
+            TryLater: the server has answered, and the token is not used up.
+            SessionRefused: the server refuses the session.
+            Exception: anything else, and nobody knows whether the token is used up.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from idiolectd.errors import RecordError
 from idiolectd.session import OAuthSession, Tokens
@@ -175,6 +175,7 @@ class Watch(Protocol):
         ...
 
 
+@runtime_checkable
 class SharedStore(OAuthTokenStore, Protocol):
     """A store that several processes use at once, the daemon among them."""
 

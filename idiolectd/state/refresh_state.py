@@ -277,9 +277,11 @@ class RefreshState:
 
     def rotated(self, before: OAuthSession, after: OAuthSession, now: float) -> Self:
         """`after` holds the tokens that came for those of `before`."""
-        spent = self.spent
+        spent, pins = self.spent, self.pins
         if after.refresh_token_hash != before.refresh_token_hash:
             spent = with_spent(spent, before.refresh_token_hash)
+        if after.dpop_thumbprint != before.dpop_thumbprint:  # a client program's own refresher has changed it
+            pins = replace(pins, dpop_thumbprint=after.dpop_thumbprint)
         return replace(
             self,
             state=State.FRESH,
@@ -296,7 +298,7 @@ class RefreshState:
             unconfirmed=None,
             displaced=None,
             previous_refresh_token=before.refresh_jwt if before.kind == "bearer" else None,
-            pins=self.pins.filled_from(after),
+            pins=pins.filled_from(after),
             token_seen_at=now,
         )
 

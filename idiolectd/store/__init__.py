@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
+    from idiolectd.store.one_process import OneProcessStore
     from idiolectd.store.opening import open_configured_store, open_store
     from idiolectd.store.presence import (
         PRESENCE_LOCK,
@@ -42,6 +43,7 @@ __all__ = [
     "InMemoryOAuthTokenStore",
     "KnownRecord",
     "MemoryReading",
+    "OneProcessStore",
     "Presence",
     "Reading",
     "Refusals",
@@ -78,6 +80,7 @@ _HOMES = {
     "InMemoryOAuthTokenStore": "memory",
     "KnownRecord": "record_text",
     "MemoryReading": "reading",
+    "OneProcessStore": "one_process",
     "Presence": "presence",
     "Reading": "reading",
     "Refusals": "view.refusals",
