@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import httpx
-
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.config import ClientConfig, ClientKeyConfig, Config
 from idiolectd.errors import ConfigError
 from idiolectd.events import EventSink
 from idiolectd.hosting import Hosting
-from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, Trust
+from idiolectd.http import HttpClient, make_http
 from idiolectd.identity import DnsTxt, Identity, TxtLookup
 from idiolectd.oauth import ClientRegistry, Discovery, OAuthClient, OAuthRefresher, SigningKey, UnusableKey
 from idiolectd.policy import Policy
@@ -179,30 +177,6 @@ async def open_parts(
     ):
         save_deadline = patience or SaveDeadline(_COMMAND_PATIENCE)
         yield build_parts(config, read_clients(config), Resources(opened, http, clock, events, save_deadline))
-
-
-def make_http(
-    config: Config, clock: Clock, events: EventSink, *, transport: httpx.AsyncBaseTransport | None = None
-) -> HttpClient:
-    """The only way out, as configured; also for the few commands that need no store.
-
-    Args:
-        config: says where requests may go.
-        clock: wall-clock time.
-        events: who is told.
-        transport: how requests get there; None: over TLS to the internet. Closed with the client.
-
-    Raises:
-        ConfigError: ``network.ca_file`` can't be read.
-    """
-    network = NetworkPolicy(
-        allow_loopback_http=config.network.allow_loopback_http,
-        allow_addresses=config.network.allow_addresses,
-        proxy=config.network.proxy,
-    )
-    if transport is None:
-        transport = OriginPools(network, trust=Trust(config.network.ca_file))
-    return HttpClient(policy=network, clock=clock, events=events, transport=transport)
 
 
 def read_clients(config: Config) -> ClientRegistry:

@@ -10,9 +10,10 @@ from idiolectd.clock import Clock
 from idiolectd.config import Config, IdentityConfig, NetworkConfig, OAuthConfig, StoreConfig
 from idiolectd.config.settings import RefreshConfig
 from idiolectd.events import Event, EventSink
+from idiolectd.http import make_http
 from idiolectd.identity import TxtLookup
 from idiolectd.oauth import ClientRegistry
-from idiolectd.parts import Parts, Resources, build_parts, make_http
+from idiolectd.parts import Parts, Resources, build_parts
 from idiolectd.ports import SharedStore
 from idiolectd.store import InMemoryOAuthTokenStore
 

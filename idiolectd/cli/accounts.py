@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.did import is_meant_as_did, parse_did
 from idiolectd.errors import HandleError, IdentityError, NoSessionError, RecordError, StoreError
-from idiolectd.ports import SharedStore
 from idiolectd.session import normal_handle
 from idiolectd.store import Claimants
 
 if TYPE_CHECKING:
     from idiolectd.parts import Parts
+    from idiolectd.ports import SharedStore
 
 # Seconds to wait for the claim. Without it the handle is not saved: the claim's holder or the next look-up
 # confirms it again.
@@ -55,7 +55,7 @@ async def stored_did(parts: "Parts", account: str) -> str:
     return found.did
 
 
-async def stored_dids(store: SharedStore, account: str) -> list[str]:
+async def stored_dids(store: "SharedStore", account: str) -> list[str]:
     """Returns the DIDs that an account may be, without network: for commands that only read.
 
     Raises:
@@ -88,7 +88,7 @@ def one_account(account: str | None, alias: str | None) -> str:
     return named.pop()
 
 
-async def _claimants(store: SharedStore, handle: str) -> Claimants:
+async def _claimants(store: "SharedStore", handle: str) -> Claimants:
     """Finds the sessions with a handle: in the store's index; in all records, if that may not have all of them."""
     called = await store.called(normal_handle(handle))
     claimants = await _read_claimants(store, handle, called.dids)
@@ -97,7 +97,7 @@ async def _claimants(store: SharedStore, handle: str) -> Claimants:
     return await _read_claimants(store, handle, await store.list_dids())
 
 
-async def _read_claimants(store: SharedStore, handle: str, dids: Sequence[str]) -> Claimants:
+async def _read_claimants(store: "SharedStore", handle: str, dids: Sequence[str]) -> Claimants:
     claimants = Claimants(handle)
     for did in dids:
         with contextlib.suppress(RecordError):

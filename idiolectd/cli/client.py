@@ -139,7 +139,7 @@ def _metadata(config: Config, client: ClientConfig) -> ClientMetadata:
 
 
 async def _look(config: Config, metadata: ClientMetadata) -> list[MetadataFinding]:
-    from idiolectd.parts import make_http
+    from idiolectd.http import make_http
 
     async with make_http(config, SystemClock(), command_events(config)) as http:
         return await check_hosted_metadata(http, metadata)

@@ -3,19 +3,23 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.output import say
 from idiolectd.cli.places import named_store
 from idiolectd.config import Config
-from idiolectd.ports import SharedStore
-from idiolectd.store import open_configured_store
 from idiolectd.store_url import parse_store_url
+
+if TYPE_CHECKING:
+    from idiolectd.ports import SharedStore
 
 
 @asynccontextmanager
-async def open_to_read(config: Config) -> AsyncIterator[SharedStore]:
+async def open_to_read(config: Config) -> "AsyncIterator[SharedStore]":
     """Opens the store for reading; if there is none, reports that and opens an empty one in memory."""
+    from idiolectd.store import open_configured_store
+
     url = config.store.url
     if is_missing(url):
         say(f"there is no store at {named_store(config)} yet; idiolectd login makes one")

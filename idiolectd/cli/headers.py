@@ -4,26 +4,31 @@ A DPoP proof (RFC 9449) is valid for one request, for about a minute, and with a
 So the command first sends a request with the same token to the PDS, and takes the nonce from its response.
 """
 
+import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from idiolectd.cli.accounts import chosen_did
+from idiolectd.auth import auth_headers, check_destination
+from idiolectd.cli.accounts import one_account, stored_did
 from idiolectd.cli.existing_store import require_store
 from idiolectd.cli.exits import CommandFailed, ExitCode
 from idiolectd.cli.help_sections import SectionedCommand
 from idiolectd.cli.options import Options, command_events, common
 from idiolectd.cli.output import put, put_json, say
 from idiolectd.cli.running import run_async
+from idiolectd.clock import SystemClock
 from idiolectd.config import Config
-from idiolectd.errors import NoSessionError, TokenWithheld
+from idiolectd.errors import HandleError, TokenWithheld
+from idiolectd.http import origin
 from idiolectd.session import OAuthSession
-from idiolectd.state import State, reconcile
+from idiolectd.store import open_reading, session_of
 from idiolectd.url import GET_SESSION, xrpc_url
 
 if TYPE_CHECKING:
-    from idiolectd.parts import Parts
+    from idiolectd.events import Event
 
 
 @click.command(
@@ -68,7 +73,16 @@ def headers_command(
     """
     config = options.load_as_owner()
     require_store(config)
-    found = run_async(partial(_headers, config, account, did, method, url, nonce, any_host=any_host))
+    session = _stored_session(config, one_account(account, did))
+    is_home = _check_host(session, url, any_host=any_host)
+    clock = 0.0
+    if nonce is None:
+        # Not on trio, as what writes a store: to load it would cost as much as all else that is done here.
+        nonce, clock = run_async(partial(_asked_nonce, config, session), backend="asyncio")
+        if not is_home and session.kind == "dpop":
+            nonce = None
+            say("warning: that host may require its own DPoP nonce, from its response: --nonce")
+    found = auth_headers(session, method, url, nonce=nonce, now=time.time() + clock)
     if options.json:
         put_json(found)
     else:
@@ -77,31 +91,19 @@ def headers_command(
     return ExitCode.DONE
 
 
-async def _headers(
-    config: Config,
-    account: str | None,
-    alias: str | None,
-    method: str,
-    url: str,
-    nonce: str | None,
-    *,
-    any_host: bool,
-) -> dict[str, str]:
-    from idiolectd.auth import auth_headers
+def _stored_session(config: Config, account: str) -> OAuthSession:
+    """Reads the session of an account; resolves its handle, if that was not confirmed yet."""
+    reading = open_reading(config.store.url, looking=True)
+    with suppress(HandleError):
+        return session_of(reading, account)
+    return session_of(reading, run_async(partial(_resolved, config, account)))
+
+
+async def _resolved(config: Config, account: str) -> str:
     from idiolectd.parts import open_parts
 
     async with open_parts(config, command_events(config), looking=True) as parts:
-        did = await chosen_did(parts, account, alias)
-        session = await parts.store.load(did)
-        if session is None:
-            raise NoSessionError(did)
-        is_home = _check_host(session, url, any_host=any_host)
-        if nonce is None:
-            nonce = await _asked_nonce(parts, session)
-            if not is_home and session.kind == "dpop":
-                nonce = None
-                say("warning: that host may require its own DPoP nonce, from its response: --nonce")
-        return auth_headers(session, method, url, nonce=nonce, now=parts.http.server_now(url))
+        return await stored_did(parts, account)
 
 
 def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
@@ -110,9 +112,6 @@ def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
     Raises:
         CommandFailed: the token must not be sent to it.
     """
-    from idiolectd.auth import check_destination
-    from idiolectd.http import origin
-
     try:
         check_destination(session, url)
     except TokenWithheld as error:
@@ -126,49 +125,61 @@ def _check_host(session: OAuthSession, url: str, *, any_host: bool) -> bool:
     return True
 
 
-async def _asked_nonce(parts: "Parts", session: OAuthSession) -> str | None:
-    """Calls getSession at the PDS with the access token; returns the DPoP nonce of the response.
+async def _asked_nonce(config: Config, session: OAuthSession) -> tuple[str | None, float]:
+    """Calls getSession at the PDS with the access token.
+
+    Returns:
+        The DPoP nonce of the response, and by how many seconds the server's clock is ahead of ours.
 
     Raises:
         CommandFailed: the PDS refuses the token.
         TransportError: the PDS does not answer.
     """
-    from idiolectd.http import error_of
+    from idiolectd.http import error_of, make_http
     from idiolectd.oauth import DpopKey, dpop
 
     url = xrpc_url(session.pds_url, GET_SESSION)
     token = session.access_jwt
-    if session.kind == "bearer":
-        answer = await parts.http.request("GET", url, headers={"Authorization": f"Bearer {token}"})
-    else:
-        key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
-        answer = await dpop.request(parts.http, key, "GET", url, access_token=token)
-    if answer.status in (400, 401):
-        raise await _refused(parts, session, error_of(answer) or f"http_{answer.status}")
-    if answer.status != 200:
-        raise CommandFailed(
-            ExitCode.TRY_LATER,
-            f"the PDS {session.pds_url} answered {answer.status}; try again, or pass a --nonce",
-        )
-    return parts.http.nonces.get(dpop.nonce_key(url, token))
+    async with make_http(config, SystemClock(), partial(_tell, config)) as http:
+        if session.kind == "bearer":
+            answer = await http.request("GET", url, headers={"Authorization": f"Bearer {token}"})
+        else:
+            key = DpopKey.from_jwk_json(session.dpop_private_key_jwk)
+            answer = await dpop.request(http, key, "GET", url, access_token=token)
+        if answer.status in (400, 401):
+            raise _refused(config, session, error_of(answer) or f"http_{answer.status}")
+        if answer.status != 200:
+            raise CommandFailed(
+                ExitCode.TRY_LATER,
+                f"the PDS {session.pds_url} answered {answer.status}; try again, or pass a --nonce",
+            )
+        return http.nonces.get(dpop.nonce_key(url, token)), http.skew(origin(url))
 
 
-async def _refused(parts: "Parts", session: OAuthSession, code: str) -> CommandFailed:
-    entry = await parts.store.read(session.did)
-    state = reconcile(session, entry.state, parts.clock.now()).state
+def _tell(config: Config, event: "Event") -> None:
+    command_events(config)(event)  # made when it is needed: most often nothing has to be told
+
+
+def _refused(config: Config, session: OAuthSession, code: str) -> CommandFailed:
+    from idiolectd.state import State, reconcile
+
+    now = time.time()
+    state = reconcile(
+        session, open_reading(config.store.url, looking=True).state(session.did, now), now
+    ).state
     if state.state is State.RELOGIN_REQUIRED:
         return CommandFailed(
             ExitCode.LOGIN_REQUIRED,
-            f"the session of {session.did} has ended; run: {parts.commands.login(session.did, session)}",
+            f"the session of {session.did} has ended; run: {config.commands.login(session.did, session)}",
         )
     if state.refusals and state.last_error is not None:
         return CommandFailed(
             ExitCode.TRY_LATER,
             f"the PDS {session.pds_url} refused the access token of {session.did} ({code}), and its server refuses to"
-            f" refresh it ({state.last_error.message}); it is retried: {parts.commands.typed('status', session.did)}",
+            f" refresh it ({state.last_error.message}); it is retried: {config.commands.typed('status', session.did)}",
         )
     return CommandFailed(
         ExitCode.TRY_LATER,
         f"the PDS {session.pds_url} refused the access token of {session.did} ({code}); a running daemon refreshes"
-        f" it, or: {parts.commands.typed('refresh', '--force', session.did)}",
+        f" it, or: {config.commands.typed('refresh', '--force', session.did)}",
     )

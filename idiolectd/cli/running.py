@@ -5,24 +5,32 @@ Without this a signal would interrupt a refresh between the server's response an
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import anyio
 import click
 
 from idiolectd.cli.output import say
 
+if TYPE_CHECKING:
+    import anyio
+
 T = TypeVar("T")
 
 
-def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """Runs `work` on trio.
+def run_async(work: Callable[[], Awaitable[T]], *, backend: Literal["trio", "asyncio"] = "trio") -> T:
+    """Runs `work`.
+
+    Args:
+        work: the command's async part.
+        backend: the event loop.
 
     Raises:
         click.Abort: a signal came; requests that had been sent were finished and saved.
     """
+    import anyio  # a command that needs no event loop this time does not pay for it
+
     try:
-        return anyio.run(_until_signal, work, backend="trio")
+        return anyio.run(_until_signal, work, backend=backend)
     except BaseExceptionGroup as group:
         raise _only(group) from None  # the group comes from the task group here
 
@@ -34,6 +42,8 @@ def _only(error: BaseException) -> BaseException:
 
 
 async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
+    import anyio
+
     # Open until all is done: a second signal must not reach the default handlers, which end the process at
     # once.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -48,7 +58,7 @@ async def _until_signal(work: Callable[[], Awaitable[T]]) -> T:
     raise click.Abort
 
 
-async def _interrupt(signals: AsyncIterator[signal.Signals], running: anyio.CancelScope) -> None:
+async def _interrupt(signals: AsyncIterator[signal.Signals], running: "anyio.CancelScope") -> None:
     async for _ in signals:
         if running.cancel_called:
             say("finishing the requests that were sent; that may take two minutes")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from idiolectd.http.arrived import unpacked
     from idiolectd.http.challenges import Challenge, parse_challenges
+    from idiolectd.http.configured import make_http
     from idiolectd.http.error_response import ErrorResponse, error_of, safe_text
     from idiolectd.http.guard import NetworkPolicy, check_address, check_url, origin
     from idiolectd.http.http_client import HttpClient
@@ -46,6 +47,7 @@ __all__ = [
     "judge_not_sent",
     "judge_probe",
     "judge_refusal",
+    "make_http",
     "origin",
     "parse_challenges",
     "retry_after",
@@ -72,6 +74,7 @@ _HOMES = {
     "judge_not_sent": "judging",
     "judge_probe": "judging",
     "judge_refusal": "judging",
+    "make_http": "configured",
     "origin": "guard",
     "parse_challenges": "challenges",
     "retry_after": "response",

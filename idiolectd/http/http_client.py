@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from json import dumps
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_plus
 
 import anyio
@@ -21,7 +21,6 @@ import httpx
 
 from idiolectd.clock import Clock
 from idiolectd.errors import NotSent, Unclear
-from idiolectd.events import EventSink
 from idiolectd.finish import in_thread
 from idiolectd.http.arrived import read_message, unpacked
 from idiolectd.http.exchange import OpenAnswer, OverHttpx, Request, Transport
@@ -35,6 +34,9 @@ from idiolectd.http.response import CutOff, Response, http_date
 from idiolectd.http.time_limits import WholeExchange
 from idiolectd.outcome import Code
 from idiolectd.url import Url
+
+if TYPE_CHECKING:
+    from idiolectd.events import EventSink
 
 # An answer of the protocols spoken here has a few KiB; a DID document with many keys some dozen.
 MAX_BODY = 256 * 1024
@@ -80,7 +82,7 @@ class HttpClient:
         *,
         policy: NetworkPolicy,
         clock: Clock,
-        events: EventSink,
+        events: "EventSink",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._policy = policy

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
         is_daemon_running,
         read_presence,
     )
-    from idiolectd.store.reading import MemoryReading, Reading, find_did, load_session, open_reading
+    from idiolectd.store.reading import (
+        MemoryReading,
+        Reading,
+        find_did,
+        load_session,
+        open_reading,
+        session_of,
+    )
     from idiolectd.store.record_text import KnownRecord
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
@@ -65,6 +72,7 @@ __all__ = [
     "open_store",
     "read_presence",
     "replace_file",
+    "session_of",
     "take_commands",
     "tell_refusal",
     "translated",
@@ -102,6 +110,7 @@ _HOMES = {
     "open_store": "opening",
     "read_presence": "presence",
     "replace_file": "durable",
+    "session_of": "reading",
     "take_commands": "command_journal",
     "tell_refusal": "telling",
     "translated": "error_translation",

@@ -167,7 +167,15 @@ def load_session(url: str | None, account: str) -> OAuthSession:
         RecordError: the record is unreadable.
         StoreError: the store can't answer.
     """
-    reading = _kept_reading(url)
+    return session_of(_kept_reading(url), account)
+
+
+def session_of(reading: Reading, account: str) -> OAuthSession:
+    """The session of an account as it is stored now. Blocks.
+
+    Raises:
+        As `load_session`, but for `ConfigError`.
+    """
     did = find_did(reading, account)
     found = reading.record(did, waiting=True)
     if found is None:
@@ -175,11 +183,12 @@ def load_session(url: str | None, account: str) -> OAuthSession:
     return found.session
 
 
-def open_reading(url: str | None) -> Reading:
+def open_reading(url: str | None, *, looking: bool = False) -> Reading:
     """The reading side of a store; opens nothing yet, so the store may come later. Needs no closing.
 
     Args:
         url: a store URL or a path; None: the configured view of clients, or store if there is no view.
+        looking: nothing is changed on disk: a database that nobody has open gets no side files.
 
     Raises:
         ConfigError: it is not a store URL, names a store in memory, or the configuration is wrong.
@@ -192,13 +201,15 @@ def open_reading(url: str | None) -> Reading:
     parsed = parse_store_url(url)
     if parsed.kind == "memory":
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")
+    if looking:
+        return _reading_at(parsed, looking=True)
     found = _readings.get(parsed)
     if found is None:
         found = _readings[parsed] = _reading_at(parsed)
     return found
 
 
-def _reading_at(place: StoreUrl) -> Reading:
+def _reading_at(place: StoreUrl, *, looking: bool = False) -> Reading:
     # Imported here: who reads files has no use for sqlite3.
     if place.kind == "file":
         from idiolectd.store.files.folder_reading import FolderReading
@@ -206,7 +217,7 @@ def _reading_at(place: StoreUrl) -> Reading:
         return FolderReading(place.path)
     from idiolectd.store.sqlite.database_reading import DatabaseReading
 
-    return DatabaseReading(place.path)
+    return DatabaseReading(place.path, untouched=looking)
 
 
 def find_did(reading: Reading, account: str) -> str:

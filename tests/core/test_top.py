@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import idiolectd
+from idiolectd.testing import FakePds, write_session
 
 
 def test_every_public_name_is_there() -> None:
@@ -85,4 +86,16 @@ def test_the_version_pays_for_no_command() -> None:
     heavy = {"aiosqlite", "structlog", "cryptography", "dns", "trio", "anyio", "asyncio", "httpx", "rich"}
     heavy |= {f"idiolectd.{room}" for room in ("config", "events", "log", "parts", "store", "http", "oauth")}
     heavy |= {f"idiolectd.cli.{name}" for name in ("run", "login", "status", "headers", "client", "check")}
+    assert found.isdisjoint(heavy), found & heavy
+
+
+def test_headers_pay_for_no_event_loop(tmp_path: Path) -> None:
+    """``idiolectd headers`` reads the record in place; only to ask for a nonce does it send anything."""
+    with FakePds() as pds:
+        alice = pds.add_account("alice.test")
+    command = ["headers", alice.did, "--store", write_session(tmp_path, alice.session)]
+    command += ["--url", f"{pds.url}/xrpc/x", "--nonce", "n"]
+    found = loaded(f"from idiolectd import cli\nassert cli.main({command}) == 0")
+    heavy = {"aiosqlite", "structlog", "dns", "trio", "anyio", "asyncio", "httpx", "h11", "rich"}
+    heavy |= {f"idiolectd.{room}" for room in ("events", "parts", "refresh", "xrpc", "identity", "hosting")}
     assert found.isdisjoint(heavy), found & heavy

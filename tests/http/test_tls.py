@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idiolectd.config import Config, NetworkConfig, StoreConfig
 from idiolectd.errors import ConfigError, NotSent, Unclear
-from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, tls_context
-from idiolectd.parts import make_http
+from idiolectd.http import HttpClient, NetworkPolicy, OriginPools, make_http, tls_context
 from tests.clock import VirtualClock
 from tests.http.support import LOOPBACK, house, listening
 

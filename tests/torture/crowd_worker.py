@@ -16,8 +16,9 @@ import anyio.to_thread
 from idiolectd.clock import SystemClock
 from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event
+from idiolectd.http import make_http
 from idiolectd.oauth import ClientRegistry
-from idiolectd.parts import Resources, build_parts, make_http
+from idiolectd.parts import Resources, build_parts
 from idiolectd.refresh import RefreshEngine
 from idiolectd.store import open_store
 from tests.clock import VirtualClock

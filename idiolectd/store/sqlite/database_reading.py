@@ -28,11 +28,16 @@ class DatabaseReading:
 
     Its reader is kept, because opening a connection costs 300 µs; where the database's files are others by
     now, another one takes its place.
+
+    Args:
+        path: the database.
+        untouched: see `RowReader`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, untouched: bool = False) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self._path = path
+        self._untouched = untouched
         self._real: Path | None = None
         self._rows: RowReader | None = None
 
@@ -77,13 +82,13 @@ class DatabaseReading:
     def _text(self, did: str, patience: float) -> bytes | None:
         rows = self._rows
         if rows is None:
-            rows = self._rows = RowReader(DatabaseFile(self._real_path()))
+            rows = self._rows = RowReader(DatabaseFile(self._real_path()), untouched=self._untouched)
         try:
             return rows.record(did, patience)
         except Replaced:
             # Closed before another is opened: SQLite would share its side files.
             rows.close()
-            self._rows = RowReader(DatabaseFile(self._real_path()))
+            self._rows = RowReader(DatabaseFile(self._real_path()), untouched=self._untouched)
             return self._rows.record(did, patience)
 
     def _read(self, what: str, read: "Callable[[DatabaseReader], T]") -> T:
@@ -93,7 +98,7 @@ class DatabaseReading:
         with translated(f"can't read {what} from {self.url}"):
             if self._rows is not None:  # as below: the files it has open may be gone from their path
                 self._rows.exchange(lambda: None)
-            reader = DatabaseReader(DatabaseFile(self._real_path()), viewed=True)
+            reader = DatabaseReader(DatabaseFile(self._real_path()), untouched=self._untouched, viewed=True)
             try:
                 return read(reader)
             finally:
