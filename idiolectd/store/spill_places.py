@@ -228,8 +228,9 @@ class StoreSpill:
         return found
 
     def _is_written_down(self, folder: Path) -> bool:
-        # Every process looks in the fallback, which lies beside the locks.
-        return folder == self._fallback or self._line(folder).exists()
+        # Every process looks in the fallback, which lies beside the locks. A disk that can't be asked has nothing
+        # that can be relied on, and must not keep the tokens from the other places.
+        return folder == self._fallback or os.path.exists(self._line(folder))  # noqa: PTH110 - a Path would raise
 
     def _write_down(self, folder: Path) -> None:
         if not self._is_written_down(folder):

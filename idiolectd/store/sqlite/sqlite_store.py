@@ -64,7 +64,7 @@ _HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOV
 
 # How many new sessions are planned and written at a time: refreshes commit in between. The first ones are
 # perhaps overdue.
-_FIRST_NEW_PAGE, _NEW_PAGE = 300, 1000
+_FIRST_NEW_PAGE, _NEW_PAGE = 200, 500
 
 _IS_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
