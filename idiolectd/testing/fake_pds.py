@@ -36,7 +36,7 @@ class Call:
 
     method: str
     account: "FakeAccount"
-    query: Mapping[str, str]
+    query: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
     def json(self) -> Any:

@@ -66,7 +66,7 @@ class Looking(httpx.AsyncBaseTransport):
 
     def look(self) -> None:
         for thing in gc.get_objects():
-            if type(thing).__module__.startswith("idiolectd"):
+            if str(type(thing).__module__).startswith("idiolectd"):
                 self.looked += 1
                 shown = repr(thing)
                 self.found += [type(thing).__name__ for secret in self.secrets if secret in shown]
