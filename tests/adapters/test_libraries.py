@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -68,7 +69,13 @@ def test_a_rotation_is_waited_for(
     assert fetch(library, auth, pds.url + GET_SESSION).status == 200
     alice.rotate()
     before = pds.refused
-    saving = threading.Timer(0.1, store.put, [alice.session])
+
+    def save() -> None:
+        while pds.refused == before:
+            time.sleep(0.01)
+        store.put(alice.session)
+
+    saving = threading.Thread(target=save, daemon=True)
     saving.start()
     assert fetch(library, auth, pds.url + CREATE_RECORD, record(alice)).status == 200
     saving.join()
