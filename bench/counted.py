@@ -9,7 +9,7 @@ Upon SIGUSR2 the counts so far are written to FILE, as JSON. Counted are, in all
 - statements: that SQLite was given;
 - texts: that were read as JSON, or written;
 - URLs: that were parsed;
-- syncs: fsync and fdatasync, if `syncs.c` is preloaded.
+- syncs: fsync and fdatasync; locks: on ranges of files, taken, freed or asked for. Both if `syncs.c` is preloaded.
 """
 
 import ctypes
@@ -57,9 +57,10 @@ class Counts:
         total: Counter[str] = Counter()
         for counts in list(self._of_threads.values()):
             total.update(counts)
-        if (syncs := getattr(ctypes.CDLL(None), "syncs_so_far", None)) is not None:
-            syncs.restype = ctypes.c_ulong
-            total["syncs"] = syncs()
+        for what in ("syncs", "locks"):
+            if (so_far := getattr(ctypes.CDLL(None), f"{what}_so_far", None)) is not None:
+                so_far.restype = ctypes.c_ulong
+                total[what] = so_far()
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(total))
         unfinished.rename(path)

@@ -109,19 +109,20 @@ def _counts(daemon: Daemon, found: Path) -> Counter[str]:
 
 
 def _both(workshop: Workshop) -> Iterator[Figure]:
-    yield from counts(workshop, "SQLite store", write_sqlite)
-    yield from counts(workshop, "file store", write_files)
+    yield from sqlite_counts(workshop)
+    yield from files_counts(workshop)
 
 
 sqlite_counts = partial(counts, subject="SQLite store", write=write_sqlite)
+files_counts = partial(counts, subject="file store", write=write_files)
 
 MEASURES = (
     Measure(
         "counts",
         "What a refresh does, counted",
         "Calls of Python functions (and resumptions of coroutines), work handed to another thread and back,"
-        " statements for SQLite, JSON texts read or written, URLs parsed, fsync and fdatasync, bytes written:"
-        " of refreshes that come one after the other.",
+        " statements for SQLite, JSON texts read or written, URLs parsed, fsync and fdatasync, locks on ranges of"
+        " files, bytes written: of refreshes that come one after the other.",
         _both,
         rounds=1,
     ),

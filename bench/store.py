@@ -47,6 +47,19 @@ def disk_alone(folder: Path, sessions: list[OAuthSession]) -> None:
     os.close(fd)
 
 
+def replacing_alone(folder: Path, sessions: list[OAuthSession]) -> None:
+    """The physical limit of one file after the other that is replaced durably, as a rename does it."""
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    for session in sessions:
+        fd = os.open(folder / "new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(fd, session.to_json().encode())
+        os.fsync(fd)
+        os.close(fd)
+        (folder / "new").rename(folder / f"{session.did}.json")
+        os.fsync(directory)
+    os.close(directory)
+
+
 def upstream_way(folder: Path, sessions: list[OAuthSession]) -> None:
     """What the Rust store does: an upsert, NORMAL, nothing else."""
     with sqlite3.connect(folder / "upstream.sqlite", isolation_level=None) as database:
@@ -107,11 +120,12 @@ def timed_store(workshop: Workshop, kind: str, sessions: list[OAuthSession]) -> 
 
 
 def commits(workshop: Workshop) -> Iterator[Figure]:
-    """One round of all four."""
+    """One round of all five."""
     sessions = [a_session(number) for number in range(_SESSIONS)]
     alone = timed(workshop, disk_alone, sessions)
     for subject, seconds in (
         ("the disk alone", alone),
+        ("files replaced alone", timed(workshop, replacing_alone, sessions)),
         ("upstream's way", timed(workshop, upstream_way, sessions)),
         ("idiolectd, SQLite store", timed_store(workshop, "sqlite", sessions)),
         ("idiolectd, file store", timed_store(workshop, "files", sessions)),
@@ -126,7 +140,7 @@ MEASURES = (
         "commits",
         "Durable commits of the stores",
         f"{_SESSIONS} records, {_AT_ONCE} at once: the disk alone (one file, write and fdatasync of a record's"
-        " size); the upstream way (SQLite, WAL, synchronous=NORMAL: not durable at a power cut); both stores of"
+        " size); files replaced alone, one after the other (write, fsync, rename, fsync of the folder); the upstream way (SQLite, WAL, synchronous=NORMAL: not durable at a power cut); both stores of"
         " ours (record and state, durable).",
         commits,
         plot=RATE,

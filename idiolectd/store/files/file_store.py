@@ -58,8 +58,8 @@ from idiolectd.store_url import StoreUrl
 # that is opened for looking only may take no lock; at worst it shows what was true a moment before.
 _BETWEEN_FILES = 0.05
 
-# The writes of one batch: each has two files open, and `disk_space.DESCRIPTORS` are all that is sure.
-_TOGETHER = 16
+# The writes of one batch: each has two files open. Those for which none can be opened follow one by one.
+_TOGETHER = 32
 
 # How many new sessions are read at a time, and how many of their states are written together: refreshes
 # commit in between. These have one file open each.

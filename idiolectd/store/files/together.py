@@ -2,13 +2,13 @@
 
 A write is a generator: it prepares its new files, yields what has to be durable before it may go on, and goes on
 when it is. So each write reads like one that is alone, and the order of its own steps stays what it says; but
-all writes prepare their files before the first is synced (a journaling file system then makes most of them
-durable with the first), and a folder is synced once for all that was renamed in it. One thread that does so
-one after the other is as quick as many, at half the CPU.
+the new files of all writes are synced at the same time, so that they share the file system's commits, and a folder is
+synced once for all that was renamed in it.
 """
 
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Generic, TypeVar
 
 from idiolectd.errors import IdiolectError
@@ -16,6 +16,9 @@ from idiolectd.store.durable import NewFile, sync_folder
 
 T = TypeVar("T")
 StepT = TypeVar("StepT")
+
+# How many files are synced at a time.
+_AT_ONCE = 4
 
 # What must be durable: the content of new files, or the names in a folder.
 Step = Sequence[NewFile] | Path
@@ -60,21 +63,49 @@ def run_together(writes: Sequence[Write[T]]) -> list[T | Exception]:
     while waiting := [(each, each.step) for each in running if each.step is not None]:
         folders = {step for _, step in waiting if isinstance(step, Path)}
         lost = {folder: failed for folder in folders if (failed := _failure(sync_folder, folder))}
-        failures = [
-            lost.get(step) if isinstance(step, Path) else _failure(_sync_all, step) for _, step in waiting
-        ]
-        for (each, _), failed in zip(waiting, failures, strict=True):
-            each.go_on(failed)
+        unwritten = _sync_at_once([new for _, step in waiting if not isinstance(step, Path) for new in step])
+        for each, step in waiting:
+            if isinstance(step, Path):
+                each.go_on(lost.get(step))
+            else:
+                each.go_on(next((unwritten[new] for new in step if new in unwritten), None))
     return [each.answer for each in running]
 
 
-def _sync_all(files: Sequence[NewFile]) -> None:
-    for new in files:
-        new.sync()
+def _sync_at_once(files: Sequence[NewFile]) -> dict[NewFile, OSError]:
+    """Makes the content of new files durable; returns why that of some can't be.
+
+    On a busy disk each sync waits for a commit of the file system. Four threads that wait are three times as quick
+    as one, and more threads are no quicker.
+    """
+    unwritten: dict[NewFile, OSError] = {}
+
+    def sync(some: Sequence[NewFile]) -> None:
+        for new in some:
+            failed = _failure(NewFile.sync, new)
+            if failed is not None:
+                unwritten[new] = failed
+
+    count = min(_AT_ONCE, (len(files) + 1) // 2)  # for one of two files a thread costs more than it brings
+    shares = [files[start::count] for start in range(count)]
+    threads = []
+    for share in shares[1:]:
+        thread = Thread(target=sync, args=(share,), name="idiolectd-sync")
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            sync(share)
+        else:
+            threads.append(thread)
+    for share in shares[:1]:
+        sync(share)
+    for thread in threads:
+        thread.join()
+    return unwritten
 
 
 def _failure(sync: Callable[[StepT], None], step: StepT) -> OSError | None:
-    """Makes a step durable; returns why it can't be."""
+    """Makes something durable; returns why it can't be."""
     try:
         sync(step)
     except OSError as error:
