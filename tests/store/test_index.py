@@ -9,6 +9,7 @@ import pytest
 from idiolectd import load_session, open_store
 from idiolectd.ports import Called, Overview, ScheduleEntry
 from idiolectd.state import ENDING, Note, RefreshState, State
+from idiolectd.store.sqlite import schema
 from tests.store.support import ALICE, BOB, NOW, session
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +119,15 @@ async def test_an_older_database_gets_the_index(tmp_path: Path) -> None:
         assert found == Overview(2, {"": 1}, 0, [BOB])
         async with store.watch() as watch:
             assert await watch.wait_changed() == []
+
+
+async def test_totals_come_from_the_index(tmp_path: Path) -> None:
+    """What `status` and a start count is in an index, and no state is read for it."""
+    place = tmp_path / "s.sqlite"
+    async with open_store(f"sqlite://{place}") as store:
+        await store.save(session(ALICE))
+    with sqlite3.connect(place) as database:
+        for sql in (schema.COUNT_UNKNOWN, schema.COUNT_NEEDY, schema.COUNT_STATES, schema.COUNT):
+            ((_, _, _, plan),) = database.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+            assert "COVERING INDEX" in plan
+    database.close()

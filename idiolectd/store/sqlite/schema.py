@@ -201,7 +201,8 @@ PART_OF_RECORDS = (
 # By the indexes: who may be called so, how many sessions are well, and which of the others are to be read.
 CALLED = "SELECT did FROM idiolectd_state WHERE handle = ?"
 COUNT_STATES = "SELECT count(*) FROM idiolectd_state"
-COUNT_UNKNOWN = "SELECT count(*) FROM idiolectd_state WHERE attention IS NULL"
+# With the index's own condition, without which SQLite reads all rows.
+COUNT_UNKNOWN = "SELECT count(*) FROM idiolectd_state WHERE attention IS NULL AND attention IS NOT ''"
 COUNT_NEEDY = "SELECT attention, count(*) FROM idiolectd_state WHERE attention IS NOT '' GROUP BY attention"
 NEEDY = "SELECT did FROM idiolectd_state WHERE attention IS NOT '' ORDER BY attention DESC LIMIT ?"
 COUNT_DUE = "SELECT count(*) FROM idiolectd_state WHERE due_at <= ? AND attention = ''"
