@@ -384,8 +384,7 @@ class Scheduler:
         return has_answered
 
     async def _refresh(self, did: str, queue: IssuerQueue) -> bool:
-        not_before = self._memory.of(did).not_before
-        left = not_before - anyio.current_time() if not_before > 0 else 0.0
+        left = self._memory.of(did).not_before - anyio.current_time()
         if left > _ROUNDING:  # the wall clock was set forward meanwhile, or the record was touched
             self._due_queue.put_off(did, left)
             return False
