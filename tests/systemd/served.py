@@ -18,8 +18,8 @@ class Served:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        # A token lives long enough for a client that this host lets wait, and is due soon.
-        self.pds: str = machine.start_simulator("--access-life=10", "--legacy-access-life=10")["url"]
+        # Due after four seconds: the tests wait for many refreshes.
+        self.pds: str = machine.start_simulator("--access-life=5", "--legacy-access-life=5")["url"]
         self.places = (
             f'[identity]\nplc_directory_url = "{self.pds}"\nhandle_resolver_url = "{self.pds}"\n'
             "[network]\nallow_loopback_http = true\n"

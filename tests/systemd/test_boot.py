@@ -101,7 +101,9 @@ def test_foreign_row(host: Host) -> None:
 
 def test_group(host: Host) -> None:
     """Who is in the group reads sessions and writes none; who is not reads nothing."""
+    host.machine.call(f"{host.pds}/_sim/options", {"legacy_access_life": 3600})
     did = host.login()
+    host.machine.call(f"{host.pds}/_sim/options", {"legacy_access_life": 5})
     for user, groups in (("reader", ["--groups=idiolectd"]), ("stranger", [])):
         host.machine.run("useradd", "--create-home", *groups, user)
     request = ("idiolectd", "headers", did, "--url", f"{host.pds}/xrpc/com.atproto.server.getSession")
@@ -205,6 +207,7 @@ def test_removal(host: Host, how: str) -> None:
     host.machine.run("dpkg", how, "idiolectd")
     assert host.machine.run("systemctl", "is-active", "idiolectd", check=False).stdout == "inactive\n"
     assert host.machine.run("test", "-e", "/usr/lib/idiolectd", check=False).returncode == 1
+    # Before the service starts: it would find the sessions' server to be one that is not allowed.
+    host.machine.write(CONFIGURATION, host.configuration)
     host.install(1)
-    host.configure()
     host.wait_refreshed(did)
