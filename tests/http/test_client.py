@@ -206,7 +206,7 @@ async def test_a_slow_drip_meets_the_deadline() -> None:
 
     async def handler(stream: SocketStream) -> None:
         await read_request(stream)
-        await stream.send(OK + b"Content-Length: 1000\r\n\r\n")
+        await stream.send(OK + b"Content-Length: 150\r\n\r\n")
         while True:
             await stream.send(b"x")
             await anyio.sleep(0.02)
