@@ -1,7 +1,7 @@
 """What `HttpClient` needs of a transport: a request goes out, and an open answer comes back.
 
-`OriginPools` offers that itself. Any other transport of httpx does so through `OverHttpx`, which makes httpx's
-requests and answers for it: as costly as everything else that a request needs.
+Every transport of httpx does so through `OverHttpx`, which makes httpx's requests and answers for it: as costly as
+everything else that a request needs. `OriginPools` offers it itself too, for the requests that a refresh consists of.
 """
 
 from collections.abc import AsyncGenerator
