@@ -1,4 +1,4 @@
-"""docs/clients.md as a reader types it: each of its programs runs, over a fake PDS."""
+"""The programs of docs/clients.md and of the README as a reader types them: each runs, over a fake PDS."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from idiolectd.testing import FakePds, write_session
 
 pytest_plugins = ["pytester"]
 
-TEXT = (Path(__file__).parents[2] / "docs/clients.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/clients.md").read_text()
 PROGRAMS = {
     section.partition("\n")[0]: program
     for section in TEXT.split("\n## ")[1:]
@@ -44,6 +45,14 @@ def test_a_program_writes_its_record(name: str, pds: FakePds, tmp_path: Path) ->
     if "bot" in names:
         names["bot"].request.close()  # a bot runs for as long as its process
     assert [record["text"] for record in alice.records] == ["Hello!"]
+
+
+def test_the_readmes_program_runs(pds: FakePds, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three lines, complete."""
+    alice = pds.add_account("alice.example")
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(program.replace('"~/.config/idiolect/sessions/"', repr(write_session(tmp_path, alice.session))), {})
+    assert alice.did in capsys.readouterr().out
 
 
 def test_headers_are_made(pds: FakePds, tmp_path: Path) -> None:
