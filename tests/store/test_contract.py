@@ -587,8 +587,9 @@ async def test_a_foreign_write_while_nobody_looked_out_is_named_first(
     store: SharedStore, tmp_path: Path
 ) -> None:
     """The line that was made before it can't be relied on."""
-    await store.save(session())
-    await store.commit(session(), RefreshState(), due=due(ALICE, 1.0))
+    async with store.watch():
+        await store.save(session())
+        await store.commit(session(), RefreshState(), due=due(ALICE, 1.0))
     foreign = session(pds_url="https://moved.example")
     await put_foreign(store, tmp_path, ALICE, foreign.to_json().encode())
     async with store.watch() as watch:

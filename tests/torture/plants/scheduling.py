@@ -405,8 +405,8 @@ PLANTS = (
             Edit(
                 "refresh",
                 "server_to_ask",
-                "None:\nreturn _server(session.pds_url)\nreturn issuer_server",
-                "None:\n    return issuer_server(session)\nreturn server_of",
+                "return _server(session.pds_url)",
+                "pass",
             ),
         ),
         (_APART + "test_who_has_an_answer_missing_waits_for_the_pds",),
