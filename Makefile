@@ -6,8 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
+PEERS  := bench/node/node_modules/.installed
 
-.PHONY: help demo test test-quick torture torture-short bench documents docs deb wheel check format lock clean real-pds
+.PHONY: help demo test test-quick torture torture-short bench documents docs deb wheel check format lock clean real-pds peers
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -23,10 +24,11 @@ demo: $(STAMP)  ## the main job on real traffic on loopback, about 2 minutes
 
 test:           ## all tests, the real PDS included; torture has targets of its own
 	@echo "make test: about 10 minutes on two cores. It downloads the packages of requirements-dev.lock"
-	@echo "(120 MB) and, once, the real PDS from npm (670 MB unpacked). Servers listen on loopback only."
+	@echo "(120 MB) and, once, the real PDS and clients from npm (920 MB unpacked). Servers listen on loopback only."
 	@command -v chromium >/dev/null || echo "no chromium here: logins through a browser are skipped (Debian: apt install chromium)"
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its tests are skipped, and say why"
+	@$(MAKE) --no-print-directory peers || echo "no clients from npm here: their tests are skipped, and say why"
 	$(BIN)/pytest -n 3 --dist worksteal -m "not torture"
 
 test-quick: $(STAMP) ## the daily part, less than a minute, no npm
@@ -34,10 +36,12 @@ test-quick: $(STAMP) ## the daily part, less than a minute, no npm
 
 torture-short: $(STAMP) ## a short version of most of it, about 4 minutes
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
+	@$(MAKE) --no-print-directory peers || echo "no clients from npm here: their part is skipped, and says why"
 	$(BIN)/pytest -n 3 --dist worksteal -m torture
 
 torture: $(STAMP) ## everything that tries to lose a session, long version; FULL=--full for the longest
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
+	@$(MAKE) --no-print-directory peers || echo "no clients from npm here: their part is skipped, and says why"
 	$(BIN)/python -m tests.torture $(FULL)
 
 bench: $(STAMP) ## what it costs, beside peers and limits; writes docs/benchmarks.md (BENCH="NAME --quick")
@@ -60,6 +64,12 @@ real-pds: $(PDS) ## install the real PDS (npm, 670 MB) for `make test`
 $(PDS): tests/real_pds/package-lock.json
 	cd tests/real_pds && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+peers: $(PEERS) ## install the client libraries for Node (npm, 250 MB) for `make test` and `make bench`
+
+$(PEERS): bench/node/package-lock.json
+	cd bench/node && npm ci --ignore-scripts --no-audit --no-fund
+	@cp $< $@
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -74,13 +74,13 @@ _NO_RECORDS = {
     "no token": json.dumps({**_DPOP, "accessJwt": ""}),
     "a number for a text": json.dumps({**_DPOP, "pdsUrl": 1}),
     "no DID": json.dumps({**_DPOP, "did": "alice.example"}),
-    "an entry of a view in a store": json.dumps({**_DPOP, "refreshJwt": ""}),
 }
+_NO_RECORD_OF_A_STORE = {"an entry of a view in a store": json.dumps({**_DPOP, "refreshJwt": ""})}
 
 
 def vectors() -> dict[str, Any]:
     """The vectors of this version."""
-    for why, text in _NO_RECORDS.items():
+    for why, text in (_NO_RECORDS | _NO_RECORD_OF_A_STORE).items():
         try:
             OAuthSession.from_json(text)
         except SessionError:
@@ -103,7 +103,11 @@ def vectors() -> dict[str, Any]:
             for viewed, records in ((False, _RECORDS), (True, _VIEWED))
             for what, record in records.items()
         ],
-        "noRecords": [{"what": what, "record": text} for what, text in _NO_RECORDS.items()],
+        "noRecords": [
+            {"what": what, "record": text, "inView": in_view}  # whether a reader of views takes it
+            for in_view, records in ((False, _NO_RECORDS), (True, _NO_RECORD_OF_A_STORE))
+            for what, text in records.items()
+        ],
     }
 
 

@@ -1,0 +1,3 @@
+module idiolectd.example/session
+
+go 1.19
