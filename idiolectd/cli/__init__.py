@@ -41,6 +41,8 @@ _COMMANDS = {
     "resume": "idiolectd.cli.pause:resume_command",
     "status": "idiolectd.cli.status:status_command",
     "check": "idiolectd.cli.check:check_command",
+    "import": "idiolectd.cli.import_sessions:import_command",
+    "export": "idiolectd.cli.export:export_command",
     "headers": "idiolectd.cli.headers:headers_command",
     "client": "idiolectd.cli.client:client_group",
     "unit": "idiolectd.cli.unit:unit_command",

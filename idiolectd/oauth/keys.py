@@ -49,6 +49,15 @@ class SigningKey:
         return cls("P-256", ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
+    def of_p256(cls, private: bytes) -> Self:
+        """The P-256 key with this private half (RFC 7518, section 6.2.2.1).
+
+        Raises:
+            ValueError: it is zero, or not below the curve's order.
+        """
+        return cls("P-256", ec.derive_private_key(int.from_bytes(private), ec.SECP256R1()))
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Reads the JSON of a private JWK (RFC 7517), or an unencrypted PEM (RFC 7468).
 
@@ -107,8 +116,13 @@ class SigningKey:
 
     def to_private_jwk(self) -> str:
         """The JSON of the private JWK, as `parse` reads it. Only a session's record may hold it."""
-        d = self._private_key.private_numbers().private_value.to_bytes(_COORDINATE_BYTES)
-        return json.dumps({**self.public_jwk, "d": b64url_encode(d)}, separators=(",", ":"))
+        return json.dumps(
+            {**self.public_jwk, "d": b64url_encode(self.private_bytes())}, separators=(",", ":")
+        )
+
+    def private_bytes(self) -> bytes:
+        """The private half in 32 bytes. Only a session's record, or another program's, may hold it."""
+        return self._private_key.private_numbers().private_value.to_bytes(_COORDINATE_BYTES)
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """A JWT in compact form (RFC 7519); `alg` is added to the header."""

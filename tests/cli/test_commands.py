@@ -584,7 +584,21 @@ def test_configuration_file(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "login", "list", "logout", "refresh", "pause", "resume", "status", "check", "headers", "unit"],
+    [
+        "run",
+        "login",
+        "list",
+        "logout",
+        "refresh",
+        "pause",
+        "resume",
+        "status",
+        "check",
+        "import",
+        "export",
+        "headers",
+        "unit",
+    ],
 )
 def test_help_teaches(run: Run, command: str) -> None:
     """Every command explains itself with examples."""
