@@ -92,7 +92,7 @@ _FORKING_HANDLER = """if True:
                 signal.setitimer(signal.ITIMER_REAL, 0.0001 + 0.003 * random.random())
                 async with store.claim(ALICE, patience=0):
                     for _ in range(20):
-                        reading.load(ALICE, patience=5)
+                        reading.record(ALICE, waiting=True)
             signal.setitimer(signal.ITIMER_REAL, 0)
             async with store.claim(ALICE, patience=0):  # no child has kept it
                 pass

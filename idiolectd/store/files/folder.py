@@ -184,7 +184,8 @@ class Folder:
     def listed(self) -> dict[str, str]:
         """The `fingerprint` of each record and its state, by name; without the state, if the name is ambiguous."""
         states: dict[str, Stamp] = {}
-        with suppress(FileNotFoundError):
+        # Who may only read the records sees no states: no file is as the index knows it, and all are read.
+        with suppress(FileNotFoundError, PermissionError):
             states = _stamps(self.states)
         return {name: fingerprint(found, states.get(name)) for name, found in _stamps(self.root).items()}
 
