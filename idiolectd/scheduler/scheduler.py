@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, Callable, Collection
 from dataclasses import dataclass, replace
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from idiolectd import events
@@ -292,6 +293,8 @@ class Scheduler:
     async def _adopt(self, pages: AsyncIterable[list[NewRecord]]) -> None:
         spilled = set(await self._engine().spilled())
         async for page in pages:
+            # Reading and writing a page are finished once begun, so a stop gets no other moment.
+            await anyio.lowlevel.checkpoint()
             new = [record for record in page if record.session.did not in spilled]
             for did, seen in (await self._engine().adopt(new)).items():
                 self._take_over(did, seen)

@@ -10,6 +10,7 @@ the list holds whatever the crowd does not take along, and is read again afterwa
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import anyio
+import anyio.lowlevel
 
 from idiolectd.finish import finish
 from idiolectd.ports import FULL_BATCH
@@ -174,6 +175,8 @@ class DatabaseWatch:
             if await self._has_moved():
                 await finish(self._collect)
             if self._cursor.has_more and len(self._pending) < FULL_BATCH:
+                # A look is finished once begun: a stop gets no other moment.
+                await anyio.lowlevel.checkpoint()
                 continue
             if self._pending.is_ready:
                 return self._pending.take()
