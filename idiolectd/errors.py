@@ -5,6 +5,7 @@
     IdiolectError
     ├── StoreError            the store can't do it; says nothing about a session
     │   ├── RecordError       one record can't be read; all others can
+    │   ├── SealedError       the secrets of one session don't open with the keys that are there
     │   ├── LockBusy          somebody else kept a claim or the write lock too long
     │   └── SpillUnreadable   what this session's last refresh brought may lie where we can't look
     ├── SessionError          a session has the wrong shape
@@ -54,6 +55,18 @@ class RecordError(StoreError):
         self.did = did
         self.place = place
         self.reason = reason
+
+
+class SealedError(StoreError):
+    """A session's secrets don't open with the keys of `store.keys`. Nothing was changed: mend the keys.
+
+    Attributes:
+        did: whose.
+    """
+
+    def __init__(self, place: str, reason: str, did: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.did = did
 
 
 class LockBusy(StoreError):

@@ -9,7 +9,7 @@ did not mean to change. The helper methods parse them; as in upstream, an unread
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -191,6 +191,15 @@ class OAuthSession:
         changes = {name: value for name, value in vars(tokens).items() if value is not None}
         return replace(self, **changes)
 
+    def with_secrets(self, change: Callable[[str, str], str]) -> Self:
+        """This session, each of its secrets replaced by what `change` makes of the field's name and the secret."""
+        changes: dict[str, Any] = {}
+        for name in _SECRETS:
+            text = getattr(self, name)
+            if text:
+                changes[name] = change(_JSON_NAMES[name], text)
+        return replace(self, **changes)
+
     # Time: names and meaning of idiolect-oauth -----------------------------------------------
 
     def is_expired(self, now: datetime) -> bool:
@@ -240,6 +249,8 @@ _NAMES = {
     "sessionStartedAt": "session_started_at",
     "confirmedHandle": "confirmed_handle",
 }
+# What nobody else may see. The nonce is worth nothing without the key.
+_SECRETS = ("access_jwt", "refresh_jwt", "dpop_private_key_jwk")
 _JSON_NAMES = {name: json_name for json_name, name in _NAMES.items()}
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -44,6 +44,7 @@ _COMMANDS = {
     "import": "idiolectd.cli.import_sessions:import_command",
     "export": "idiolectd.cli.export:export_command",
     "headers": "idiolectd.cli.headers:headers_command",
+    "rekey": "idiolectd.cli.rekey:rekey_command",
     "client": "idiolectd.cli.client:client_group",
     "unit": "idiolectd.cli.unit:unit_command",
 }

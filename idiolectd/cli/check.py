@@ -8,8 +8,10 @@ import os
 import resource
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,13 +29,20 @@ from idiolectd.cli.starting import start_command
 from idiolectd.cli.status_report import DaemonStatus, read_daemon
 from idiolectd.cli.status_rows import StatusRow, read_all_rows
 from idiolectd.config import Config
-from idiolectd.errors import ConfigError, StoreError
+from idiolectd.errors import ConfigError, RecordError, StoreError
 from idiolectd.http import tls_context
 from idiolectd.log import redact
 from idiolectd.oauth import SigningKey
 from idiolectd.ports import SpillSurvey
 from idiolectd.state import State
-from idiolectd.store import open_configured_store
+from idiolectd.store import (
+    AS_STORED,
+    keys_of,
+    open_configured_store,
+    open_store,
+    read_keys,
+    read_keys_at_hand,
+)
 from idiolectd.store_url import StoreUrl, parse_store_url
 
 # https://www.sqlite.org/wal.html: corruption when two connections write or checkpoint at the same moment.
@@ -62,6 +71,7 @@ def check_command(options: Options) -> int:
     findings = [Finding("configuration", "ok", str(config.path or "no file; defaults and variables"))]
     findings += [Finding("configuration", "warning", unused) for unused in options.unused]
     findings += _clients(config)
+    findings += _store_keys(config)
     findings += _authorities(config)
     findings += _host(config)
     findings += run_async(partial(_store, config))
@@ -78,6 +88,16 @@ def _clients(config: Config) -> Iterator[Finding]:
                 yield Finding(name, "failed", redact(str(error)), ExitCode.USAGE)
             else:
                 yield Finding(name, "ok", f"readable, for {client.client_id}")
+
+
+def _store_keys(config: Config) -> Iterator[Finding]:
+    for key in config.store.keys:
+        try:
+            read_keys(replace(config.store, keys=(key,)))
+        except ConfigError as error:
+            yield Finding(f"store key {key.id}", "failed", str(error), ExitCode.USAGE)
+        else:
+            yield Finding(f"store key {key.id}", "ok", "readable")
 
 
 def _authorities(config: Config) -> Iterator[Finding]:
@@ -168,12 +188,46 @@ async def _store(config: Config) -> list[Finding]:
             rows = await read_all_rows(store, config, time.time())
             spill = await store.spill.survey() if store.spill is not None else None
             daemon = read_daemon(store.runtime_dir)
+        sealing = await _sealing(config)
     except StoreError as error:
         return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
     count = f"{len(rows)} session{'' if len(rows) == 1 else 's'}"
     findings = [Finding("store", "ok", f"{store.url}: {count}"), *_daemon(daemon, config)]
+    findings += sealing
     findings += _spill(spill) if spill is not None else ()
     return [*findings, *(_session(row, daemon, config) for row in rows if row.state in _CODES or row.overdue)]
+
+
+async def _sealing(config: Config) -> list[Finding]:
+    """Says with which keys the sessions are sealed, and whether those are there."""
+    keys, found, closed = read_keys_at_hand(config.store), Counter[str | None](), Counter[str | None]()
+    store = config.store
+    async with open_store(store.url, spill_dir=store.spill_dir, looking=True, keys=AS_STORED) as raw:
+        async for page in raw.pages():
+            for did in page:
+                with suppress(RecordError):
+                    session = await raw.load(did)
+                    if session is not None:
+                        found.update(keys_of(session))
+                        closed.update(keys_of(keys.open(session, did)) - {None})
+    if closed:
+        names = ", ".join(f"{key} ({count})" for key, count in closed.items())
+        return [
+            Finding(
+                "sealing",
+                "failed",
+                f"sessions are sealed with keys that store.keys does not have, or has others for: {names}",
+                ExitCode.FAILED,
+            )
+        ]
+    first = keys.sealing
+    if first is None:
+        return []
+    others = [str(key or "none") for key in found if key != first]
+    if others:
+        text = f"mixed: not all sessions are sealed with {first}, but with {', '.join(others)}; run: idiolectd rekey"
+        return [Finding("sealing", "warning", text)]
+    return [Finding("sealing", "ok", f"all sessions are sealed with {first}")]
 
 
 def _daemon(daemon: DaemonStatus, config: Config) -> Iterator[Finding]:

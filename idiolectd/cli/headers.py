@@ -24,7 +24,7 @@ from idiolectd.config import Config
 from idiolectd.errors import HandleError, TokenWithheld
 from idiolectd.http import origin
 from idiolectd.session import OAuthSession
-from idiolectd.store import open_reading, session_of
+from idiolectd.store import Reading, open_reading, read_keys, session_of
 from idiolectd.url import GET_SESSION, xrpc_url
 
 if TYPE_CHECKING:
@@ -91,9 +91,13 @@ def headers_command(
     return ExitCode.DONE
 
 
+def _reading(config: Config) -> Reading:
+    return open_reading(config.store.url, looking=True, keys=read_keys(config.store))
+
+
 def _stored_session(config: Config, account: str) -> OAuthSession:
     """Reads the session of an account; resolves its handle, if that was not confirmed yet."""
-    reading = open_reading(config.store.url, looking=True)
+    reading = _reading(config)
     with suppress(HandleError):
         return session_of(reading, account)
     return session_of(reading, run_async(partial(_resolved, config, account)))
@@ -165,7 +169,9 @@ def _refused(config: Config, session: OAuthSession, code: str) -> CommandFailed:
 
     now = time.time()
     state = reconcile(
-        session, open_reading(config.store.url, looking=True).state(session.did, now), now
+        session,
+        _reading(config).state(session.did, now),
+        now,
     ).state
     if state.state is State.RELOGIN_REQUIRED:
         return CommandFailed(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from idiolectd.config import url_values, value_kinds
 from idiolectd.config.clients import CLIENTS, ClientConfig
+from idiolectd.config.store_keys import STORE_KEYS, StoreKeyConfig
 from idiolectd.config.value_kinds import Network, ValueKind
 from idiolectd.policy import WINDOW
 from idiolectd.remedy import PLAIN, Commands
@@ -99,6 +100,16 @@ class StoreConfig:
         " ~/.local/state/idiolectd/spill, whichever is on another file system. The store records the folder,"
         " so that every program that refreshes looks there.",
         example='"/run/idiolectd/spill"',
+        reload=False,
+    )
+    keys: tuple[StoreKeyConfig, ...] = _key(
+        STORE_KEYS,
+        (),
+        "Keys that seal tokens and DPoP keys in the store: each has an id, and is read from a file, a systemd"
+        " credential or an environment variable. The first one seals, all of them open. `idiolectd rekey --new-key"
+        " FILE` makes one, `idiolectd rekey` seals what is stored with the first. Without keys the store is clear."
+        " docs/sealing.md says what this protects.",
+        example='[{ id = "2026-11", file = "/etc/idiolectd/store.key" }]',
         reload=False,
     )
 

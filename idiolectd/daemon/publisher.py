@@ -17,7 +17,7 @@ import anyio
 from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.config import ClientsConfig
-from idiolectd.errors import RecordError, SessionError, StoreError
+from idiolectd.errors import RecordError, SealedError, SessionError, StoreError
 from idiolectd.events import EventSink
 from idiolectd.parts import Parts
 from idiolectd.policy import reminder_gap
@@ -129,6 +129,7 @@ class Publisher:
                     entries[did] = await self._entry(did)
                 except (
                     RecordError,
+                    SealedError,
                     SessionError,
                 ) as error:  # the last entry stays: the store has no better one
                     refused[did] = str(error)

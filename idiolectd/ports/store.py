@@ -339,6 +339,13 @@ class SharedStore(OAuthTokenStore, Protocol):
         """Removes a session's state if its record is gone; returns whether it is."""
         ...
 
+    async def reseal(self, did: str) -> bool:
+        """Seals a session's secrets with the key that seals now; returns whether there is a record.
+
+        Nothing else changes, and nothing at all if they are sealed so already.
+        """
+        ...
+
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
@@ -417,6 +424,10 @@ class Spill(Protocol):
             did: whose.
             previous_token_hash: only what replaces the token with this hash; None: whatever there is.
         """
+        ...
+
+    async def reseal(self, did: str) -> None:
+        """Seals what is kept for a DID with the key that seals now. To be called under its claim."""
         ...
 
     async def survey(self) -> SpillSurvey:

@@ -203,6 +203,15 @@ class RefreshState:
                 record[_JSON_KEYS.get(name, name)] = vars(value) if name in _NESTED else value
         return _ENCODER.encode(record)
 
+    def with_secrets(self, change: Callable[[str, str], str]) -> Self:
+        """This state, each text with tokens in it replaced by what `change` makes of its name in JSON and itself."""
+        changes: dict[str, Any] = {}
+        for name in _SECRETS:
+            text = getattr(self, name)
+            if text:
+                changes[name] = change(_JSON_KEYS.get(name, name), text)
+        return replace(self, **changes)
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Reads a stored state.
@@ -439,6 +448,9 @@ def with_spent(spent: tuple[str, ...], token_hash: str) -> tuple[str, ...]:
 
 # Where a field is not called in JSON as it is here.
 _JSON_KEYS = {"previous_refresh_token": "predecessor"}
+
+# What holds tokens.
+_SECRETS = ("last_good", "withheld", "displaced", "previous_refresh_token")
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from idiolectd.store.durable import replace_file
     from idiolectd.store.error_translation import translated
     from idiolectd.store.files.file_store import FilesystemOAuthTokenStore
+    from idiolectd.store.key_ring import read_keys, read_keys_at_hand, write_new_key
     from idiolectd.store.locks.ofd import HeldLock, is_held, try_exclusive
     from idiolectd.store.memory import InMemoryOAuthTokenStore
     from idiolectd.store.one_process import OneProcessStore
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         session_of,
     )
     from idiolectd.store.record_text import KnownRecord
+    from idiolectd.store.sealing import AS_STORED, Keys, SealingKey, keys_of
     from idiolectd.store.spill import SpillFolder
     from idiolectd.store.spill_places import StoreSpill
     from idiolectd.store.sqlite.sqlite_store import SqliteOAuthTokenStore
@@ -42,18 +44,21 @@ if TYPE_CHECKING:
     from idiolectd.store.view.standing import Standing
 
 __all__ = [
+    "AS_STORED",
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
     "Claimants",
     "FilesystemOAuthTokenStore",
     "HeldLock",
     "InMemoryOAuthTokenStore",
+    "Keys",
     "KnownRecord",
     "MemoryReading",
     "OneProcessStore",
     "Presence",
     "Reading",
     "Refusals",
+    "SealingKey",
     "SpillFolder",
     "SqliteOAuthTokenStore",
     "Standing",
@@ -64,12 +69,15 @@ __all__ = [
     "find_did",
     "is_daemon_running",
     "is_held",
+    "keys_of",
     "load_session",
     "make_view",
     "note_command",
     "open_configured_store",
     "open_reading",
     "open_store",
+    "read_keys",
+    "read_keys_at_hand",
     "read_presence",
     "replace_file",
     "session_of",
@@ -77,9 +85,17 @@ __all__ = [
     "tell_refusal",
     "translated",
     "try_exclusive",
+    "write_new_key",
 ]
 
 _HOMES = {
+    "AS_STORED": "sealing",
+    "Keys": "sealing",
+    "SealingKey": "sealing",
+    "keys_of": "sealing",
+    "read_keys": "key_ring",
+    "read_keys_at_hand": "key_ring",
+    "write_new_key": "key_ring",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
     "Claimants": "claimants",

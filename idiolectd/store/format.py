@@ -6,14 +6,54 @@ version: who does not know them leaves them out. A new version means that an old
 something, or send what it must not: it says which release is needed, and changes nothing.
 
 1: since 0.1.0, which did not write it down; `idiolectd.store.locks.claims` has the byte ranges.
+2: secrets may be sealed (`idiolectd.store.sealing`). A store is of this version from its first write with keys on:
+   an older program would send sealed texts as tokens, and one without keys would put clear tokens beside them.
 """
 
+from typing import NamedTuple
+
 from idiolectd.errors import StoreError
+from idiolectd.store.sealing import Keys
 
-FORMAT = 1
+# The newest that this program knows.
+FORMAT = 2
 
-# The first release that understands it.
-FORMAT_NEEDS = "0.1.0"
+
+class Format(NamedTuple):
+    """The format of one store.
+
+    Attributes:
+        version: see the module.
+        needs: the first release that understands it.
+    """
+
+    version: int
+    needs: str
+
+
+_CLEAR, _SEALED = Format(1, "0.1.0"), Format(2, "0.5.0")
+
+
+def format_to_write(version: object, keys: Keys, place: object) -> Format | None:
+    """The format that a store gets before it is written to; None: the one that it has.
+
+    Args:
+        version: what the store says; None: nothing.
+        keys: of whoever writes.
+        place: the store, for people.
+
+    Raises:
+        StoreError: it is a sealed one, and there is no key to seal with.
+    """
+    is_sealed = version == _SEALED.version
+    if is_sealed and keys.sealing is None:
+        raise StoreError(
+            f"{place} is sealed, and nothing is written to it without a key: name its keys in store.keys of the"
+            " configuration"
+        )
+    if keys.sealing is not None:
+        return None if is_sealed else _SEALED
+    return _CLEAR if version is None else None
 
 
 def check_format(version: object, needs: object, place: object) -> None:

@@ -32,6 +32,7 @@ from idiolectd.store.due_index import DueIndex
 from idiolectd.store.locks.queues import Queues
 from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
 from idiolectd.store.record_text import KnownRecord, decode_record
+from idiolectd.store.sealing import NO_KEYS
 
 
 class InMemoryOAuthTokenStore:
@@ -66,7 +67,7 @@ class InMemoryOAuthTokenStore:
         merged = merge_save(
             session, self._stored(did, damaged_is_none=True), self._state(did), self._clock.now()
         )
-        self._records[did] = encode_record(merged.session, place=self._place(did))
+        self._records[did] = encode_record(merged.session, place=self._place(did), keys=NO_KEYS)
         self._states[did] = merged.state.to_json()
         self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
         self._report(did)
@@ -156,7 +157,7 @@ class InMemoryOAuthTokenStore:
         if isinstance(merged, Committed):
             return merged
         if tokens is not None:
-            self._records[did] = encode_record(merged, place=self._place(did))
+            self._records[did] = encode_record(merged, place=self._place(did), keys=NO_KEYS)
         self._states[did] = state.to_json()
         self._schedule.put(did, due)
         if stored is not None and not is_as_read(stored, read, state):
@@ -191,6 +192,11 @@ class InMemoryOAuthTokenStore:
         self._forget(did)
         return True
 
+    async def reseal(self, did: str) -> bool:
+        """See `SharedStore.reseal`; in memory nothing is sealed."""
+        await anyio.lowlevel.checkpoint()
+        return parse_did(did) in self._records
+
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None
     ) -> list[ScheduleEntry]:
@@ -220,7 +226,7 @@ class InMemoryOAuthTokenStore:
         text = self._records.get(parse_did(did))
         if text is None or (known is not None and known.text == text):
             return None if text is None else known
-        return KnownRecord(text, decode_record(text, place=self._place(did), did=did))
+        return KnownRecord(text, decode_record(text, place=self._place(did), did=did, keys=NO_KEYS))
 
     def state_now(self, did: str) -> RefreshState:
         """The state, as `read` tells it."""
@@ -238,7 +244,7 @@ class InMemoryOAuthTokenStore:
         if text is None:
             return None
         try:
-            return decode_record(text, place=self._place(did), did=did)
+            return decode_record(text, place=self._place(did), did=did, keys=NO_KEYS)
         except RecordError:
             if damaged_is_none:
                 return None
@@ -256,7 +262,7 @@ class InMemoryOAuthTokenStore:
         return Survey(dids, broken)
 
     def _state(self, did: str) -> RefreshState:
-        return decode_state(self._states.get(did), self._clock.now())
+        return decode_state(self._states.get(did), self._clock.now(), did=did, keys=NO_KEYS)
 
     def _forget(self, did: str) -> None:
         self._records.pop(did, None)

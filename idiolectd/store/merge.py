@@ -6,6 +6,7 @@ writes the answer in one step.
 Rules: newer is never overwritten by older, however many rotations lie between; what nobody meant to change stays as it is stored *now*.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from idiolectd.errors import NewerState, RecordError, SessionError
@@ -21,17 +22,18 @@ from idiolectd.state import (
     reconcile,
     reconcile_login,
 )
-from idiolectd.store.record_text import MAX_RECORD, too_large
+from idiolectd.store.record_text import MAX_RECORD, decode_record, too_large
+from idiolectd.store.sealing import AS_STORED, Keys
 
 
-def encode_record(session: OAuthSession, *, place: str) -> bytes:
-    """The record as it will be stored.
+def encode_record(session: OAuthSession, *, place: str, keys: Keys) -> bytes:
+    """The record as it will be stored, its secrets sealed if there are keys.
 
     Raises:
         RecordError: no reader would take it.
     """
     try:
-        text = session.to_json().encode()
+        text = keys.seal(session).to_json().encode()
     except UnicodeEncodeError as error:
         raise RecordError(place, "a field holds a lone surrogate", did=session.did) from error
     if len(text) > MAX_RECORD:
@@ -39,16 +41,42 @@ def encode_record(session: OAuthSession, *, place: str) -> bytes:
     return text
 
 
-def decode_state(text: str | bytes | None, now: float) -> RefreshState:
+def encode_state(state: RefreshState, did: str, keys: Keys, stored: str | bytes | None = None) -> bytes:
+    """The state as it will be stored, its secrets sealed if there are keys.
+
+    Args:
+        state: the state.
+        did: whose.
+        keys: of the store.
+        stored: as it is there already: of the same state the text is the same, although each sealing is another.
+    """
+    before = None
+    if stored is not None and keys.sealing is not None:
+        with suppress(SessionError):
+            before = RefreshState.from_json(stored)
+    return keys.seal_state(state, did, before).to_json().encode(errors="backslashreplace")
+
+
+def decode_state(
+    text: str | bytes | None, now: float, *, did: str, keys: Keys, record: OAuthSession | None = None
+) -> RefreshState:
     """Reads a stored state. A damaged one must not block its session: it becomes an empty one.
+
+    Args:
+        text: the state; None: there is none.
+        now: seconds since the epoch.
+        did: whose.
+        keys: of the store.
+        record: what counts as the last good record if that may stay sealed; see `Keys.open_state`.
 
     Raises:
         RecordError: a newer program wrote it, and knows of the session what this one would lose.
+        SealedError: the keys don't open it.
     """
     if text is None:
         return RefreshState()
     try:
-        return RefreshState.from_json(text)
+        return keys.open_state(RefreshState.from_json(text), did, record)
     except NewerState as error:
         raise RecordError("the state", str(error)) from error
     except SessionError as error:
@@ -153,3 +181,31 @@ def is_as_read(stored: OAuthSession, read: OAuthSession, state: RefreshState) ->
     if stored == read or stored.refresh_jwt != read.refresh_jwt:
         return True
     return state.pins.restored_to(stored) == state.pins.restored_to(read)
+
+
+def resealed_record(text: str | bytes, *, place: str, did: str, keys: Keys) -> bytes | None:
+    """A record with its secrets under the key that seals; None: they are.
+
+    Raises:
+        RecordError: it is unreadable.
+        SealedError: the keys don't open it.
+    """
+    if keys.is_sealing_of(decode_record(text, place=place, did=did, keys=AS_STORED)):
+        return None
+    return encode_record(decode_record(text, place=place, did=did, keys=keys), place=place, keys=keys)
+
+
+def resealed_state(text: str | bytes | None, did: str, keys: Keys) -> bytes | None:
+    """A state with its secrets under the key that seals; None: they are, or it is none that can be read.
+
+    Raises:
+        SealedError: the keys don't open it.
+    """
+    try:
+        stored = None if text is None else RefreshState.from_json(text)
+    except SessionError:
+        return None
+    if text is None or stored is None:
+        return None
+    made = encode_state(keys.open_state(stored, did), did, keys, text)
+    return None if made == stored.to_json().encode(errors="backslashreplace") else made

@@ -17,6 +17,7 @@ from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store.memory import InMemoryOAuthTokenStore
 from idiolectd.store.merge import encode_record, merge_commit
+from idiolectd.store.sealing import NO_KEYS
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class OneProcessStore(InMemoryOAuthTokenStore):
         if session is None:
             self._records.pop(did, None)
         else:
-            self._records[did] = encode_record(session, place=self._place(did))
+            self._records[did] = encode_record(session, place=self._place(did), keys=NO_KEYS)
 
     async def _asked(self, what: str, answer: Awaitable[T]) -> T:
         try:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from idiolectd.did import is_meant_as_did, parse_did
-from idiolectd.errors import ConfigError, NoSessionError, RecordError
+from idiolectd.errors import ConfigError, NoSessionError, RecordError, SealedError
 from idiolectd.session import OAuthSession, normal_handle
 from idiolectd.store.claimants import Claimants
 from idiolectd.store.record_text import KnownRecord
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store_url import StoreUrl, is_plain_path, parse_store_url
 
 if TYPE_CHECKING:
@@ -183,41 +184,45 @@ def session_of(reading: Reading, account: str) -> OAuthSession:
     return found.session
 
 
-def open_reading(url: str | None, *, looking: bool = False) -> Reading:
+def open_reading(url: str | None, *, looking: bool = False, keys: Keys = NO_KEYS) -> Reading:
     """The reading side of a store; opens nothing yet, so the store may come later. Needs no closing.
 
     Args:
         url: a store URL or a path; None: the configured view of clients, or store if there is no view.
         looking: nothing is changed on disk: a database that nobody has open gets no side files.
+        keys: open secrets; those of the configuration, if `url` is None.
 
     Raises:
         ConfigError: it is not a store URL, names a store in memory, or the configuration is wrong.
     """
     if url is None:
         from idiolectd.config import load_config
+        from idiolectd.store.key_ring import read_keys
 
         config = load_config(None, os.environ)
         url = config.clients.url or config.store.url
+        if config.clients.url is None and config.store.keys:
+            keys = read_keys(config.store)
     parsed = parse_store_url(url)
     if parsed.kind == "memory":
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")
-    if looking:
-        return _reading_at(parsed, looking=True)
+    if looking or keys is not NO_KEYS:
+        return _reading_at(parsed, keys, looking=looking)
     found = _readings.get(parsed)
     if found is None:
-        found = _readings[parsed] = _reading_at(parsed)
+        found = _readings[parsed] = _reading_at(parsed, keys)
     return found
 
 
-def _reading_at(place: StoreUrl, *, looking: bool = False) -> Reading:
+def _reading_at(place: StoreUrl, keys: Keys, *, looking: bool = False) -> Reading:
     # Imported here: who reads files has no use for sqlite3.
     if place.kind == "file":
         from idiolectd.store.files.folder_reading import FolderReading
 
-        return FolderReading(place.path)
+        return FolderReading(place.path, keys=keys)
     from idiolectd.store.sqlite.database_reading import DatabaseReading
 
-    return DatabaseReading(place.path, untouched=looking)
+    return DatabaseReading(place.path, untouched=looking, keys=keys)
 
 
 def find_did(reading: Reading, account: str) -> str:
@@ -238,7 +243,7 @@ def find_did(reading: Reading, account: str) -> str:
 def _read_claimants(reading: Reading, account: str, dids: Sequence[str]) -> Claimants:
     claimants = Claimants(account)
     for did in dids:
-        with contextlib.suppress(RecordError):
+        with contextlib.suppress(RecordError, SealedError):
             found = reading.record(did, waiting=True)
             claimants.take(None if found is None else found.session)
     return claimants

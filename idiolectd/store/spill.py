@@ -11,14 +11,17 @@ import hashlib
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from idiolectd.errors import SessionError
 from idiolectd.ports import Spilled
 from idiolectd.session import OAuthSession
 from idiolectd.store import durable
+from idiolectd.store.sealing import NO_KEYS, Keys
 
-_VERSION = 1
+# The second one is for sealed tokens, which an older program must not send.
+_CLEAR, _SEALED = 1, 2
 _END = ".json"
 _MAX_SPILL = 1024 * 1024
 # The file's keys, and the fields of `Spilled` that they stand for.
@@ -28,12 +31,17 @@ _WHY_WITHHELD = {"misfit": "mismatch", "unsaid": "unconfirmed"}
 class SpillFolder:
     """One folder of spills; a missing one is an empty one.
 
+    Args:
+        path: as below.
+        keys: seal and open the tokens.
+
     Attributes:
         path: where it is; made with mode 0700 when it is first needed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
         self.path = path
+        self._keys = keys
 
     def __repr__(self) -> str:
         return f"<SpillFolder {self.path}>"
@@ -42,9 +50,9 @@ class SpillFolder:
         """Writes durably; returns the file."""
         text = json.dumps(
             {
-                "version": _VERSION,
+                "version": _CLEAR if self._keys.sealing is None else _SEALED,
                 "predecessor": spilled.previous_token_hash,
-                "session": json.loads(spilled.session.to_json()),
+                "session": json.loads(self._keys.seal(spilled.session).to_json()),
                 **{
                     key: getattr(spilled, name)
                     for key, name in _WHY_WITHHELD.items()
@@ -58,8 +66,14 @@ class SpillFolder:
         return path
 
     def find(self, did: str) -> Spilled | None:
-        """The spill of a DID; None: there is none that can be read."""
-        return self._read(self._file(did))
+        """The spill of a DID; None: there is none that can be read.
+
+        Raises:
+            SealedError: the keys don't open it.
+        """
+        path = self._file(did)
+        found = self._read(path)
+        return replace(found, session=self._keys.open(found.session, str(path))) if found else None
 
     def remove(self, did: str) -> None:
         """Removes the spill of a DID."""
@@ -85,7 +99,7 @@ class SpillFolder:
         try:
             with path.open("rb") as file:
                 raw = json.loads(file.read(_MAX_SPILL))
-            if raw["version"] != _VERSION or not isinstance(raw["predecessor"], str):
+            if raw["version"] not in (_CLEAR, _SEALED) or not isinstance(raw["predecessor"], str):
                 return None
             why = {name: raw[key] for key, name in _WHY_WITHHELD.items() if isinstance(raw.get(key), str)}
             return Spilled(raw["predecessor"], OAuthSession.from_json(json.dumps(raw["session"])), **why)

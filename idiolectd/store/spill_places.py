@@ -28,6 +28,7 @@ from idiolectd.finish import in_thread
 from idiolectd.ports import Spilled, SpillSurvey
 from idiolectd.store import durable
 from idiolectd.store.error_translation import described, translated
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill import SpillFolder
 
 T = TypeVar("T")
@@ -61,11 +62,18 @@ class StoreSpill:
         runtime_dir: the store's private folder.
         named: `store.spill_dir` of the configuration; None: it is not set.
         environ: the environment variables, for the default places.
+        keys: seal and open the tokens.
     """
 
     def __init__(
-        self, runtime_dir: Path, named: Path | None = None, environ: Mapping[str, str] | None = None
+        self,
+        runtime_dir: Path,
+        named: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        keys: Keys = NO_KEYS,
     ) -> None:
+        self._keys = keys
         self._registry = runtime_dir / "spill" / "places"
         self._fallback = runtime_dir / "spill" / "here"
         self._own_name = _short_hash(str(runtime_dir))
@@ -106,6 +114,11 @@ class StoreSpill:
         with translated(f"can't remove the spill of {did}"):
             await in_thread(self._remove, did, previous_token_hash)
 
+    async def reseal(self, did: str) -> None:
+        """See `Spill.reseal`."""
+        with translated(f"can't seal the spill of {did}"):
+            await in_thread(self._reseal, did)
+
     async def survey(self) -> SpillSurvey:
         """See `Spill.survey`."""
         return await in_thread(self._survey)
@@ -121,7 +134,7 @@ class StoreSpill:
         # process may not look there.
         for folder in sorted(folders, key=lambda folder: not self._is_written_down(folder)):
             try:
-                file = SpillFolder(folder).put(spilled)
+                file = self._folder(folder).put(spilled)
             except OSError as error:
                 failed = failed or error
             else:
@@ -150,6 +163,12 @@ class StoreSpill:
             ):
                 place.folder.remove(did)
 
+    def _reseal(self, did: str) -> None:
+        for place in self._places([]):
+            found = _ask(place, partial(SpillFolder.find, did=did), [])
+            if found is not None and place.is_ours:
+                place.folder.put(found)
+
     def _survey(self) -> SpillSurvey:
         broken: list[str] = []
         dids: set[str] = set()
@@ -164,9 +183,12 @@ class StoreSpill:
         known = self._written_down(broken)
         own = [*known, self._fallback, *map(self._folder_in, self._usual())]
         for folder in dict.fromkeys(own):
-            yield _Place(SpillFolder(folder), is_ours=True, is_known=folder in known)
+            yield _Place(self._folder(folder), is_ours=True, is_known=folder in known)
         for place in dict.fromkeys([*(folder.parent for folder in own), *self._former()]):
-            yield _Place(SpillFolder(place), is_ours=False, is_known=False)
+            yield _Place(self._folder(place), is_ours=False, is_known=False)
+
+    def _folder(self, path: Path) -> SpillFolder:
+        return SpillFolder(path, self._keys)
 
     def _choice(self) -> list[Path]:
         """The folders to spill to, the best first."""

@@ -51,6 +51,7 @@ from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_state
 from idiolectd.store.record_text import KnownRecord
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store_url import StoreUrl
 
@@ -79,12 +80,19 @@ class FilesystemOAuthTokenStore:
     """
 
     def __init__(
-        self, root: Path, *, group: str | None, spill_dir: Path | None, looking: bool, clock: Clock
+        self,
+        root: Path,
+        *,
+        group: str | None,
+        spill_dir: Path | None,
+        looking: bool,
+        clock: Clock,
+        keys: Keys,
     ) -> None:
         self.url = str(StoreUrl("file", root))
-        self._folder = Folder(root, RecordAccess(group))
+        self._folder = Folder(root, RecordAccess(group), keys=keys)
         self.runtime_dir = self._folder.runtime_dir
-        self.spill = StoreSpill(self.runtime_dir, spill_dir)
+        self.spill = StoreSpill(self.runtime_dir, spill_dir, keys=keys)
         self._room = RoomCheck(root, also=self.spill.make_known)
         self._clock = clock
         self._looking = looking
@@ -118,6 +126,7 @@ class FilesystemOAuthTokenStore:
         spill_dir: Path | None = None,
         looking: bool = False,
         clock: Clock | None = None,
+        keys: Keys = NO_KEYS,
     ) -> AsyncIterator[Self]:
         """Opens a folder of sessions; a missing one is made.
 
@@ -130,13 +139,21 @@ class FilesystemOAuthTokenStore:
             spill_dir: where tokens are spilled; None: see `idiolectd.store.spill_places`.
             looking: nothing is changed on disk, and nothing can be written.
             clock: where the time comes from.
+            keys: seal and open secrets.
 
         Raises:
             StoreError: it is not a folder, or can't be made.
         """
         with translated(f"can't open {os.fspath(path)}"):
             root = await in_thread(_real_folder, path, not looking)
-            store = cls(root, group=group, spill_dir=spill_dir, looking=looking, clock=clock or SystemClock())
+            store = cls(
+                root,
+                group=group,
+                spill_dir=spill_dir,
+                looking=looking,
+                clock=clock or SystemClock(),
+                keys=keys,
+            )
             await in_thread(store._folder.check_format)
         yield store
 
@@ -251,7 +268,8 @@ class FilesystemOAuthTokenStore:
         # The record is read first: a state newer than its record can be recognized, an older one can't.
         found = self._folder.locate(did, self._claimed.get(did))
         session, content = found.readable(), self._folder.state_content(did)
-        state = decode_state(None if content is None else content.text, self._clock.now())
+        text = None if content is None else content.text
+        state = decode_state(text, self._clock.now(), did=did, keys=self._folder.keys, record=session)
         entry = StoredSession(session, state)
         if session is not None and found.content is not None:
             if did in self._claimed:
@@ -350,6 +368,11 @@ class FilesystemOAuthTokenStore:
         if is_gone:
             self._schedule.put(did, None)
         return is_gone
+
+    async def reseal(self, did: str) -> bool:
+        """See `SharedStore.reseal`."""
+        did = parse_did(did)
+        return await self._write("seal", did, partial(self._writer.reseal, did)) is Committed.DONE
 
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None

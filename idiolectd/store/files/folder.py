@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idiolectd.did import file_name, upstream_file_name
-from idiolectd.errors import RecordError, StoreError
+from idiolectd.errors import RecordError, SealedError, StoreError
 from idiolectd.session import OAuthSession
 from idiolectd.store import durable
 from idiolectd.store.access import RecordAccess, secure_file
@@ -32,6 +32,7 @@ from idiolectd.store.files.bounded import Content, fingerprint, read_bounded
 from idiolectd.store.files.file_names import belongs, did_of, guess_did
 from idiolectd.store.format import check_format
 from idiolectd.store.record_text import MAX_RECORD, KnownRecord, decode_any, decode_record
+from idiolectd.store.sealing import NO_KEYS, Keys
 
 if TYPE_CHECKING:
     from idiolectd.ports import Survey
@@ -56,7 +57,7 @@ class RecordFile:
     path: Path
     session: OAuthSession | None = None
     content: Content | None = None
-    damage: RecordError | None = None
+    damage: RecordError | SealedError | None = None
     twin: Path | None = None
 
     def readable(self) -> OAuthSession | None:
@@ -64,8 +65,19 @@ class RecordFile:
 
         Raises:
             RecordError: there is one, and it can't be read.
+            SealedError: there is one, and the keys don't open it.
         """
         if self.damage is not None:
+            raise self.damage
+        return self.session
+
+    def mendable(self) -> OAuthSession | None:
+        """The session, or None if there is no record or a damaged one: a login mends it.
+
+        Raises:
+            SealedError: there is one, and the keys don't open it: it is whole.
+        """
+        if isinstance(self.damage, SealedError):
             raise self.damage
         return self.session
 
@@ -77,6 +89,7 @@ class Folder:
         root: its real path.
         access: who may read the records.
         viewed: for a client, to whom the entries of a clients' view will do.
+        keys: seal and open secrets.
 
     Attributes:
         root: as given.
@@ -84,14 +97,18 @@ class Folder:
         states: the folder of the refresh states.
         format: the file that says how new a program must be.
         access: as given.
+        keys: as given.
     """
 
-    def __init__(self, root: Path, access: RecordAccess, *, viewed: bool = False) -> None:
+    def __init__(
+        self, root: Path, access: RecordAccess, *, viewed: bool = False, keys: Keys = NO_KEYS
+    ) -> None:
         self.root = root
         self.runtime_dir = root / ".idiolectd"
         self.states = self.runtime_dir / "state"
         self.format = self.runtime_dir / "format.json"
         self.access = access
+        self.keys = keys
         self._viewed = viewed
         self._identity = _identity(root)
 
@@ -111,11 +128,11 @@ class Folder:
         try:
             content = read_bounded(upstream, MAX_RECORD, did)
             theirs = (
-                decode_any(content.text, place=str(upstream), viewed=self._viewed)
+                decode_any(content.text, place=str(upstream), viewed=self._viewed, keys=self.keys)
                 if content is not None
                 else None
             )
-        except RecordError as damage:
+        except (RecordError, SealedError) as damage:
             # The damaged file may be this DID's, but a readable file under our own name is preferred.
             found = self._located(own, did)
             return found if found.session or found.damage else RecordFile(own, damage=damage)
@@ -131,10 +148,11 @@ class Folder:
                 return RecordFile(path)
             if known is not None and known.text == content.text:
                 return RecordFile(path, known.session, content)
-            return RecordFile(
-                path, decode_record(content.text, place=str(path), did=did, viewed=self._viewed), content
+            session = decode_record(
+                content.text, place=str(path), did=did, viewed=self._viewed, keys=self.keys
             )
-        except RecordError as damage:
+            return RecordFile(path, session, content)
+        except (RecordError, SealedError) as damage:
             return RecordFile(path, damage=damage)
 
     def check_identity(self) -> None:
@@ -154,7 +172,7 @@ class Folder:
         from idiolectd.store.merge import decode_state  # a client has no use for states
 
         content = self.state_content(did)
-        return decode_state(None if content is None else content.text, now)
+        return decode_state(None if content is None else content.text, now, did=did, keys=self.keys)
 
     def is_older_than_its_state(self, found: RecordFile, did: str) -> bool:
         """Whether the record seems unchanged since its state was written."""
@@ -238,12 +256,15 @@ class Folder:
 
     def check_format(self) -> None:
         """Raises `StoreError` if the store is of a newer format."""
+        check_format(*self.stored_format(), self.root)
+
+    def stored_format(self) -> tuple[object, object]:
+        """Version and needed release as the store says; None and None: nothing that we wrote, or can read."""
         try:
             found = json.loads(self.format.read_bytes())
-            version, needs = found["version"], found["needs"]
+            return found["version"], found["needs"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            return  # none, or nothing that we wrote; or this user may read records only
-        check_format(version, needs, self.root)
+            return None, None  # this user may be one who reads records only
 
     def secure(self) -> None:
         """Sets the permissions of folder and records to what `store.group` says now.

@@ -10,6 +10,7 @@ from idiolectd.store.access import RecordAccess
 from idiolectd.store.error_translation import translated
 from idiolectd.store.files.folder import Folder
 from idiolectd.store.record_text import KnownRecord
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.telling import refusals_place
 from idiolectd.store_url import StoreUrl
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
 
 
 class FolderReading:
-    """Reads a folder of sessions. See `idiolectd.store.reading.Reading`."""
+    """Reads a folder of sessions. See `idiolectd.store.reading.Reading`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the folder.
+        keys: open secrets.
+    """
+
+    def __init__(self, path: Path, *, keys: Keys = NO_KEYS) -> None:
         self.url = str(StoreUrl("file", path))
         self._path = path
+        self._keys = keys
         self._opened: Folder | None = None
 
     def __repr__(self) -> str:
@@ -79,5 +86,5 @@ class FolderReading:
                     raise StoreError(
                         f"{root} is a file, and a filesystem store is a folder; is it sqlite:///PATH?"
                     )
-                self._opened = Folder(root, RecordAccess(None), viewed=True)
+                self._opened = Folder(root, RecordAccess(None), viewed=True, keys=self._keys)
         return self._opened

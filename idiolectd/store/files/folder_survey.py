@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from idiolectd.errors import RecordError
+from idiolectd.errors import RecordError, SealedError
 from idiolectd.ports import NewRecord, Overview, Survey
 from idiolectd.state import RefreshState
 from idiolectd.store.files.bounded import read_bounded
@@ -65,7 +65,7 @@ def _at(planned: Look) -> float:
 
 def _look_at(folder: Folder, did: str, now: float) -> Look | None:
     """What a session is now; None: nothing is known of it, or it can't be read."""
-    with suppress(RecordError):
+    with suppress(RecordError, SealedError):
         found, state = folder.locate(did), folder.state(did, now)
         if found.session is not None and found.content is not None and state != RefreshState():
             seen = look(found.path.name, found.session, state, (found.content.stamp, found.content.stamp))

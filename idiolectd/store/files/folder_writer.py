@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from idiolectd.did import upstream_file_name
+from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, FirstPlan
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
@@ -21,8 +22,17 @@ from idiolectd.store.files.bounded import Content
 from idiolectd.store.files.folder import Folder, RecordFile
 from idiolectd.store.files.folder_index import Look, look
 from idiolectd.store.files.together import Write, run_together
-from idiolectd.store.format import FORMAT, FORMAT_NEEDS
-from idiolectd.store.merge import Merged, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.format import format_to_write
+from idiolectd.store.merge import (
+    Merged,
+    encode_record,
+    encode_state,
+    is_as_read,
+    merge_commit,
+    merge_save,
+    resealed_record,
+    resealed_state,
+)
 from idiolectd.store.record_text import KnownRecord
 
 T = TypeVar("T")
@@ -99,10 +109,10 @@ class FolderWriter:
         durable.make_private_folder(folder.states)
         durable.sweep(folder.root)
         durable.sweep(folder.states)
-        if not folder.format.exists():
-            durable.replace_file(
-                folder.format, json.dumps({"version": FORMAT, "needs": FORMAT_NEEDS}).encode()
-            )
+        version, _ = folder.stored_format()
+        wanted = format_to_write(version, folder.keys, folder.root)
+        if wanted is not None:
+            durable.replace_file(folder.format, json.dumps(wanted._asdict()).encode())
         self._is_prepared = True
 
     def try_to_write(self) -> None:
@@ -117,7 +127,7 @@ class FolderWriter:
     def save(self, session: OAuthSession, now: float) -> Write[Merged]:
         """See `idiolectd.ports.OAuthTokenStore.save`; returns what was stored."""
         found = self._folder.locate(session.did)
-        merged = merge_save(session, found.session, self._folder.state(session.did, now), now)
+        merged = merge_save(session, found.mendable(), self._folder.state(session.did, now), now)
         record, state = self._record(found, merged.session), self._state(session.did, merged.state)
         # A crash between the two files must leave what `reconcile` can repair. With the same DPoP key, a new
         # state beside an old record can be repaired (see `commit`). With another key it can't: the old record
@@ -170,7 +180,7 @@ class FolderWriter:
     def delete(self, did: str) -> Write[Committed]:
         """See `idiolectd.ports.OAuthTokenStore.delete`."""
         found = self._folder.locate(did)
-        if found.damage is not None and found.damage.place != str(found.path):
+        if isinstance(found.damage, RecordError) and found.damage.place != str(found.path):
             raise found.damage  # a damaged file of a shared name may be another account's
         for path in (found.path, found.twin, self._folder.state_path(did)):
             yield from self._remove(path)
@@ -184,16 +194,29 @@ class FolderWriter:
         yield from self._remove(self._folder.state_path(did))
         return Committed.GONE
 
+    def reseal(self, did: str) -> Write[Committed]:
+        """See `idiolectd.ports.SharedStore.reseal`; `GONE`: there is no record."""
+        folder, found = self._folder, self._folder.locate(did)
+        there, keys = folder.state_content(did), folder.keys
+        state = resealed_state(None if there is None else there.text, did, keys)
+        files = [] if state is None else [NewFile(folder.state_path(did), state)]
+        if found.readable() is not None and found.content is not None:
+            record = resealed_record(found.content.text, place=str(found.path), did=did, keys=keys)
+            if record is not None:
+                files.append(NewFile(found.path, record, folder.access.now()))
+        yield from self._replace(files)
+        return Committed.GONE if found.session is None else Committed.DONE
+
     # Files -----------------------------------------------------------------------------------
 
     def _record(self, found: RecordFile, session: OAuthSession) -> NewFile:
-        text = encode_record(session, place=str(found.path))
+        text = encode_record(session, place=str(found.path), keys=self._folder.keys)
         return NewFile(found.path, text, self._folder.access.now())
 
     def _state(self, did: str, state: RefreshState) -> NewFile | Content:
         """The file of a state, to be written; or as it is there already, as after a restart most are."""
-        path, text = self._folder.state_path(did), state.to_json().encode(errors="backslashreplace")
-        there = self._folder.state_content(did)
+        path, there = self._folder.state_path(did), self._folder.state_content(did)
+        text = encode_state(state, did, self._folder.keys, None if there is None else there.text)
         if there is not None and there.text == text and path not in self._doubtful:
             return there
         return NewFile(path, text)

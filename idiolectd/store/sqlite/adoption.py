@@ -18,9 +18,10 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
-from idiolectd.errors import RecordError
+from idiolectd.errors import RecordError, SealedError
 from idiolectd.ports import FirstPlan, NewRecord
 from idiolectd.store.record_text import decode_record
+from idiolectd.store.sealing import Keys
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.columns import did_of, place_of, text_of
 from idiolectd.store.sqlite.operations import schedule_columns, state_values
@@ -41,7 +42,9 @@ def order_new(connection: sqlite3.Connection) -> "array[int]":
     return array("q", (rowid for (rowid,) in connection.execute(schema.NEW_BY_EXPIRY)))
 
 
-def read_new(connection: sqlite3.Connection, path: Path, rowids: Sequence[int]) -> list[NewRecord]:
+def read_new(
+    connection: sqlite3.Connection, path: Path, rowids: Sequence[int], keys: Keys
+) -> list[NewRecord]:
     """The sessions of these rows that still have no state. Leaves out what is unreadable: the watch names it."""
     marks = ", ".join("?" * len(rowids))
     found = []
@@ -50,19 +53,20 @@ def read_new(connection: sqlite3.Connection, path: Path, rowids: Sequence[int]) 
         if did is None or text is None:
             continue
         try:
-            found.append(NewRecord(decode_record(text, place=place_of(path, did), did=did), text))
-        except RecordError:
+            session = decode_record(text, place=place_of(path, did), did=did, keys=keys)
+        except (RecordError, SealedError):
             continue
+        found.append(NewRecord(session, text))
     return found
 
 
-def put_first(connection: sqlite3.Connection, plans: Sequence[FirstPlan]) -> list[str]:
+def put_first(connection: sqlite3.Connection, plans: Sequence[FirstPlan], keys: Keys) -> list[str]:
     """Writes first states in the running transaction; returns whose were written."""
     written = []
     for plan in plans:
         session = plan.found.session
         # The number of the record's change is read by the statement.
-        values = state_values(session, plan.state, schedule_columns(plan.due), change=None)
+        values = state_values(session, plan.state, schedule_columns(plan.due), change=None, keys=keys)
         if connection.execute(schema.PUT_FIRST_STATE, (*values, plan.found.text.decode())).rowcount == 1:
             written.append(session.did)
     return written

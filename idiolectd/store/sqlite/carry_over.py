@@ -17,6 +17,7 @@ from idiolectd.state import RecordChange, reconcile
 from idiolectd.store.durable import make_private_folder, sync_folder
 from idiolectd.store.merge import decode_state, encode_record
 from idiolectd.store.record_text import MAX_RECORD
+from idiolectd.store.sealing import Keys
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.columns import did_of, place_of, text_of
 from idiolectd.store.sqlite.database import Row, runtime_dir_of
@@ -85,11 +86,14 @@ def _waits(copy: Path) -> bool:
     return copy.exists()
 
 
-def bring(connection: sqlite3.Connection, path: Path, copy: Path, now: float) -> int:
+def bring(connection: sqlite3.Connection, path: Path, copy: Path, now: float, keys: Keys) -> int:
     """Writes what is newer in an attached copy (as ``kept``) into the database, in its open transaction.
 
     Returns:
         how many sessions it was.
+
+    Raises:
+        SealedError: the keys don't open one of them; the copy has to wait for the right ones.
     """
     ((count,),) = connection.execute(_HAS_STATES).fetchall()
     if not count:  # nobody has written through us there
@@ -98,7 +102,7 @@ def bring(connection: sqlite3.Connection, path: Path, copy: Path, now: float) ->
     last, brought = 0, 0
     while page := connection.execute(_DIFFERENT, (last, MAX_RECORD, _PAGE)).fetchall():
         for row in page:
-            statements = _statements(row, path, is_same_database=is_same_database, now=now)
+            statements = _statements(row, path, is_same_database=is_same_database, now=now, keys=keys)
             for sql, values in statements:
                 connection.execute(sql, values)
             brought += bool(statements)
@@ -106,7 +110,9 @@ def bring(connection: sqlite3.Connection, path: Path, copy: Path, now: float) ->
     return brought
 
 
-def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> Sequence[Statement]:
+def _statements(
+    row: Row, path: Path, *, is_same_database: bool, now: float, keys: Keys
+) -> Sequence[Statement]:
     """What brings one session over; nothing if the present database has what is newer, or damaged.
 
     Args:
@@ -115,6 +121,7 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
         is_same_database: the copy is of this very database: what it lacks was lost. Else somebody has
             put another one here on purpose: which sessions it has is for him to say.
         now: seconds since the epoch.
+        keys: of the store.
     """
     _, key, record, state_text, due_at, expires_at, server, present_text, change = row
     did = did_of(key)
@@ -122,11 +129,11 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
         return ()
     place = place_of(path, did)
     try:
-        kept = Stored(text_of(record), None).session(place, did)
-        present = Stored(text_of(present_text), None).session(place, did)
+        kept = Stored(text_of(record), None).session(place, did, keys)
+        present = Stored(text_of(present_text), None).session(place, did, keys)
     except RecordError:
         return ()
-    state = decode_state(text_of(state_text), now)
+    state = decode_state(text_of(state_text), now, did=did, keys=keys)
     if kept is None:
         return ()
     session = kept
@@ -139,5 +146,6 @@ def _statements(row: Row, path: Path, *, is_same_database: bool, now: float) -> 
     elif not is_same_database or change is not None:  # it never was there, or is logged out
         return ()
     scheduled = (due_at, expires_at, None if server is None else server.decode())
-    put_record: Statement = (schema.PUT_RECORD, (did, encode_record(session, place=place).decode()))
-    return put_record, (schema.PUT_STATE, state_values(session, state, scheduled, change=None))
+    record = encode_record(session, place=place, keys=keys).decode()
+    values = state_values(session, state, scheduled, change=None, keys=keys)
+    return (schema.PUT_RECORD, (did, record)), (schema.PUT_STATE, values)

@@ -9,6 +9,7 @@ from idiolectd.did import parse_did
 from idiolectd.errors import StoreError
 from idiolectd.store.error_translation import translated
 from idiolectd.store.record_text import KnownRecord, decode_record
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.sqlite.columns import place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, runtime_dir_of
 from idiolectd.store.sqlite.row_reader import RowReader
@@ -32,11 +33,13 @@ class DatabaseReading:
     Args:
         path: the database.
         untouched: see `RowReader`.
+        keys: open secrets.
     """
 
-    def __init__(self, path: Path, *, untouched: bool = False) -> None:
+    def __init__(self, path: Path, *, untouched: bool = False, keys: Keys = NO_KEYS) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self._path = path
+        self._keys = keys
         self._untouched = untouched
         self._real: Path | None = None
         self._rows: RowReader | None = None
@@ -62,14 +65,16 @@ class DatabaseReading:
             text = self._text(parse_did(did), BUSY_TIMEOUT if waiting else 0.0)
         if text is None or (known is not None and known.text == text):
             return None if text is None else known
-        session = decode_record(text, place=place_of(self._path, did), did=did, viewed=True)
+        place = place_of(self._path, did)
+        session = decode_record(text, place=place, did=did, viewed=True, keys=self._keys)
         return KnownRecord(text, session)
 
     def state(self, did: str, now: float) -> "RefreshState":
         """See `Reading.state`."""
         from idiolectd.store.merge import decode_state
 
-        return decode_state(self._read(did, lambda reader: reader.state(parse_did(did))), now)
+        text = self._read(did, lambda reader: reader.state(parse_did(did)))
+        return decode_state(text, now, did=did, keys=self._keys)
 
     def called(self, handle: str) -> "Called":
         """See `Reading.called`."""

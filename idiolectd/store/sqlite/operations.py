@@ -11,8 +11,18 @@ from idiolectd.errors import RecordError
 from idiolectd.ports import Committed, ScheduleEntry
 from idiolectd.session import OAuthSession, Tokens, normal_handle
 from idiolectd.state import RefreshState, attention
-from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.merge import (
+    decode_state,
+    encode_record,
+    encode_state,
+    is_as_read,
+    merge_commit,
+    merge_save,
+    resealed_record,
+    resealed_state,
+)
 from idiolectd.store.record_text import KnownRecord, decode_record
+from idiolectd.store.sealing import Keys
 from idiolectd.store.sqlite import schema
 from idiolectd.store.sqlite.columns import Value
 
@@ -65,7 +75,14 @@ class Forget:
     did: str
 
 
-Operation = Save | Commit | Delete | Forget
+@dataclass(frozen=True)
+class Reseal:
+    """See `idiolectd.ports.SharedStore.reseal`."""
+
+    did: str
+
+
+Operation = Save | Commit | Delete | Forget | Reseal
 
 
 class StateRow(NamedTuple):
@@ -109,17 +126,22 @@ class Stored:
     state: bytes | None = field(repr=False)
     row: "StateRow | None" = None
 
-    def session(self, place: str, did: str, known: KnownRecord | None = None) -> OAuthSession | None:
+    def session(
+        self, place: str, did: str, keys: Keys, known: KnownRecord | None = None
+    ) -> OAuthSession | None:
         """The record, read.
 
         Raises:
             RecordError: there is one, and it is unreadable.
+            SealedError: there is one, and the keys don't open it.
         """
         if isinstance(self.record, RecordError):
             raise self.record
         if known is not None and known.text == self.record:
             return known.session
-        return None if self.record is None else decode_record(self.record, place=place, did=did)
+        if self.record is None:
+            return None
+        return decode_record(self.record, place=place, did=did, keys=keys)
 
 
 @dataclass(frozen=True)
@@ -140,7 +162,7 @@ class PlannedWrite:
     own_news: int | None = None
 
 
-def plan(operation: Operation, stored: Stored, place: str, now: float) -> PlannedWrite:
+def plan(operation: Operation, stored: Stored, place: str, now: float, keys: Keys) -> PlannedWrite:
     """Decides what an operation does.
 
     Args:
@@ -148,27 +170,33 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
         stored: what is there, read in the same transaction.
         place: the row, for messages.
         now: seconds since the epoch.
+        keys: seal and open secrets.
 
     Raises:
         RecordError: the record that is there, or the one to be stored, is unreadable.
+        SealedError: the keys don't open what is there.
     """
     did = operation.did
     match operation:
         case Delete():
             return PlannedWrite(did, ((schema.DELETE_RECORD, (did,)), (schema.DELETE_STATE, (did,))))
         case Save(session):
-            merged = merge_save(session, _readable(stored, place, did), decode_state(stored.state, now), now)
-            record = encode_record(merged.session, place=place).decode()
+            state = decode_state(stored.state, now, did=did, keys=keys)
+            merged = merge_save(session, _readable(stored, place, did, keys), state, now)
+            record = encode_record(merged.session, place=place, keys=keys).decode()
             put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE
-            values = state_values(merged.session, merged.state, schedule_columns(merged.entry), change=None)
+            scheduled = schedule_columns(merged.entry)
+            values = state_values(merged.session, merged.state, scheduled, change=None, keys=keys)
             return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
         case Forget():
             # An unreadable record is one, too.
             if stored.record is not None:
                 return PlannedWrite(did, ())
             return PlannedWrite(did, ((schema.DELETE_STATE, (did,)),), answer=Committed.GONE)
+        case Reseal():
+            return _reseal(did, stored, place, keys)
         case Commit(read, state, tokens, due, known):
-            found = stored.session(place, did, known)
+            found = stored.session(place, did, keys, known)
             outcome = merge_commit(found, read, state, tokens)
             if found is None or isinstance(outcome, Committed):
                 return PlannedWrite(
@@ -176,14 +204,28 @@ def plan(operation: Operation, stored: Stored, place: str, now: float) -> Planne
                 )
             as_read = is_as_read(found, read, state)
             if tokens is None:
-                return PlannedWrite(
-                    did, (_put_state(outcome, state, due, stored, _last_change(stored, as_read)),)
-                )
+                change = _last_change(stored, as_read)
+                return PlannedWrite(did, (_put_state(outcome, state, due, stored, change, keys),))
             # The state first, with the number that the record's change will get: see `schema`.
             change = stored.row.next_change if as_read and stored.row is not None else None
-            put_state = _put_state(outcome, state, due, stored, change)
-            record = encode_record(outcome, place=place).decode()
+            put_state = _put_state(outcome, state, due, stored, change, keys)
+            record = encode_record(outcome, place=place, keys=keys).decode()
             return PlannedWrite(did, (put_state, (schema.PUT_RECORD, (did, record))), own_news=change)
+
+
+def _reseal(did: str, stored: Stored, place: str, keys: Keys) -> PlannedWrite:
+    if isinstance(stored.record, RecordError):
+        raise stored.record
+    statements: list[Statement] = []
+    state = resealed_state(stored.state, did, keys)
+    if state is not None:
+        statements.append((schema.RESEAL_STATE, (state.decode(), did)))
+    record = (
+        None if stored.record is None else resealed_record(stored.record, place=place, did=did, keys=keys)
+    )
+    if record is not None:
+        statements.append((schema.PUT_RECORD, (did, record.decode())))
+    return PlannedWrite(did, tuple(statements), Committed.GONE if stored.record is None else Committed.DONE)
 
 
 def _last_change(stored: Stored, as_read: bool) -> int | None:
@@ -193,10 +235,10 @@ def _last_change(stored: Stored, as_read: bool) -> int | None:
     return stored.row.last_change or 0
 
 
-def _readable(stored: Stored, place: str, did: str) -> OAuthSession | None:
+def _readable(stored: Stored, place: str, did: str, keys: Keys) -> OAuthSession | None:
     # A login mends a damaged record.
     try:
-        return stored.session(place, did)
+        return stored.session(place, did, keys)
     except RecordError:
         return None
 
@@ -207,6 +249,7 @@ def state_values(
     scheduled: tuple[Value, Value, Value],
     *,
     change: int | None,
+    keys: Keys,
 ) -> tuple[Value, ...]:
     """The values of the statements that put a state.
 
@@ -215,15 +258,21 @@ def state_values(
         state: the state.
         scheduled: due time, end of the access token, server; each None: no entry in the schedule.
         change: the number of the record's change that the entry was made for; None: it can't be relied on.
+        keys: seal what holds tokens.
     """
-    text = state.to_json().encode(errors="backslashreplace").decode()
+    text = encode_state(state, session.did, keys).decode()
     return session.did, text, attention(state), change, normal_handle(session.known_as or ""), *scheduled
 
 
 def _put_state(
-    session: OAuthSession, state: RefreshState, due: ScheduleEntry | None, stored: Stored, change: int | None
+    session: OAuthSession,
+    state: RefreshState,
+    due: ScheduleEntry | None,
+    stored: Stored,
+    change: int | None,
+    keys: Keys,
 ) -> Statement:
-    values = state_values(session, state, schedule_columns(due), change=change)
+    values = state_values(session, state, schedule_columns(due), change=change, keys=keys)
     row = stored.row
     handle = values[4]
     if stored.state is None or row is None or not isinstance(handle, str) or row.handle != handle.encode():

@@ -13,6 +13,7 @@ from idiolectd.errors import RecordError, StoreError
 from idiolectd.ports import Called, Overview, ScheduleEntry, Survey
 from idiolectd.store.format import check_format
 from idiolectd.store.record_text import decode_record, too_large
+from idiolectd.store.sealing import AS_STORED
 from idiolectd.store.sqlite import carry_over, schema
 from idiolectd.store.sqlite.columns import did_of, text_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, TOO_LARGE, DatabaseFile, Row
@@ -259,7 +260,7 @@ class DatabaseReader(RowReader):
             raise RecordError(self._place(ascii(key)[:80]), "the key is not a DID")
         if text is None:
             raise RecordError(self._place(did), "too large, or empty", did=did)
-        return decode_record(text, place=self._place(did), did=did, viewed=self._viewed).did
+        return decode_record(text, place=self._place(did), did=did, viewed=self._viewed, keys=AS_STORED).did
 
     def _drop(self) -> None:
         self._has_states = False

@@ -32,6 +32,7 @@ TABLES = (
 FORMAT_TABLE = "idiolectd_format"
 MAKE_FORMAT = "CREATE TABLE idiolectd_format (version INTEGER NOT NULL, needs TEXT NOT NULL)"
 PUT_FORMAT = "INSERT INTO idiolectd_format (version, needs) VALUES (?, ?)"
+FORGET_FORMAT = "DELETE FROM idiolectd_format"
 LOAD_FORMAT = "SELECT version, needs FROM idiolectd_format"
 
 _RECORD = (
@@ -265,4 +266,5 @@ TRY_TO_WRITE = (
     "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json"
 )
 TRIED_TO_WRITE = "DELETE FROM idiolectd_state WHERE did = ''"
+RESEAL_STATE = "UPDATE idiolectd_state SET state_json = ? WHERE did = ?"
 DELETE_STATE = "DELETE FROM idiolectd_state WHERE did = ?"

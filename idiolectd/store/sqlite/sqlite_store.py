@@ -40,13 +40,14 @@ from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
 from idiolectd.store.merge import decode_state
 from idiolectd.store.record_text import KnownRecord, decode_record
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill_places import StoreSpill
 from idiolectd.store.sqlite import adoption, carry_over
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
 from idiolectd.store.sqlite.columns import did_of, place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, connect, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
-from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Save
+from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Reseal, Save
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.write_hint import WriteHint
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
@@ -101,13 +102,15 @@ class SqliteOAuthTokenStore:
         looking: bool,
         clock: Clock,
         asyncio_thread: AsyncioThread | None,
+        keys: Keys,
     ) -> None:
         self.url = str(StoreUrl("sqlite", path))
         self.runtime_dir = runtime_dir_of(path)
-        self.spill = StoreSpill(self.runtime_dir, spill_dir)
+        self.spill = StoreSpill(self.runtime_dir, spill_dir, keys=keys)
         self._room = RoomCheck(path.parent, also=self.spill.make_known)
         self._path = path
         self._clock = clock
+        self._keys = keys
         self._asyncio_thread = asyncio_thread
         self._opened_in = (running_loop(), os.getpid())
         self._in_place = InPlace()
@@ -117,7 +120,7 @@ class SqliteOAuthTokenStore:
         self._reopened: list[str] = []
         self._reader = DatabaseReader(self._file, untouched=looking)
         self._looking = looking
-        self._writer = StoreWriter(self._file, access, clock)
+        self._writer = StoreWriter(self._file, access, clock, keys)
         self._group = GroupCommit[Operation, Committed](self._apply)
         self._cursors: set[ChangeCursor] = set()
         self._not_adopted = 0
@@ -135,6 +138,7 @@ class SqliteOAuthTokenStore:
         spill_dir: Path | None = None,
         looking: bool = False,
         clock: Clock | None = None,
+        keys: Keys = NO_KEYS,
     ) -> AsyncIterator[Self]:
         """Opens a database of sessions; a missing one is made.
 
@@ -149,6 +153,7 @@ class SqliteOAuthTokenStore:
             looking: nothing is changed on disk, be it by SQLite itself, and nothing can be written. Not
                 while this process has the same database open otherwise.
             clock: where the time comes from.
+            keys: seal and open secrets.
 
         Raises:
             StoreError: it is not a database, or another program's, or can't be made.
@@ -165,6 +170,7 @@ class SqliteOAuthTokenStore:
                     looking=looking,
                     clock=clock or SystemClock(),
                     asyncio_thread=asyncio_thread,
+                    keys=keys,
                 )
             try:
                 await store._start()
@@ -182,7 +188,9 @@ class SqliteOAuthTokenStore:
     async def load(self, did: str) -> OAuthSession | None:
         """See `OAuthTokenStore.load`."""
         text = await self._read_row(did, self._reader.record, parse_did(did))
-        return None if text is None else decode_record(text, place=place_of(self._path, did), did=did)
+        if text is None:
+            return None
+        return decode_record(text, place=place_of(self._path, did), did=did, keys=self._keys)
 
     async def delete(self, did: str) -> None:
         """See `OAuthTokenStore.delete`."""
@@ -257,11 +265,12 @@ class SqliteOAuthTokenStore:
     async def read(self, did: str) -> StoredSession:
         """See `SharedStore.read`."""
         stored = await self._read_row(did, self._reader.entry, parse_did(did))
-        session = stored.session(place_of(self._path, did), did)
+        session = stored.session(place_of(self._path, did), did, self._keys)
         claimed = self._claimed.get(did)
         if claimed is not None and session is not None and isinstance(stored.record, bytes):
             claimed.known = KnownRecord(stored.record, session)
-        return StoredSession(session, decode_state(stored.state, self._clock.now()))
+        state = decode_state(stored.state, self._clock.now(), did=did, keys=self._keys, record=session)
+        return StoredSession(session, state)
 
     async def commit(
         self,
@@ -314,7 +323,7 @@ class SqliteOAuthTokenStore:
         start, size = 0, _FIRST_NEW_PAGE
         while rowids := order[start : start + size]:
             self._file.check()
-            yield await self._read(what, adoption.read_new, connection, self._path, rowids)
+            yield await self._read(what, adoption.read_new, connection, self._path, rowids, self._keys)
             start, size = start + size, _NEW_PAGE
         # Those that are left are unreadable, say: they are no crowd again.
         self._not_adopted = await self._read(what, adoption.count_new, connection)
@@ -343,6 +352,11 @@ class SqliteOAuthTokenStore:
         """See `SharedStore.forget`."""
         did = parse_did(did)
         return await self._write(did, Forget(did)) is Committed.GONE
+
+    async def reseal(self, did: str) -> bool:
+        """See `SharedStore.reseal`."""
+        did = parse_did(did)
+        return await self._write(did, Reseal(did)) is Committed.DONE
 
     async def due(
         self, before: float, *, limit: int, after: ScheduleEntry | None = None

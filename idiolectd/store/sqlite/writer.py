@@ -22,11 +22,12 @@ from typing import TypeVar, TypeVarTuple
 import aiosqlite
 
 from idiolectd.clock import Clock
-from idiolectd.errors import RecordError, StoreError
+from idiolectd.errors import RecordError, SealedError, StoreError
 from idiolectd.ports import Committed, FirstPlan
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.durable import remove
-from idiolectd.store.format import FORMAT, FORMAT_NEEDS, check_format
+from idiolectd.store.format import check_format, format_to_write
+from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.sqlite import adoption, carry_over, schema
 from idiolectd.store.sqlite.columns import did_of, place_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Row, connect, uri_of
@@ -43,7 +44,7 @@ _WAL_LIMIT = 8 * 1024 * 1024
 # How many rows one step of the search looks at, while others wait to write: at most some tenths of a second's work.
 _SEARCHED_AT_ONCE = 10_000
 
-Answer = Committed | RecordError | sqlite3.Error
+Answer = Committed | RecordError | SealedError | sqlite3.Error
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,18 @@ class StoreWriter:
         file: the database.
         access: who may read it.
         clock: where the time comes from.
+        keys: seal and open secrets.
 
     Attributes:
         was_open: whether it ever held the database's files: what it wrote may be known here only, also
             when something failed since and its connection is closed.
     """
 
-    def __init__(self, file: DatabaseFile, access: RecordAccess, clock: Clock) -> None:
+    def __init__(self, file: DatabaseFile, access: RecordAccess, clock: Clock, keys: Keys = NO_KEYS) -> None:
         self._file = file
         self._access = access
         self._clock = clock
+        self._keys = keys
         self.was_open = False
         self._connection: _WriteConnection | None = None
         self._schema_version: int | None = None
@@ -183,6 +186,9 @@ class StoreWriter:
         if mode != b"wal":
             raise StoreError(f"{self._file.path} can't be switched to WAL mode; put it on a local disk")
         connection.execute("PRAGMA synchronous = FULL")  # NORMAL may lose commits at a power cut
+        if self._keys.sealing is not None:
+            # What was clear must not stay in unused parts of the file.
+            connection.execute("PRAGMA secure_delete = ON").fetchall()
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}").fetchall()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()  # makes the side files
         self._file.check()
@@ -202,7 +208,9 @@ class StoreWriter:
         connection.execute("BEGIN IMMEDIATE")
         self._ensure_schema(connection)
         if self._copy is not None:
-            self._carried += carry_over.bring(connection, self._file.path, self._copy, self._clock.now())
+            self._carried += carry_over.bring(
+                connection, self._file.path, self._copy, self._clock.now(), self._keys
+            )
         for operation in operations:
             applied.answers.append(self._apply_one(connection, operation, applied.own_news))
         connection.execute("COMMIT")
@@ -220,9 +228,9 @@ class StoreWriter:
         place = place_of(self._file.path, did)
         try:
             stored = stored_in(connection, did, place, to_write=True)
-            planned = plan(operation, stored, place, self._clock.now())
+            planned = plan(operation, stored, place, self._clock.now(), self._keys)
             _run(connection, planned)
-        except RecordError as error:
+        except (RecordError, SealedError) as error:
             return error
         except sqlite3.Error as error:
             if not connection.in_transaction:
@@ -235,7 +243,7 @@ class StoreWriter:
     def _put_first(self, connection: sqlite3.Connection, plans: Sequence[FirstPlan]) -> list[str]:
         connection.execute("BEGIN IMMEDIATE")
         self._ensure_schema(connection)
-        written = adoption.put_first(connection, plans)
+        written = adoption.put_first(connection, plans, self._keys)
         connection.execute("COMMIT")
         self._file.check()
         return written
@@ -271,9 +279,7 @@ class StoreWriter:
         if version == self._schema_version:
             return
         found = {name.decode(): sql for name, sql in connection.execute(schema.FIND_OURS).fetchall()}
-        if schema.FORMAT_TABLE in found:
-            for format_version, needs in connection.execute(schema.LOAD_FORMAT).fetchall():
-                check_format(format_version, needs, self._file.path)
+        self._ensure_format(connection, is_there=schema.FORMAT_TABLE in found)
         is_known = found.keys() & {"idiolectd_state", "idiolectd_changes"}
         is_whole = found.keys() >= schema.OURS and _has_all(found, schema.TRIGGERS)
         if not is_whole:
@@ -300,10 +306,20 @@ class StoreWriter:
                 if first is not None:
                     self._rescan(connection, table, first, last)
             connection.execute(schema.FORGET_SCHEDULE)
-        if schema.FORMAT_TABLE not in found:
-            connection.execute(schema.MAKE_FORMAT)
-            connection.execute(schema.PUT_FORMAT, (FORMAT, FORMAT_NEEDS))
         ((self._schema_version,),) = connection.execute("PRAGMA schema_version").fetchall()
+
+    def _ensure_format(self, connection: sqlite3.Connection, *, is_there: bool) -> None:
+        """Leaves a newer database alone, and writes down what a program must know of this one."""
+        stored = None
+        if is_there:
+            for stored, needs in connection.execute(schema.LOAD_FORMAT).fetchall():
+                check_format(stored, needs, self._file.path)
+        wanted = format_to_write(stored, self._keys, self._file.path)
+        if wanted is not None:
+            if not is_there:
+                connection.execute(schema.MAKE_FORMAT)
+            connection.execute(schema.FORGET_FORMAT)
+            connection.execute(schema.PUT_FORMAT, wanted)
 
     def _rescan(self, connection: sqlite3.Connection, table: str, first: int, last: int) -> None:
         """Enters the rows of a table as changed, except those whose key is too large to be a DID."""
