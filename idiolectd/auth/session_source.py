@@ -134,5 +134,5 @@ def _reading_of(store: OpenStore) -> Reading | None:
     except ModuleNotFoundError:  # without the extra "daemon" it can be none of them
         return None
     if isinstance(store, FilesystemOAuthTokenStore | SqliteOAuthTokenStore):
-        return open_reading(store.url)
+        return open_reading(store.url, keys=store.keys)
     return None

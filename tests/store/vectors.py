@@ -68,6 +68,16 @@ _VIEWED: dict[str, dict[str, Any]] = {
         "stateMessage": "Session was revoked",
     },
 }
+# One sealed text. Each sealing is another, so this one was made once.
+SEALED = {
+    "did": _DIDS[0],
+    "pdsUrl": "https://pds.example",
+    "field": "refreshJwt",
+    "keyId": "2026-11",
+    "keyHex": bytes(range(32)).hex(),
+    "sealed": "sealed:1:2026-11:KLWGkJgXutInWJXUJg8IzA:1qTxib76geikTtLEABgSO9sO1KRZRsACcw",
+    "open": "refresh-1",
+}
 _NO_RECORDS = {
     "no JSON": "{",
     "no object": "[]",
@@ -103,6 +113,7 @@ def vectors() -> dict[str, Any]:
             for viewed, records in ((False, _RECORDS), (True, _VIEWED))
             for what, record in records.items()
         ],
+        "sealed": SEALED,
         "noRecords": [
             {"what": what, "record": text, "inView": in_view}  # whether a reader of views takes it
             for in_view, records in ((False, _NO_RECORDS), (True, _NO_RECORD_OF_A_STORE))

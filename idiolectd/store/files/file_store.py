@@ -77,6 +77,7 @@ class FilesystemOAuthTokenStore:
         runtime_dir: a private folder (0700, made with the first write) for what belongs to the store
             but is not a session.
         spill: the second place for tokens.
+        keys: seal and open secrets.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class FilesystemOAuthTokenStore:
         keys: Keys,
     ) -> None:
         self.url = str(StoreUrl("file", root))
+        self.keys = keys
         self._folder = Folder(root, RecordAccess(group), keys=keys)
         self.runtime_dir = self._folder.runtime_dir
         self.spill = StoreSpill(self.runtime_dir, spill_dir, keys=keys)

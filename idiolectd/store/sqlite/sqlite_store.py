@@ -91,6 +91,7 @@ class SqliteOAuthTokenStore:
         runtime_dir: a private folder beside the database (0700, made with the first write) for what
             belongs to the store but is not a session.
         spill: the second place for tokens.
+        keys: seal and open secrets.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class SqliteOAuthTokenStore:
         self._room = RoomCheck(path.parent, also=self.spill.make_known)
         self._path = path
         self._clock = clock
-        self._keys = keys
+        self.keys = keys
         self._asyncio_thread = asyncio_thread
         self._opened_in = (running_loop(), os.getpid())
         self._in_place = InPlace()
@@ -190,7 +191,7 @@ class SqliteOAuthTokenStore:
         text = await self._read_row(did, self._reader.record, parse_did(did))
         if text is None:
             return None
-        return decode_record(text, place=place_of(self._path, did), did=did, keys=self._keys)
+        return decode_record(text, place=place_of(self._path, did), did=did, keys=self.keys)
 
     async def delete(self, did: str) -> None:
         """See `OAuthTokenStore.delete`."""
@@ -265,11 +266,11 @@ class SqliteOAuthTokenStore:
     async def read(self, did: str) -> StoredSession:
         """See `SharedStore.read`."""
         stored = await self._read_row(did, self._reader.entry, parse_did(did))
-        session = stored.session(place_of(self._path, did), did, self._keys)
+        session = stored.session(place_of(self._path, did), did, self.keys)
         claimed = self._claimed.get(did)
         if claimed is not None and session is not None and isinstance(stored.record, bytes):
             claimed.known = KnownRecord(stored.record, session)
-        state = decode_state(stored.state, self._clock.now(), did=did, keys=self._keys, record=session)
+        state = decode_state(stored.state, self._clock.now(), did=did, keys=self.keys, record=session)
         return StoredSession(session, state)
 
     async def commit(
@@ -323,7 +324,7 @@ class SqliteOAuthTokenStore:
         start, size = 0, _FIRST_NEW_PAGE
         while rowids := order[start : start + size]:
             self._file.check()
-            yield await self._read(what, adoption.read_new, connection, self._path, rowids, self._keys)
+            yield await self._read(what, adoption.read_new, connection, self._path, rowids, self.keys)
             start, size = start + size, _NEW_PAGE
         # Those that are left are unreadable, say: they are no crowd again.
         self._not_adopted = await self._read(what, adoption.count_new, connection)

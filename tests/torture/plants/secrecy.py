@@ -2,6 +2,8 @@
 
 from tests.torture.plants.plant import Edit, Plant
 
+_SEALED = "tests/store/test_sealed_stores.py::"
+
 PLANTS = (
     Plant(
         "tokens in the repr of a session",
@@ -52,5 +54,29 @@ PLANTS = (
         "what can't be parsed is shown, tokens and all",
         (Edit("session", "_parse_object", '("not JSON") from', '(f"not JSON: {text!r}") from'),),
         ("tests/core/test_session.py::test_what_is_not_a_session_is_said_without_its_secrets",),
+    ),
+    Plant(
+        "tokens spilled as they are",
+        9,
+        "on a full disk a sealed store leaves its newest tokens readable in the second place",
+        (Edit("store", "SpillFolder.put", "self._keys.seal(spilled.session)", "spilled.session"),),
+        (_SEALED + "test_no_secret_is_on_the_disk[trio-files]",),
+    ),
+    Plant(
+        "sealed without its account",
+        10,
+        "who may write into the store moves a sealed token to another account",
+        (Edit("store", "_associated", "key_id, did, name", "key_id, name"),),
+        ("tests/store/test_sealing.py::test_a_secret_belongs_to_its_account_and_pds",),
+    ),
+    Plant(
+        "what does not open counts as clear",
+        10,
+        "with a wrong key the sealed text is sent as a token, and saved over",
+        (Edit("store", "Keys._open", "if self._leaves_sealed", "if text"),),
+        (
+            _SEALED + "test_a_key_that_does_not_open[trio-files-wrong]",
+            "tests/store/test_sealing.py::test_no_damage_makes_another_token",
+        ),
     ),
 )
