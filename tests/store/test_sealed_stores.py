@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,17 +147,18 @@ async def test_a_key_that_does_not_open(opening: KeyedOpener, url: str, tmp_path
     before = content(tmp_path)
     async with opening(keys) as store:
         assert await store.list_dids() == [ALICE]
+        assert store.spill is not None
         for doing in (
-            store.load(ALICE),
-            store.read(ALICE),
-            store.save(session(generation=9)),
-            store.commit(session(generation=2), RefreshState()),
-            store.reseal(ALICE),
-            store.spill.find(ALICE, session().refresh_token_hash),  # type: ignore[union-attr]
+            partial(store.load, ALICE),
+            partial(store.read, ALICE),
+            partial(store.save, session(generation=9)),
+            partial(store.commit, session(generation=2), RefreshState()),
+            partial(store.reseal, ALICE),
+            partial(store.spill.find, ALICE, session().refresh_token_hash),
         ):
             with pytest.raises(StoreError) as caught:
                 async with store.claim(ALICE, patience=5):
-                    await doing
+                    await doing()
             assert isinstance(caught.value, SealedError)
             assert not isinstance(caught.value, RecordError)
         with pytest.raises(SealedError):

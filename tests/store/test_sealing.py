@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +45,7 @@ def test_each_sealing_is_another() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"did": BOB}, {"pds_url": "https://other.example"}])
-def test_a_secret_belongs_to_its_account_and_pds(changed: dict[str, str]) -> None:
+def test_a_secret_belongs_to_its_account_and_pds(changed: dict[str, Any]) -> None:
     """Whoever may write into the store can't have a token sent elsewhere."""
     with pytest.raises(SealedError):
         KEYS.open(replace(KEYS.seal(session()), **changed), "x")
