@@ -45,6 +45,7 @@ def test_shown_defaults_are_the_defaults(tmp_path: Path) -> None:
         "store.url",
         "store.group",
         "store.spill_dir",
+        "store.keys",
         "service.user",
         "refresh.concurrency",
         "refresh.total_concurrency",

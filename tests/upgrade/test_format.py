@@ -37,9 +37,9 @@ def make_newer(place: Path) -> None:
     """As a release to come leaves it."""
     if place.suffix:
         with closing(sqlite3.connect(place)) as db, db:
-            db.execute("UPDATE idiolectd_format SET version = 2, needs = '9.1.0'")
+            db.execute("UPDATE idiolectd_format SET version = 3, needs = '9.1.0'")
     else:
-        (runtime(place) / "format.json").write_text(json.dumps({"version": 2, "needs": "9.1.0"}))
+        (runtime(place) / "format.json").write_text(json.dumps({"version": 3, "needs": "9.1.0"}))
 
 
 def content(place: Path) -> dict[str, bytes]:
