@@ -46,7 +46,7 @@ def _content(path: Path) -> bytes:
 
 def _of_database(path: Path) -> Iterator[Entry | Unusable]:
     """Reads every table but SQLite's and idiolectd's own."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{_how_to_open(path)}", uri=True)) as database:
         database.row_factory = sqlite3.Row
         database.text_factory = _text
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
@@ -55,6 +55,18 @@ def _of_database(path: Path) -> Iterator[Entry | Unusable]:
                 quoted = '"' + name.replace('"', '""') + '"'
                 rows = database.execute(f"SELECT * FROM {quoted}")  # noqa: S608 - quoted above
                 yield from entries_of_rows(map(dict, rows), f"{path.name}, table {name}")
+
+
+def _how_to_open(path: Path) -> str:
+    """Chooses how to read a database without a trace.
+
+    One in WAL mode would get new side files, which stay, if nobody has it open; then nobody can change it either.
+    """
+    with path.open("rb") as file:
+        header = file.read(20)
+    is_wal = header[18:20] == b"\2\2"  # https://sqlite.org/fileformat.html, section 1.3.3
+    has_log = path.resolve().with_name(f"{path.resolve().name}-wal").exists()
+    return "immutable=1" if is_wal and not has_log else "mode=ro"
 
 
 def _text(data: bytes) -> str:

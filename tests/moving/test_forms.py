@@ -110,11 +110,13 @@ def test_the_cookbooks_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["cli_session.json", "fs", "sessions.sqlite"])
 def test_upstreams_own_stores(source: str) -> None:
-    """The folder, the database and the CLI's file of idiolect-oauth are read."""
+    """The folder, the database and the CLI's file of idiolect-oauth are read, and nothing is left beside them."""
+    before = sorted(GOLDEN.rglob("*"))
     found = [one for one in read_sessions(read_source(GOLDEN / source)) if one.form is not None]
     assert found
     for one in found:
         assert one.form == "record"
+    assert sorted(GOLDEN.rglob("*")) == before
 
 
 @pytest.mark.parametrize("endpoint", [True, False])
