@@ -43,6 +43,7 @@ _COMMANDS = {
     "check": "idiolectd.cli.check:check_command",
     "import": "idiolectd.cli.import_sessions:import_command",
     "export": "idiolectd.cli.export:export_command",
+    "migrate": "idiolectd.cli.migrate:migrate_command",
     "headers": "idiolectd.cli.headers:headers_command",
     "rekey": "idiolectd.cli.rekey:rekey_command",
     "client": "idiolectd.cli.client:client_group",

@@ -24,7 +24,7 @@ from typing import Any
 from idiolectd import events
 from idiolectd.clock import Clock
 from idiolectd.copying import replace
-from idiolectd.errors import LockBusy, NoSessionError
+from idiolectd.errors import LockBusy, NoSessionError, SessionError
 from idiolectd.events import EventSink
 from idiolectd.finish import finish
 from idiolectd.jose import token_hash
@@ -524,6 +524,7 @@ class RefreshEngine:
 
         Raises:
             NoSessionError: nothing is stored for the DID.
+            SessionError: it was migrated to another store, and can't be resumed here.
             LockBusy, RecordError, StoreError: as `refresh`.
         """
         async with self._store.claim(did, patience=patience):
@@ -532,6 +533,11 @@ class RefreshEngine:
                 raise NoSessionError(did)
             claimed = await self._recorder.reconcile(stored)
             if claimed is not None:
+                if not paused and claimed.state.migrated_to is not None:
+                    raise SessionError(
+                        f"{did} was migrated to {claimed.state.migrated_to}, and is refreshed there: two stores"
+                        " that refresh one session end it; a new login gives this store one of its own"
+                    )
                 state = claimed.state.paused_by_person() if paused else claimed.state.resumed_by_person()
                 claimed = replace(claimed, state=state)
                 # The record is written along, unchanged: a running daemon watches records.

@@ -77,6 +77,8 @@ def standing(
         return ReloginRequired(state.cause or "", *_last_words(state))
     if state.paused:
         message = "somebody has paused the session; idiolectd resume gives it back"
+        if state.migrated_to is not None:
+            message = f"the session was migrated to {state.migrated_to}, and is refreshed there"
         return Suspended(Cause.PAUSED, Cause.PAUSED, message)
     if is_dead:
         return None

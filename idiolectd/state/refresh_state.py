@@ -166,6 +166,8 @@ class RefreshState:
         warned: how near the end was, in seconds, when it was last warned of; see `policy.end_warning`.
         paused: a person has paused the session (`idiolectd pause`). It belongs to the account: a login and
             another program's rotation leave it as it is.
+        migrated_to: the URL of the store that has taken the session over (`idiolectd migrate`). It is paused here
+            for good: nothing resumes it but a new login.
     """
 
     state: State = State.FRESH
@@ -194,6 +196,7 @@ class RefreshState:
     ending: bool = False
     warned: float | None = None
     paused: bool = False
+    migrated_to: str | None = None
 
     def to_json(self) -> str:
         """What stores keep; the reverse of `from_json`."""
@@ -268,6 +271,10 @@ class RefreshState:
     def resumed_by_person(self) -> Self:
         """A person gave the session back to us."""
         return replace(self, paused=False)
+
+    def migrated(self, store: str) -> Self:
+        """Another store has the session and its state now, and only there its refresh token is sent."""
+        return replace(self, paused=True, migrated_to=store)
 
     def noting(self, session: OAuthSession, now: float) -> Self:
         """The refresh token is about to be sent; what was learnt of the session until now is pinned."""
@@ -513,6 +520,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "ending": _a(bool),
     "warned": _TIME,
     "paused": _a(bool),
+    "migrated_to": _TEXT,
 }
 _NESTED: dict[str, tuple[type, dict[str, Callable[[Any], Any]]]] = {
     "last_error": (LastError, {"code": _a(str), "message": _a(str), "at": _a(int, float)}),

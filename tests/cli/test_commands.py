@@ -596,6 +596,7 @@ def test_configuration_file(run: Run, tmp_path: Path) -> None:
         "check",
         "import",
         "export",
+        "migrate",
         "headers",
         "unit",
     ],

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from idiolectd.cli import group
+from idiolectd.daemon.single_instance import hold_single_instance
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_commands import stored
 
@@ -193,3 +194,23 @@ def test_the_documents_commands_can_be_typed(text: str) -> None:
     """Each command of docs/moving.md has only options that there are."""
     name, *words = shlex.split(text)
     group.commands[name].make_context(name, words).close()
+
+
+def test_a_store_is_moved(run: Run, pds: Pds, store: Path, tmp_path: Path) -> None:
+    """Shown first, refused beside a daemon, then moved: refreshed in the new store, and never again in the old one."""
+    record = pds.account("store.test", oauth=1)["oauth"][0]
+    put_record(store, record)
+    target = tmp_path / "new.sqlite"
+    command = ("migrate", "--from", f"{store}/", "--to", f"sqlite://{target}")
+    assert "1 would_migrate" in run(*command).out
+    assert not target.exists()
+    with hold_single_instance(store / ".idiolectd"):
+        refused = run(*command, "--yes")
+        assert (refused.code, "stop it first" in refused.err) == (75, True)
+    done = run(*command, "--yes", "--json")
+    assert (done.code, done.json["sessions"]) == (0, {record["did"]: "migrated"}), done.err
+    assert run(*command, "--yes", "--json").json["sessions"] == {record["did"]: "migrated_already"}
+    assert run("refresh", record["did"], "--force", "--store", str(target)).code == 0
+    assert "was migrated to" in run("refresh", record["did"], "--force").out
+    assert "was migrated to" in run("resume", record["did"]).err
+    assert run("migrate", "--from", str(target), "--to", str(target)).code == 2
