@@ -76,6 +76,8 @@ class Cause(StrEnum):
     REPLAYED = "replayed", Remedy.LOGIN
     # It has rotated the token, and the answer got lost. While it refuses the client too: suspended.
     RESPONSE_LOST = "response_lost", Remedy.RETRY_NOW
+    # It came back from a copy, and nothing shows that its token was not used up since.
+    RESTORED_COPY = "restored_copy", Remedy.LOGIN
     REVOKED = "revoked", Remedy.LOGIN
     SESSION_EXPIRED = "session_expired", Remedy.LOGIN
     WRONG_CLIENT = "wrong_client", Remedy.LOGIN
@@ -200,7 +202,7 @@ class Suspended:
 
 @dataclass(frozen=True)
 class ReloginRequired:
-    """The server has ended the session. Only a login helps.
+    """The server has ended the session, or nobody may try whether it has. Only a login helps.
 
     Attributes: as of `Suspended`.
     """

@@ -83,6 +83,7 @@ def remedy_for(
             client_id=(session and session.client_id) or "the client that the session was started with",
             key_id=(session and session.client_key_id) or "it was started with",
             pds_url=session.pds_url if session else "the PDS",
+            did=did,
         )
     if remedy is Remedy.LOGIN:
         return Action(commands.login(did, session), advice)
@@ -119,6 +120,10 @@ ADVICE: dict[str, str] = {
     Cause.CLIENT_UNKNOWN: "set oauth.client_id to {client_id}, then",
     Cause.PDS_REFUSED: "allow {pds_url} under network (allow_addresses, allow_loopback_http), then",
     Cause.REPLAYED: "stop the other program that refreshes this session: it would end the next one too",
+    Cause.RESTORED_COPY: (
+        "it came back from an old copy; if no newer one lives anywhere, try it once: idiolectd refresh --revive"
+        " {did}; else"
+    ),
     Cause.REVOKED: "somebody has ended the session; if that was an app password's end, make a new one",
     Cause.SCOPE_REFUSED: "let the document of {client_id} allow the session's scope, then",
     Cause.WRONG_CLIENT: "set oauth.client_id to the client to log in with",

@@ -44,6 +44,8 @@ _COMMANDS = {
     "import": "idiolectd.cli.import_sessions:import_command",
     "export": "idiolectd.cli.export:export_command",
     "migrate": "idiolectd.cli.migrate:migrate_command",
+    "backup": "idiolectd.cli.backup:backup_command",
+    "restore": "idiolectd.cli.backup:restore_command",
     "headers": "idiolectd.cli.headers:headers_command",
     "rekey": "idiolectd.cli.rekey:rekey_command",
     "client": "idiolectd.cli.client:client_group",

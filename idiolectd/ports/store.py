@@ -90,6 +90,21 @@ class ScheduleEntry:
     server: str
 
 
+@dataclass(frozen=True)
+class StoredCopy:
+    """One session as it lies in a store, for a backup.
+
+    Attributes:
+        did: whose.
+        record: the record's text, readable or not.
+        state: the text of its refresh state; None: there is none.
+    """
+
+    did: str
+    record: bytes = field(repr=False)
+    state: bytes | None = field(repr=False)
+
+
 class Committed(Enum):
     """What became of a commit."""
 
@@ -301,6 +316,23 @@ class SharedStore(OAuthTokenStore, Protocol):
         """
         ...
 
+    def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
+        """All sessions as they are stored, page by page: record and state of each belong together.
+
+        Whoever writes meanwhile is not kept waiting for longer than one page takes.
+        """
+        ...
+
+    async def restore(self, copy: StoredCopy) -> Committed:
+        """Stores a session that comes from a copy, marked as such: see `RefreshState.restored`.
+
+        `SUPERSEDED`: the store holds the same or a newer one, or nothing tells which is; nothing was written.
+
+        Raises:
+            RecordError: the copy is unreadable.
+        """
+        ...
+
     def new_sessions(
         self,
     ) -> AbstractAsyncContextManager[AsyncGenerator[list[NewRecord], None] | None]:
@@ -432,4 +464,21 @@ class Spill(Protocol):
 
     async def survey(self) -> SpillSurvey:
         """Lists everything that is kept."""
+        ...
+
+    async def copies(self) -> dict[str, bytes]:
+        """Everything that is kept, as it lies there, by name; for a backup.
+
+        Raises:
+            SpillUnreadable: a place that may hold tokens can't be read.
+        """
+        ...
+
+    async def put_copy(self, name: str, text: bytes) -> None:
+        """Puts back what `copies` gave; what is kept under this name already stays.
+
+        Raises:
+            StoreError: it can't be written.
+            ValueError: that is no name of theirs.
+        """
         ...

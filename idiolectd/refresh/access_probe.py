@@ -2,10 +2,11 @@
 
 A used-up refresh token must not be sent: it would end the session. An access token can be shown to its
 PDS without harm, and most servers end it with the rotation that uses up the refresh token. So the PDS is
-asked first in two cases:
+asked first in three cases:
 
 * A refresh token was sent and the answer is unclear: `after_unclear_answer`. The engine asks no sooner
   than the settling time after the note, because the request may still be served until then.
+* The record came back from a copy, and whoever used its token since left no trace: `after_restoring`.
 * Somebody put a record into the place of another (a rotation by a foreign program, a login, a copy from
   a backup), no server's time tells which is newer, and the one that lost is kept
   (`RefreshState.displaced`): `which_lives`.
@@ -15,7 +16,7 @@ from enum import Enum, auto
 
 from idiolectd.clock import parse_rfc3339
 from idiolectd.jose import numeric_claim, peek_claims
-from idiolectd.outcome import Ambiguous, Cause, Code, Verdict
+from idiolectd.outcome import Ambiguous, Cause, Code, ReloginRequired, Retry, Verdict
 from idiolectd.ports import AccessTokenStatus, Probe, Refused
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, TokenTimes
@@ -46,6 +47,44 @@ def after_unclear_answer(probe: Probe, session: OAuthSession, now: float) -> Amb
         case AccessTokenStatus.UNKNOWN:
             message = "the PDS can't say whether the old access token still works"
             return Ambiguous(Code.NO_VERDICT, message)
+
+
+def after_restoring(
+    probe: Probe, session: OAuthSession, state: RefreshState, now: float, *, may_be_used: bool
+) -> Refused | Retry | ReloginRequired | None:
+    """What the PDS's word means for a session that came back from a copy; None: its refresh token may be sent.
+
+    Here sending a used token costs more than after an unclear answer: somebody else may hold the session that
+    lives, and it would end. So what nobody can tell is not tried.
+
+    Args:
+        probe: the PDS's word on the access token.
+        session: the stored one.
+        state: its state.
+        now: seconds since the epoch.
+        may_be_used: its access token is old enough that a program may have refreshed it.
+    """
+    match probe.status:
+        case AccessTokenStatus.ACCEPTED:
+            return None
+        case AccessTokenStatus.REFUSED if _outlives(session, probe, now):
+            cause = Cause.RESTORED_COPY
+            return Refused(
+                Verdict.SESSION, cause, cause, "the PDS refuses the copy's access token: it was used since"
+            )
+        case AccessTokenStatus.UNKNOWN if TokenTimes.of(session, state, now).expires_at > now:
+            message = (
+                "the record came back from a copy, and the PDS can't say whether its token was used since"
+            )
+            return Retry(Code.UNPROVEN, message)
+        case AccessTokenStatus.NOT_CHECKABLE if not may_be_used:
+            return None
+        case _:
+            cause = Cause.RESTORED_COPY
+            message = (
+                "it came back from a copy, its access token has ended, and its refresh token may be used up"
+            )
+            return ReloginRequired(cause, cause, message)
 
 
 class Lives(Enum):

@@ -35,6 +35,7 @@ from idiolectd.outcome import (
     Current,
     Gone,
     Refreshed,
+    ReloginRequired,
     Retry,
     Suspended,
     Unpersisted,
@@ -61,7 +62,7 @@ from idiolectd.refresh.recorder import AttemptResult, ClaimedSession, Reconciled
 from idiolectd.refresh.saving import SaveDeadline, Saver
 from idiolectd.remedy import PLAIN, Commands
 from idiolectd.session import Kind, OAuthSession, Tokens
-from idiolectd.state import RefreshState, State, displaced, reconcile, tokens_of, withheld
+from idiolectd.state import RefreshState, State, TokenTimes, displaced, reconcile, tokens_of, withheld
 
 # Called with the origin that a refresh token is about to be sent to; returns for how many seconds it must
 # not be sent there (0: send it).
@@ -177,6 +178,11 @@ class RefreshEngine:
             if isinstance(settled, AttemptResult):
                 return settled
             claimed = settled
+        if claimed.state.is_restored(claimed.session) and not refresher.has_grace:
+            settled = await self._settle_restored(claimed, refresher)
+            if isinstance(settled, AttemptResult):
+                return settled
+            claimed = settled
         session, state = claimed.session, claimed.state
         # A dead session that is revived is asked about too: its token may be the one that was rotated.
         is_unclear = state.is_unclear(session) and not refresher.has_grace
@@ -234,6 +240,24 @@ class RefreshEngine:
                 if (await refresher.probe(other)).status is AccessTokenStatus.ACCEPTED:
                     return await self._bring_back(claimed, other)
                 return claimed
+
+    async def _settle_restored(
+        self, claimed: ClaimedSession, refresher: SplitRefresher[Any]
+    ) -> ClaimedSession | AttemptResult:
+        """Finds out whether the refresh token of a session that came back from a copy may be sent.
+
+        A legacy session's can be sent without harm. Whoever revives a dead one knows of no newer session.
+        """
+        session, state = claimed.session, claimed.state
+        probe = await refresher.probe(session)
+        claimed = replace(claimed, access_token=probe.status)
+        now = self._clock.now()
+        may_be_used = self._recorder.planner.could_be_refreshed_by(TokenTimes.of(session, state, now), now)
+        found = access_probe.after_restoring(probe, session, state, now, may_be_used=may_be_used)
+        is_revived = state.state is State.RELOGIN_REQUIRED
+        if found is None or (is_revived and isinstance(found, ReloginRequired)):
+            return claimed
+        return await self._recorder.conclude(claimed, found)
 
     async def _bring_back(self, claimed: ClaimedSession, other: OAuthSession) -> AttemptResult:
         """Stores the record that had lost, and plans it."""

@@ -121,6 +121,11 @@ class Planner:
             token_hash=session.refresh_token_hash,
         )
 
+    def could_be_refreshed_by(self, times: TokenTimes, now: float) -> bool:
+        """Whether a program with this policy may have refreshed these tokens by now."""
+        begin, _ = self.policy.window
+        return now >= times.issued_at + begin * (times.expires_at - times.issued_at)
+
     def is_ending(self, session: OAuthSession, times: TokenTimes) -> bool:
         """Whether the session's absolute end is nearer than a refresh could move its tokens'."""
         return policy.is_ending(expires_at=times.expires_at, deadline=self.deadline(session))
@@ -163,6 +168,8 @@ def server_to_ask(session: OAuthSession, state: RefreshState) -> str:
     if is_identity_urgent(state):
         return directory(session.did)
     if state.is_unclear(session) or state.unconfirmed is not None or state.displaced is not None:
+        return _server(session.pds_url)
+    if state.is_restored(session) and session.kind == "dpop":
         return _server(session.pds_url)
     return issuer_server(session)
 

@@ -210,6 +210,8 @@ class Recorder:
         session = claimed.session.with_tokens(tokens_of(spilled.session))
         if spilled.mismatch is None and spilled.unconfirmed is None:
             state = claimed.state.rotated(claimed.session, session, now)
+            if claimed.state.is_restored(claimed.session):  # they came back with it
+                state = state.restored_from_copy(session)
             adopted = replace(claimed, session=session, state=self.planner.fresh(session, state, now))
             tokens = tokens_of(session)
         else:

@@ -36,7 +36,7 @@ from idiolectd.refresh.planner import Planner
 from idiolectd.session import OAuthSession
 from idiolectd.state import RefreshState, State, TokenTimes, session_end
 
-NoTokens = Refused | Retry | Ambiguous | Suspended
+NoTokens = Refused | Retry | Ambiguous | Suspended | ReloginRequired
 
 # Two clocks tell of the same end; ours may be a little behind.
 _SAME_END = 60.0
@@ -153,6 +153,9 @@ def judged(
         case Suspended(cause, code, message):
             state = state.failed(State.SUSPENDED, code, message, now, cause=cause)
             return answer, planner.slow(session, state, now, asked=sent)
+        case ReloginRequired(cause, code, message):
+            state = state.failed(State.RELOGIN_REQUIRED, code, message, now, cause=cause)
+            return answer, planner.never(state)
         case Refused():
             return _refused(answer, session, state, planner, now, access_token=access_token)
 
@@ -215,7 +218,9 @@ def decided(
 
 
 def cause_of(state: RefreshState, session: OAuthSession) -> str:
-    """Why a refused session is dead: a lost answer of which our note knows, else the first words of the row."""
+    """Why a refused session is dead: what we know of its token ourselves, else the first words of the row."""
+    if state.is_restored(session):
+        return Cause.RESTORED_COPY
     return Cause.RESPONSE_LOST if state.is_unclear(session) else state.refused_as or Cause.REFUSED
 
 

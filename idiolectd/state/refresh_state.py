@@ -149,6 +149,8 @@ class RefreshState:
             and a person has to judge, or the PDS has not confirmed yet that they do (`unconfirmed`).
         unconfirmed: what the answer lacked to say that the withheld tokens fit; the PDS is asked. None:
             they don't fit.
+        restored: hash of a refresh token that came back from a copy: it may have been used up since, elsewhere
+            or here. It counts only while it is the stored token's.
         displaced: JSON of the record that lost against the stored one although no server's time proves
             which of the two is newer; kept until the server has shown which one lives.
         previous_refresh_token: a legacy session's refresh token before the present one: it works for two hours
@@ -185,6 +187,7 @@ class RefreshState:
     withheld: str | None = field(default=None, repr=False)
     unconfirmed: str | None = None
     displaced: str | None = field(default=None, repr=False)
+    restored: str | None = None
     previous_refresh_token: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
     token_seen_at: float | None = None
@@ -248,6 +251,10 @@ class RefreshState:
         note = self.note_on(session)
         return note is not None and note.unclear > 0
 
+    def is_restored(self, session: OAuthSession) -> bool:
+        """Whether the stored refresh token came back from a copy, and may be used up."""
+        return self.restored is not None and self.restored == session.refresh_token_hash
+
     # Transitions -----------------------------------------------------------------------------
 
     def planned(self, at: float | None) -> Self:
@@ -275,6 +282,10 @@ class RefreshState:
     def migrated(self, store: str) -> Self:
         """Another store has the session and its state now, and only there its refresh token is sent."""
         return replace(self, paused=True, migrated_to=store)
+
+    def restored_from_copy(self, session: OAuthSession) -> Self:
+        """The record came back from a copy that knows nothing of what happened since."""
+        return replace(self, restored=session.refresh_token_hash)
 
     def noting(self, session: OAuthSession, now: float) -> Self:
         """The refresh token is about to be sent; what was learnt of the session until now is pinned."""
@@ -313,6 +324,7 @@ class RefreshState:
             withheld=None,
             unconfirmed=None,
             displaced=None,
+            restored=None,
             previous_refresh_token=before.refresh_jwt if before.kind == "bearer" else None,
             pins=pins.filled_from(after),
             token_seen_at=now,
@@ -426,6 +438,7 @@ class RefreshState:
             pins=(self.pins if same_key else Pins()).filled_from(other),
             last_success_at=self.last_success_at,
             token_seen_at=now,
+            restored=None if self.restored is None else other.refresh_token_hash,
             paused=self.paused,
         )
 
@@ -509,6 +522,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "withheld": _TEXT,
     "unconfirmed": _TEXT,
     "displaced": _TEXT,
+    "restored": _TEXT,
     "previous_refresh_token": _TEXT,
     "pins": _a(dict),
     "token_seen_at": _TIME,

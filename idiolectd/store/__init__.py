@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from idiolectd.store.backup_file import Backup, BackupSummary, BackupWriter
     from idiolectd.store.claimants import Claimants
     from idiolectd.store.command_journal import note_command, take_commands
     from idiolectd.store.durable import replace_file
@@ -47,6 +48,9 @@ __all__ = [
     "AS_STORED",
     "PRESENCE_LOCK",
     "PRESENCE_NOTE",
+    "Backup",
+    "BackupSummary",
+    "BackupWriter",
     "Claimants",
     "FilesystemOAuthTokenStore",
     "HeldLock",
@@ -98,6 +102,9 @@ _HOMES = {
     "write_new_key": "key_ring",
     "PRESENCE_LOCK": "presence",
     "PRESENCE_NOTE": "presence",
+    "Backup": "backup_file",
+    "BackupSummary": "backup_file",
+    "BackupWriter": "backup_file",
     "Claimants": "claimants",
     "FilesystemOAuthTokenStore": "files.file_store",
     "HeldLock": "locks.ofd",

@@ -22,6 +22,7 @@ from idiolectd.ports import (
     Overview,
     ScheduleEntry,
     Spill,
+    StoredCopy,
     StoredSession,
     Survey,
 )
@@ -30,7 +31,15 @@ from idiolectd.state import RefreshState
 from idiolectd.store.change_set import ChangeSet
 from idiolectd.store.due_index import DueIndex
 from idiolectd.store.locks.queues import Queues
-from idiolectd.store.merge import decode_state, encode_record, is_as_read, merge_commit, merge_save
+from idiolectd.store.merge import (
+    Merged,
+    decode_state,
+    encode_record,
+    is_as_read,
+    merge_commit,
+    merge_restore,
+    merge_save,
+)
 from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.sealing import NO_KEYS
 
@@ -67,10 +76,33 @@ class InMemoryOAuthTokenStore:
         merged = merge_save(
             session, self._stored(did, damaged_is_none=True), self._state(did), self._clock.now()
         )
+        self._put(did, merged)
+
+    def _put(self, did: str, merged: Merged) -> None:
         self._records[did] = encode_record(merged.session, place=self._place(did), keys=NO_KEYS)
         self._states[did] = merged.state.to_json()
         self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
         self._report(did)
+
+    async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
+        """See `SharedStore.copies`."""
+        await anyio.lowlevel.checkpoint()
+        yield [
+            StoredCopy(did, text, state.encode() if (state := self._states.get(did)) is not None else None)
+            for did, text in self._records.items()
+        ]
+
+    async def restore(self, copy: StoredCopy) -> Committed:
+        """See `SharedStore.restore`."""
+        await anyio.lowlevel.checkpoint()
+        did = parse_did(copy.did)
+        merged = merge_restore(
+            copy, self._stored(did, damaged_is_none=True), self._state(did), self._clock.now(), NO_KEYS
+        )
+        if merged is None:
+            return Committed.SUPERSEDED
+        self._put(did, merged)
+        return Committed.DONE
 
     async def load(self, did: str) -> OAuthSession | None:
         """See `OAuthTokenStore.load`."""

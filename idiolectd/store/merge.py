@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from idiolectd.errors import NewerState, RecordError, SessionError
-from idiolectd.ports import NO_SERVER, Committed, ScheduleEntry
+from idiolectd.ports import NO_SERVER, Committed, ScheduleEntry, StoredCopy
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import (
     RecordChange,
@@ -126,16 +126,43 @@ def merge_save(given: OAuthSession, stored: OAuthSession | None, state: RefreshS
     return _merged(adopted.session, adopted.state, new_login=adopted.change is RecordChange.LOGIN, now=now)
 
 
-def _merged(session: OAuthSession, state: RefreshState, *, new_login: bool, now: float) -> Merged:
+def _merged(
+    session: OAuthSession, state: RefreshState, *, new_login: bool, now: float, keeps_entry: bool = True
+) -> Merged:
     is_dead = state.state is State.RELOGIN_REQUIRED
     rests = is_dead or state.paused
     return Merged(
         session,
         state,
         new_login=new_login,
-        keeps_entry=is_dead or state.next_attempt_at is not None,
+        keeps_entry=keeps_entry and (is_dead or state.next_attempt_at is not None),
         entry=None if rests else ScheduleEntry(at=now, did=session.did, expires_at=now, server=NO_SERVER),
     )
+
+
+def merge_restore(
+    copy: StoredCopy, stored: OAuthSession | None, state: RefreshState, now: float, keys: Keys
+) -> Merged | None:
+    """Decides what `restore` stores; None: what is there stays.
+
+    Args:
+        copy: what comes from a copy of a store.
+        stored: the record as it is now; None: missing or unreadable.
+        state: the state as it is now.
+        now: seconds since the epoch.
+        keys: open the secrets of the copy.
+
+    Raises:
+        RecordError: the copy is unreadable.
+        SealedError: the keys don't open it.
+    """
+    given = decode_record(copy.record, place="the copy", did=copy.did, keys=keys)
+    seen = reconcile(given, decode_state(copy.state, now, did=copy.did, keys=keys), now)
+    known = [each for each in (stored, last_good(state)) if each is not None]
+    if any(order_of(seen.session, each) is not RecordOrder.NEWER for each in known):
+        return None
+    came_back = seen.state.restored_from_copy(seen.session)
+    return _merged(seen.session, came_back, new_login=False, now=now, keeps_entry=False)
 
 
 def merge_commit(

@@ -10,6 +10,7 @@ finds the folders of a store; `idiolectd.refresh` decides, under the claim, whet
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from idiolectd.store.sealing import NO_KEYS, Keys
 # The second one is for sealed tokens, which an older program must not send.
 _CLEAR, _SEALED = 1, 2
 _END = ".json"
+_NAME = re.compile(r"[0-9a-f]{40}\.json", re.ASCII)
 _MAX_SPILL = 1024 * 1024
 # The file's keys, and the fields of `Spilled` that they stand for.
 _WHY_WITHHELD = {"misfit": "mismatch", "unsaid": "unconfirmed"}
@@ -79,6 +81,25 @@ class SpillFolder:
         """Removes the spill of a DID."""
         with suppress(NotADirectoryError):  # no folder, no file
             durable.remove(self._file(did))
+
+    def copies(self) -> dict[str, bytes]:
+        """What is kept here, as it lies there, by file name."""
+        try:
+            return {path.name: path.read_bytes() for path in sorted(self.path.glob(f"[!.]*{_END}"))}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def put_copy(self, name: str, text: bytes) -> None:
+        """Puts back what `copies` gave, unless something is kept under this name.
+
+        Raises:
+            ValueError: it is no name of a spill.
+        """
+        if not _NAME.fullmatch(name):
+            raise ValueError(name)
+        durable.make_private_folder(self.path)
+        if not (self.path / name).exists():
+            durable.replace_file(self.path / name, text)
 
     def dids(self) -> list[str]:
         """The DIDs whose tokens are kept here."""

@@ -123,6 +123,15 @@ class StoreSpill:
         """See `Spill.survey`."""
         return await in_thread(self._survey)
 
+    async def copies(self) -> dict[str, bytes]:
+        """See `Spill.copies`."""
+        return await in_thread(self._copies)
+
+    async def put_copy(self, name: str, text: bytes) -> None:
+        """See `Spill.put_copy`."""
+        with translated("can't spill"):
+            await in_thread(self._put_copy, name, text)
+
     # Blocking --------------------------------------------------------------------------------
 
     def _put(self, spilled: Spilled) -> Path:
@@ -168,6 +177,20 @@ class StoreSpill:
             found = _ask(place, partial(SpillFolder.find, did=did), [])
             if found is not None and place.is_ours:
                 place.folder.put(found)
+
+    def _copies(self) -> dict[str, bytes]:
+        broken: list[str] = []
+        found: dict[str, bytes] = {}
+        for place in self._places(broken):
+            if place.is_ours:
+                found = {**(_ask(place, SpillFolder.copies, broken) or {}), **found}
+        if broken:
+            raise SpillUnreadable(broken[0])
+        return found
+
+    def _put_copy(self, name: str, text: bytes) -> None:
+        self.make_known()
+        SpillFolder(self._chosen or self._fallback).put_copy(name, text)
 
     def _survey(self) -> SpillSurvey:
         broken: list[str] = []

@@ -30,6 +30,7 @@ from idiolectd.ports import (
     NewRecord,
     Overview,
     ScheduleEntry,
+    StoredCopy,
     StoredSession,
     Survey,
 )
@@ -65,6 +66,9 @@ _TOGETHER = 32
 # How many new sessions are read at a time, and how many of their states are written together: refreshes
 # commit in between. These have one file open each.
 _NEW_PAGE, _FIRST_TOGETHER = 500, 50
+
+# How many sessions are copied for a backup while nobody else may write.
+_COPIED_TOGETHER = 50
 
 T = TypeVar("T")
 
@@ -300,6 +304,26 @@ class FilesystemOAuthTokenStore:
         if done is Committed.DONE:
             self.schedule(did, due)
         return done
+
+    async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
+        """See `SharedStore.copies`: under the write lock, some sessions at a time."""
+        with translated(f"can't read the sessions of {self.url}"):
+            names = sorted(await in_thread(self._folder.names))
+            for start in range(0, len(names), _COPIED_TOGETHER):
+                async with self._locks.writing(first=False):
+                    page = await in_thread(
+                        folder_survey.copies, self._folder, names[start : start + _COPIED_TOGETHER]
+                    )
+                yield page
+
+    async def restore(self, copy: StoredCopy) -> Committed:
+        """See `SharedStore.restore`."""
+        did = parse_did(copy.did)
+        merged = await self._write("restore", did, partial(self._writer.restore, copy, self._clock.now()))
+        if isinstance(merged, Committed):
+            return merged
+        self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
+        return Committed.DONE
 
     @asynccontextmanager
     async def new_sessions(self) -> AsyncIterator[AsyncGenerator[list[NewRecord], None] | None]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from idiolectd.errors import RecordError, SealedError
-from idiolectd.ports import NewRecord, Overview, Survey
+from idiolectd.ports import NewRecord, Overview, StoredCopy, Survey
 from idiolectd.state import RefreshState
 from idiolectd.store.files.bounded import read_bounded
 from idiolectd.store.files.file_names import did_of
@@ -91,6 +91,19 @@ def _expiry(folder: Folder, name: str) -> bytes:
         if found is not None:
             return found[1]
     return b""
+
+
+def copies(folder: Folder, names: Sequence[str]) -> list[StoredCopy]:
+    """The sessions of these records as they lie there, damaged ones too if it can be told whose they are."""
+    found = []
+    for did in folder.dids_of(names):
+        record = folder.locate(did)
+        with suppress(RecordError):  # larger than any session, or no file
+            content = record.content or read_bounded(record.path, MAX_RECORD, did)
+            state = folder.state_content(did)
+            if content is not None:
+                found.append(StoredCopy(did, content.text, None if state is None else state.text))
+    return found
 
 
 def read_new(folder: Folder, names: Sequence[str]) -> list[NewRecord]:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from idiolectd.did import upstream_file_name
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, FirstPlan
+from idiolectd.ports import Committed, FirstPlan, StoredCopy
 from idiolectd.session import OAuthSession, Tokens
 from idiolectd.state import RefreshState
 from idiolectd.store import durable
@@ -29,6 +29,7 @@ from idiolectd.store.merge import (
     encode_state,
     is_as_read,
     merge_commit,
+    merge_restore,
     merge_save,
     resealed_record,
     resealed_state,
@@ -134,6 +135,20 @@ class FolderWriter:
         # would count as a new login, and the login as spent. So after a login the record is written first: a
         # new record beside an old state is what a foreign writer leaves, and is adopted.
         yield from self._replace((record, state) if merged.new_login else (state, record))
+        yield from self._remove(found.twin)
+        return merged
+
+    def restore(self, copy: StoredCopy, now: float) -> Write[Merged | Committed]:
+        """See `idiolectd.ports.SharedStore.restore`; returns what was stored, or `SUPERSEDED`."""
+        found = self._folder.locate(copy.did)
+        merged = merge_restore(
+            copy, found.mendable(), self._folder.state(copy.did, now), now, self._folder.keys
+        )
+        if merged is None:
+            return Committed.SUPERSEDED
+        # The state first: the record must not be there without the mark that it came from a copy.
+        state = self._state(copy.did, merged.state)
+        yield from self._replace((state, self._record(found, merged.session)))
         yield from self._remove(found.twin)
         return merged
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from idiolectd.errors import RecordError
-from idiolectd.ports import Committed, ScheduleEntry
+from idiolectd.ports import Committed, ScheduleEntry, StoredCopy
 from idiolectd.session import OAuthSession, Tokens, normal_handle
 from idiolectd.state import RefreshState, attention
 from idiolectd.store.merge import (
+    Merged,
     decode_state,
     encode_record,
     encode_state,
     is_as_read,
     merge_commit,
+    merge_restore,
     merge_save,
     resealed_record,
     resealed_state,
@@ -39,6 +41,18 @@ class Save:
     def did(self) -> str:
         """Whose row."""
         return self.session.did
+
+
+@dataclass(frozen=True)
+class Restore:
+    """See `idiolectd.ports.SharedStore.restore`."""
+
+    copy: StoredCopy
+
+    @property
+    def did(self) -> str:
+        """Whose row."""
+        return self.copy.did
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class Reseal:
     did: str
 
 
-Operation = Save | Commit | Delete | Forget | Reseal
+Operation = Save | Restore | Commit | Delete | Forget | Reseal
 
 
 class StateRow(NamedTuple):
@@ -183,11 +197,13 @@ def plan(operation: Operation, stored: Stored, place: str, now: float, keys: Key
         case Save(session):
             state = decode_state(stored.state, now, did=did, keys=keys)
             merged = merge_save(session, _readable(stored, place, did, keys), state, now)
-            record = encode_record(merged.session, place=place, keys=keys).decode()
-            put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE
-            scheduled = schedule_columns(merged.entry)
-            values = state_values(merged.session, merged.state, scheduled, change=None, keys=keys)
-            return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
+            return _put(merged, place, keys)
+        case Restore(copy):
+            state = decode_state(stored.state, now, did=did, keys=keys)
+            restored = merge_restore(copy, _readable(stored, place, did, keys), state, now, keys)
+            if restored is None:
+                return PlannedWrite(did, (), Committed.SUPERSEDED)
+            return _put(restored, place, keys)
         case Forget():
             # An unreadable record is one, too.
             if stored.record is not None:
@@ -226,6 +242,17 @@ def _reseal(did: str, stored: Stored, place: str, keys: Keys) -> PlannedWrite:
     if record is not None:
         statements.append((schema.PUT_RECORD, (did, record.decode())))
     return PlannedWrite(did, tuple(statements), Committed.GONE if stored.record is None else Committed.DONE)
+
+
+def _put(merged: Merged, place: str, keys: Keys) -> PlannedWrite:
+    """Puts record and state, as a save does."""
+    did = merged.session.did
+    record = encode_record(merged.session, place=place, keys=keys).decode()
+    put_sql = schema.PUT_STATE_KEEPING_SCHEDULE if merged.keeps_entry else schema.PUT_STATE
+    values = state_values(
+        merged.session, merged.state, schedule_columns(merged.entry), change=None, keys=keys
+    )
+    return PlannedWrite(did, ((schema.PUT_RECORD, (did, record)), (put_sql, values)))
 
 
 def _last_change(stored: Stored, as_read: bool) -> int | None:

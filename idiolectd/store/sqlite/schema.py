@@ -167,6 +167,12 @@ KEY = "SELECT did FROM sessions WHERE rowid = ?"
 LOAD = "SELECT body_json FROM sessions WHERE did = ?"
 LOAD_STATE = "SELECT state_json FROM idiolectd_state WHERE did = ?"
 PAGE = "SELECT rowid, did, body_json FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
+# For backups: both texts of a session, of one moment.
+COPIES = (
+    "SELECT s.rowid, s.did, s.body_json, i.state_json FROM sessions AS s "
+    "LEFT JOIN idiolectd_state AS i ON i.did = s.did WHERE s.rowid > ? AND length(s.did) <= 2048 "
+    "ORDER BY s.rowid LIMIT ?"
+)
 PAGE_ROWIDS = "SELECT rowid FROM sessions WHERE rowid > ? ORDER BY rowid LIMIT ?"
 ONE = "SELECT rowid, did, body_json FROM sessions WHERE rowid = ?"
 

@@ -25,6 +25,7 @@ from idiolectd.ports import (
     NewRecord,
     Overview,
     ScheduleEntry,
+    StoredCopy,
     StoredSession,
     Survey,
 )
@@ -42,12 +43,13 @@ from idiolectd.store.merge import decode_state
 from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill_places import StoreSpill
-from idiolectd.store.sqlite import adoption, carry_over
+from idiolectd.store.sqlite import adoption, carry_over, schema
 from idiolectd.store.sqlite.asyncio_thread import AsyncioThread
 from idiolectd.store.sqlite.columns import did_of, place_of
+from idiolectd.store.sqlite.copies import copied_rows, copy_of
 from idiolectd.store.sqlite.database import BUSY_TIMEOUT, DatabaseFile, Replaced, connect, runtime_dir_of
 from idiolectd.store.sqlite.database_watch import ChangeCursor, DatabaseWatch, SchemaChanged
-from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Reseal, Save
+from idiolectd.store.sqlite.operations import Commit, Delete, Forget, Operation, Reseal, Restore, Save
 from idiolectd.store.sqlite.reader import DatabaseReader
 from idiolectd.store.sqlite.write_hint import WriteHint
 from idiolectd.store.sqlite.writer import Answer, StoreWriter
@@ -293,6 +295,26 @@ class SqliteOAuthTokenStore:
                 f"{did} is not in the database that has taken the place of {self._path} since it was read"
             )
         return done
+
+    async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
+        """See `SharedStore.copies`: all of one moment, in a read transaction, for which no writer waits."""
+        what = "all sessions"
+        if not await self._read(what, self._reader.knows_states):
+            await self._see_to_tables()
+        connection = await self._read(what, partial(connect, self._path, "ro", timeout=BUSY_TIMEOUT))
+        try:
+            with translated(f"can't read {what} from {self.url}"):
+                await in_thread(connection.execute, "BEGIN")
+                last = schema.BEFORE_ALL_ROWS
+                while rows := await in_thread(copied_rows, connection, last):
+                    last = rows[-1][0]
+                    yield [copy for row in rows if (copy := copy_of(row)) is not None]
+        finally:
+            await in_thread(connection.close)
+
+    async def restore(self, copy: StoredCopy) -> Committed:
+        """See `SharedStore.restore`."""
+        return await self._write(parse_did(copy.did), Restore(copy))
 
     @asynccontextmanager
     async def new_sessions(self) -> AsyncIterator[AsyncGenerator[list[NewRecord], None] | None]:

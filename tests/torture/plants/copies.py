@@ -36,6 +36,14 @@ PLANTS = (
         (_DISPLACED + "test_a_copy_with_a_time_of_its_own_is_found_out[trio]",),
     ),
     Plant(
+        "a restored token is sent without asking",
+        4,
+        "a backup that is restored ends the session that lives elsewhere",
+        (Edit("refresh", "RefreshEngine._decide", "claimed.state.is_restored(claimed.session)", "False"),),
+        ("tests/refresh/test_restored.py::test_a_copy_that_was_used_since_is_named_and_not_sent[trio-1]",),
+        short=True,
+    ),
+    Plant(
         "the record that lost is forgotten",
         4,
         "a rotation under a clock that was set back is lost",
