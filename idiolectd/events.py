@@ -388,7 +388,7 @@ class SessionCrashed(SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEnding(SessionEvent):
-    """The absolute end of the session is `left` seconds away; only a login can extend it.
+    """The absolute end of the session is `left` seconds away, at the latest; only a login can extend it.
 
     Three times: below 72 hours, below 24 hours, and when a refresh can't move the end any more.
     """
@@ -396,6 +396,7 @@ class SessionEnding(SessionEvent):
     name = "session.ending"
     level = "warning"
     session_deadline: str
+    at_latest: bool
     left: float
     action: str
 

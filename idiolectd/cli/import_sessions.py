@@ -183,6 +183,7 @@ def import_command(
         say("nothing was imported; add --yes to import")
     if options.json:
         put_json([asdict(line) for line in lines])
+    _say_ages(config, found, lines)
     counts = Counter(line.result for line in lines)
     say(f"{len(lines)} entries: {joined(f'{count} {result}' for result, count in sorted(counts.items()))}")
     return worst(_CODES[line.result] for line in lines)
@@ -223,6 +224,21 @@ async def _import(
                 if show:
                     put(_shown(line))
     return lines
+
+
+def _say_ages(config: Config, found: Sequence[Found | Unusable], lines: Sequence[ImportLine]) -> None:
+    """Says when sessions end of which nobody knows when they began: the other program did not keep it."""
+    lives = [
+        config.oauth.session_life_of(one.session)
+        for one, line in zip(found, lines, strict=True)
+        if isinstance(one, Found) and line.result in ("would_import", "imported")
+        if one.session.kind == "dpop" and one.session.session_started_at is None
+    ]
+    for life, count in Counter(lives).items():
+        say(
+            f"nobody knows when {count} of these sessions began: each ends in {life / 86400:.0f} days at the latest,"
+            " and perhaps sooner; a login begins a new one"
+        )
 
 
 def _shown(line: ImportLine) -> str:

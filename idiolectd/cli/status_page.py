@@ -212,6 +212,7 @@ def _details(row: StatusRow, report: StatusReport) -> Iterator[Text]:
         state += f" ({row.state})"
     if row.account_status:
         state += f", account {row.account_status}"
+    ends = _moment(row.session_deadline, now)
     facts = {
         "handle": handle,
         "did": row.did or "-",
@@ -226,7 +227,7 @@ def _details(row: StatusRow, report: StatusReport) -> Iterator[Text]:
         "expires": _moment(row.expires_at, now),
         "next": _moment(row.next_attempt_at, now),
         "last": _moment(row.last_success_at, now),
-        "ends": _moment(row.session_deadline, now),
+        "ends": f"{ends}, at the latest: nobody knows when it began" if row.deadline_is_latest else ends,
         "last error": error_text(row, now),
     }
     for title, text in facts.items():

@@ -104,7 +104,10 @@ def _wrong(rows: Sequence[StatusRow], report: StatusReport) -> str:
         ended = f", the token ended {when(row.expires_at, now)}" if len(rows) == 1 else ""
         parts.append(f"{row.state}{ended}")
     if row.word == ENDING and row.session_deadline:
-        parts.append(f"the session ends {when(row.session_deadline, now)}, and a login begins another")
+        latest = " at the latest" if row.deadline_is_latest else ""
+        parts.append(
+            f"the session ends{latest} {when(row.session_deadline, now)}, and a login begins another"
+        )
     if row.account_status:
         parts.append(f"account {row.account_status}")
     if row.held_by:

@@ -27,6 +27,7 @@ from idiolectd.state import (
     State,
     TokenTimes,
     is_under_way,
+    latest_end,
     reconcile,
     session_deadline,
     shown,
@@ -105,6 +106,7 @@ class StatusRow:
     expires_at: str | None
     refresh_expires_at: str | None
     session_deadline: str | None
+    deadline_is_latest: bool
     next_attempt_at: str | None
     last_success_at: str | None
     attempts: int
@@ -238,6 +240,8 @@ def session_row(
         shown_state, cause, next_at = State.SUSPENDED, Cause.PAUSED, None
     todo = remedy_for(session.did, shown_state, cause, session=session, commands=config.commands)
     kept = _withheld_row(state)
+    life = config.oauth.session_life_of(session)
+    known_end, latest = session_deadline(session, life), latest_end(session, state, life)
     if todo is None and (state.ending or state.warned is not None or state.moved_to is not None):
         todo = Action(config.commands.login(session.did, session))
     return StatusRow(
@@ -259,7 +263,8 @@ def session_row(
         issued_at=shown(parse_rfc3339(session.issued_at)),
         expires_at=shown(parse_rfc3339(session.expires_at)),
         refresh_expires_at=shown(parse_rfc3339(session.refresh_expires_at)),
-        session_deadline=shown(session_deadline(session, config.oauth.session_life_of(session))),
+        session_deadline=shown(known_end if latest is None else latest),
+        deadline_is_latest=latest is not None,
         next_attempt_at=shown(next_at),
         last_success_at=shown(state.last_success_at),
         attempts=state.attempts,
@@ -309,6 +314,7 @@ def unreadable_row(error: RecordError, commands: Commands) -> StatusRow:
         expires_at=None,
         refresh_expires_at=None,
         session_deadline=None,
+        deadline_is_latest=False,
         next_attempt_at=None,
         last_success_at=None,
         attempts=0,

@@ -10,7 +10,7 @@ from idiolectd.errors import UrlError
 from idiolectd.policy import Policy
 from idiolectd.ports import ScheduleEntry
 from idiolectd.session import OAuthSession
-from idiolectd.state import RefreshState, State, TokenTimes, session_deadline, session_end
+from idiolectd.state import RefreshState, State, TokenTimes, latest_end, session_deadline, session_end
 from idiolectd.url import Url
 
 # For sessions whose records name no usable URL: nothing is ever sent for them, so they share one queue.
@@ -43,7 +43,7 @@ class Planner:
         rotated_at = state.last_success_at
         if rotated_at is not None and rotated_at <= now:  # else a clock was set
             at = max(at, rotated_at + policy.ROTATION_FLOOR)
-        warned = 0.0 if ending else self._warning(session, now)
+        warned = 0.0 if ending else self._warning(session, state, now)
         return state.planned_to_end(at, ending=ending, warned=warned)
 
     def retry(
@@ -112,6 +112,11 @@ class Planner:
         """Returns the absolute end of the session, if its start is known."""
         return session_deadline(session, self.session_life(session))
 
+    def end_to_warn_of(self, session: OAuthSession, state: RefreshState) -> float | None:
+        """Returns when the session ends; if nobody knows its start, at the latest."""
+        deadline = self.deadline(session)
+        return latest_end(session, state, self.session_life(session)) if deadline is None else deadline
+
     def due_at(self, session: OAuthSession, times: TokenTimes) -> float:
         """Returns when these tokens should be refreshed."""
         return policy.due_at(
@@ -135,8 +140,8 @@ class Planner:
         times = TokenTimes.of(session, state, now)
         return policy.is_needed(issued_at=times.issued_at, expires_at=times.expires_at, now=now)
 
-    def _warning(self, session: OAuthSession, now: float) -> float | None:
-        deadline = self.deadline(session)
+    def _warning(self, session: OAuthSession, state: RefreshState, now: float) -> float | None:
+        deadline = self.end_to_warn_of(session, state)
         if deadline is None:
             return None
         return policy.end_warning(left=deadline - now, lifetime=self.session_life(session))

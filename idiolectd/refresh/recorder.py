@@ -349,7 +349,7 @@ class Recorder:
 
     def warn_of_end(self, claimed: ClaimedSession, before: RefreshState) -> None:
         """Warns that the session's absolute end has come nearer, once for each warning."""
-        deadline = self.planner.deadline(claimed.session)
+        deadline = self.planner.end_to_warn_of(claimed.session, claimed.state)
         if deadline is not None and claimed.state.warned not in (None, before.warned):
             self.emit(report.ending(claimed.session, deadline, self.clock.now(), self._commands))
 

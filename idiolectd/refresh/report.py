@@ -1,5 +1,6 @@
 """The event that reports how an attempt ended."""
 
+from idiolectd.clock import parse_rfc3339
 from idiolectd.events import (
     About,
     Event,
@@ -85,6 +86,7 @@ def ending(session: OAuthSession, deadline: float, now: float, commands: Command
     return SessionEnding(
         **about(session),
         session_deadline=shown(deadline) or "",
+        at_latest=parse_rfc3339(session.session_started_at) is None,
         left=round(max(0.0, deadline - now), 3),
         action=commands.login(session.did, session),
     )

@@ -13,7 +13,7 @@ from idiolectd.state.reconciliation import (
     withheld,
 )
 from idiolectd.state.refresh_state import ACTIVE, LastError, Note, Pins, RefreshState, State
-from idiolectd.state.times import TokenTimes, session_deadline, session_end, shown
+from idiolectd.state.times import TokenTimes, latest_end, session_deadline, session_end, shown
 
 __all__ = [
     "ACTIVE",
@@ -31,6 +31,7 @@ __all__ = [
     "displaced",
     "is_under_way",
     "last_good",
+    "latest_end",
     "order_of",
     "reconcile",
     "reconcile_login",

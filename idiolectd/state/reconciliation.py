@@ -87,6 +87,7 @@ def _accepted(
         displaced=state.last_good if lived else None,
         pins=pins.filled_from(session),
         token_seen_at=now,
+        first_seen_at=state.first_seen_at if same_key and state.first_seen_at is not None else now,
         last_success_at=state.last_success_at if same_key else None,
         identity_checked_at=state.identity_checked_at if same_key else None,
         claimed_handle=state.claimed_handle if same_key else None,

@@ -157,6 +157,7 @@ class RefreshState:
             more, so whoever logs out has to end it too.
         pins: see `Pins`.
         token_seen_at: when the stored refresh token was first seen.
+        first_seen_at: when the session was first seen; see `idiolectd.state.times.latest_end`.
         identity_checked_at: when DID, PDS, issuer and handle were last compared.
         identity_doubted: the server said something of the account that only its DID document can confirm.
         claimed_handle: what the server called the account last, if that is not how it is known; it is
@@ -191,6 +192,7 @@ class RefreshState:
     previous_refresh_token: str | None = field(default=None, repr=False)
     pins: Pins = Pins()
     token_seen_at: float | None = None
+    first_seen_at: float | None = None
     identity_checked_at: float | None = None
     identity_doubted: bool = False
     claimed_handle: str | None = None
@@ -328,6 +330,7 @@ class RefreshState:
             previous_refresh_token=before.refresh_jwt if before.kind == "bearer" else None,
             pins=pins.filled_from(after),
             token_seen_at=now,
+            first_seen_at=self._first_seen_at(now),
         )
 
     def withholding(
@@ -439,8 +442,13 @@ class RefreshState:
             last_success_at=self.last_success_at,
             token_seen_at=now,
             restored=None if self.restored is None else other.refresh_token_hash,
+            first_seen_at=self._first_seen_at(now) if same_key else now,
             paused=self.paused,
         )
+
+    def _first_seen_at(self, now: float) -> float:
+        """When the session was first seen; versions up to 0.4 kept only when its present token was."""
+        return next((at for at in (self.first_seen_at, self.token_seen_at) if at is not None), now)
 
     def failed(self, state: State, code: str, message: str, now: float, *, cause: str | None = None) -> Self:
         """An attempt, or a check before it, did not bring tokens."""
@@ -526,6 +534,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "previous_refresh_token": _TEXT,
     "pins": _a(dict),
     "token_seen_at": _TIME,
+    "first_seen_at": _TIME,
     "identity_checked_at": _TIME,
     "identity_doubted": _a(bool),
     "claimed_handle": _TEXT,

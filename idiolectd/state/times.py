@@ -56,6 +56,18 @@ def session_deadline(session: OAuthSession, session_life: float) -> float | None
     return None if started_at is None else started_at + session_life
 
 
+def latest_end(session: OAuthSession, state: RefreshState, session_life: float) -> float | None:
+    """When a session of unknown start ends at the latest; None if its start is known, and for a legacy session.
+
+    Counted from when it was first seen here, it may be too late by all that the session had lived before. So people
+    are told of it, and nothing is planned or ended by it.
+    """
+    is_known = session_deadline(session, session_life) is not None
+    if session.kind == "bearer" or is_known or state.first_seen_at is None:
+        return None
+    return state.first_seen_at + session_life
+
+
 def session_end(session: OAuthSession, session_life: float) -> float | None:
     """The first end of a session that we know of: its absolute one, or its refresh token's.
 

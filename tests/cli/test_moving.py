@@ -61,6 +61,7 @@ def test_a_dry_run_stores_nothing(run: Run, pds: Pds, store: Path, tmp_path: Pat
     assert "would_import" in done.out
     assert "to be stopped before: the Node program" in done.err
     assert "nothing was imported; add --yes" in done.err
+    assert "1 of these sessions began: each ends in 14 days at the latest" in done.err
     assert list(store.glob("*.json")) == []
     assert record["refreshJwt"] not in done.out + done.err
 

@@ -49,6 +49,7 @@ FIELDS = [
     "expires_at",
     "refresh_expires_at",
     "session_deadline",
+    "deadline_is_latest",
     "next_attempt_at",
     "last_success_at",
     "attempts",
@@ -137,6 +138,15 @@ def test_ending_asks_for_a_login() -> None:
 def test_legacy_sessions_have_no_deadline() -> None:
     """An app-password session ends only if nobody refreshes it."""
     assert row_of(known(), replace(SESSION, dpop_private_key_jwk=None)).session_deadline is None
+
+
+def test_a_session_of_unknown_start_ends_at_the_latest() -> None:
+    """Counted from when it was first seen, and said to be the latest; of a known start nothing is guessed."""
+    unknown = replace(SESSION, session_started_at=None)
+    row = row_of(known(pins=Pins(), first_seen_at=NOW - 86400), unknown)
+    assert (row.session_deadline, row.deadline_is_latest) == (rfc3339(NOW + 13 * 86400), True)
+    assert not row_of(known(first_seen_at=NOW)).deadline_is_latest
+    assert row_of(known(pins=Pins()), unknown).session_deadline is None
 
 
 def test_a_paused_session_says_how_to_resume() -> None:

@@ -23,7 +23,15 @@ _TELLING = re.compile(
 _TEXT = re.compile(r"\b(str|bytes|Value|Statement|Any|object)\b")
 
 # Reviewed: they can hold no secret. A token's hash may be shown.
-_HARMLESS = {("AttemptResult", "token"), ("Reconciled", "token"), ("RememberedSession", "token")}
+_HARMLESS = {
+    ("AttemptResult", "token"),
+    ("Reconciled", "token"),
+    ("RememberedSession", "token"),
+    # The name of another program's form.
+    ("Found", "form"),
+    ("ImportLine", "form"),
+    ("Unusable", "form"),
+}
 
 
 def dataclasses_of_ours() -> Iterator[type]:

@@ -46,6 +46,7 @@ MEANINGS = {
     "action": "the command to type",
     "advice": "what to do or to know before",
     "session_deadline": "when the session ends, however often it is refreshed",
+    "at_latest": "nobody knows when the session began: it ends by then, and may end before",
     "left": "seconds until then",
     "status": "the server's word: `deactivated`, `takendown`, ...",
     "moved_to": "the PDS that the account has moved to",

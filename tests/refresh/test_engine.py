@@ -11,7 +11,7 @@ import trio.testing
 
 from idiolectd.clock import rfc3339
 from idiolectd.errors import LockBusy, NoSessionError, StoreError
-from idiolectd.events import SessionEnding, about
+from idiolectd.events import Event, SessionEnding, about
 from idiolectd.outcome import (
     Ambiguous,
     Cause,
@@ -819,9 +819,35 @@ async def test_the_end_is_announced_three_times() -> None:
     assert told[0][1] == SessionEnding(
         **about(server.login(DID)),
         session_deadline=rfc3339(START + 14 * day),
+        at_latest=False,
         left=3 * day,
         action=f"idiolectd login {DID}",
     )
+
+
+async def test_the_latest_end_of_a_session_of_unknown_start_is_announced() -> None:
+    """Counted from when it was first seen: it is told, and changes no plan, whoever is right about it."""
+    day = 86_400.0
+    clock, events = VirtualClock(), Recorder()
+    store, server = MemoryStore(clock=clock), FakeServer(clock.now)
+    engine = RefreshEngine(
+        store, {"dpop": server}, planner=planner(session_life=14 * day), clock=clock, events=events
+    )
+    await store.save(replace(server.login(DID), session_started_at=None))
+    told: list[Event] = []
+    for at in (0.0, 10.9 * day, 11 * day, 13.1 * day, 14 * day, 20 * day):
+        clock.advance_to(START + at)
+        await engine.refresh(DID, force=True)
+        due = (await engine.reconcile(DID)).due
+        assert due is not None
+        assert due.at < clock.now() + 0.86 * server.life
+        told += events.of("session.ending")
+        events.events.clear()
+    assert [(e.left, e.at_latest) for e in told if isinstance(e, SessionEnding)] == [
+        (3 * day, True),
+        (0.9 * day, True),
+    ]
+    assert not (await store.read(DID)).state.ending
 
 
 async def test_a_legacy_session_has_no_absolute_end() -> None:
