@@ -20,7 +20,7 @@ from anyio.abc import TaskStatus
 
 from idiolectd import events
 from idiolectd.clock import Clock
-from idiolectd.errors import LockBusy, RecordError, SpillUnreadable, StoreError
+from idiolectd.errors import LockBusy, RecordError, SealedError, SpillUnreadable, StoreError
 from idiolectd.events import EventSink
 from idiolectd.outcome import Refreshed, Unpersisted
 from idiolectd.ports import FULL_BATCH, NO_SERVER, NewRecord, ScheduleEntry, SharedStore
@@ -50,6 +50,9 @@ _SECOND_LOOK = 1.0
 # How many seconds to leave alone a session that somebody else works on, and a store that can't answer.
 _BUSY_PAUSE = 2.0
 _STORE_PAUSE = 5.0
+
+# And one that no key opens: with a wrong key it is every session, and only a restart brings another.
+_SEALED_PAUSE = 60.0
 
 # How many changed records are compared with their state at a time: refreshes use the store in between.
 _RECONCILERS = 8
@@ -337,7 +340,7 @@ class Scheduler:
         except StoreError as error:
             self._obstacles[did] = str(error)
             self._faults.store_failed(error)
-            self._due_queue.put_off(did, _STORE_PAUSE)
+            self._due_queue.put_off(did, _SEALED_PAUSE if isinstance(error, SealedError) else _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - one session's error must stay one session's
             await self._crashed(did, error)
         else:
@@ -406,7 +409,7 @@ class Scheduler:
         except StoreError as error:
             self._obstacles[did] = str(error)
             self._faults.store_failed(error)
-            self._due_queue.put_off(did, _STORE_PAUSE)
+            self._due_queue.put_off(did, _SEALED_PAUSE if isinstance(error, SealedError) else _STORE_PAUSE)
         except Exception as error:  # noqa: BLE001 - as above
             await self._crashed(did, error)
         else:

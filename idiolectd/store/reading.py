@@ -128,9 +128,9 @@ class MemoryReading:
         return self._store.dids_now()
 
 
-# One for each store, as long as somebody uses it: ten thousand accounts of one database are read
+# One for each store and its keys, as long as somebody uses it: ten thousand accounts of one database are read
 # through one connection. Should two threads come first at the same moment, there are two: no harm.
-_readings: WeakValueDictionary[StoreUrl, Reading] = WeakValueDictionary()
+_readings: WeakValueDictionary[tuple[StoreUrl, Keys], Reading] = WeakValueDictionary()
 
 # Those that `load_session` used last, by the URL that it was given: its callers keep nothing, and come back.
 _kept: OrderedDict[str, Reading] = OrderedDict()
@@ -206,11 +206,11 @@ def open_reading(url: str | None, *, looking: bool = False, keys: Keys = NO_KEYS
     parsed = parse_store_url(url)
     if parsed.kind == "memory":
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")
-    if looking or keys is not NO_KEYS:
-        return _reading_at(parsed, keys, looking=looking)
-    found = _readings.get(parsed)
+    if looking:
+        return _reading_at(parsed, keys, looking=True)
+    found = _readings.get((parsed, keys))
     if found is None:
-        found = _readings[parsed] = _reading_at(parsed, keys)
+        found = _readings[parsed, keys] = _reading_at(parsed, keys)
     return found
 
 
