@@ -23,6 +23,7 @@ PARTS = {
     "locked": ["tests.torture.locked"],
     "soak": ["tests.torture.soak"],
     "clients": ["tests.torture.clients"],
+    "peers": ["tests.torture.peers"],
     "machines": ["pytest", "-q", "tests/machines", "tests/servers", "tests/times"],
     "planted": ["tests.torture.planted"],
 }
