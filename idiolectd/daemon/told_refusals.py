@@ -27,6 +27,9 @@ _MOST_REMEMBERED = 10_000
 # Seconds between two looks into the folder, if nothing says that there is something; and after a fault.
 _LOOK, _LOOK_AFTER_FAULT = 30.0, 2.0
 
+# Seconds between two looks, however many words come: whoever leaves them without end keeps no processor busy.
+_BREATH = 0.1
+
 
 class RefusalListener:
     """Listens to one view's readers.
@@ -73,6 +76,7 @@ class RefusalListener:
                     event.mask & (flags.DELETE_SELF | flags.MOVE_SELF) for event in inotify.read(timeout=0)
                 ):
                     return
+                await anyio.sleep(_BREATH)
 
     def _may_be_asked(self, did: str) -> bool:
         now = anyio.current_time()

@@ -188,6 +188,34 @@ def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
 # What readers say ----------------------------------------------------------------------------------
 
 
+def test_what_can_not_be_taken_away_hides_no_word(opening_view: OpenView) -> None:
+    """Folders that are not empty, however many, and names that nobody understands: the words among them are heard."""
+    refusals = opening_view().refusals
+    refusals.open()
+    for number in range(30):
+        (refusals.place / f"{ALICE}~{number}").mkdir()
+        (refusals.place / f"{ALICE}~{number}" / "inside").touch()
+        (refusals.place / f"nobody-{number}").touch()
+    tell_refusal(refusals.place, BOB, "h4sh")
+    assert refusals.take(10) == [ToldRefusal(BOB, "h4sh")]
+    assert refusals.take(10) == []
+
+
+def test_a_link_is_taken_away_and_not_followed(opening_view: OpenView, tmp_path: Path) -> None:
+    """Neither a symbolic link nor a hard one harms what it leads to."""
+    refusals = opening_view().refusals
+    refusals.open()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("kept")
+    (refusals.place / f"{ALICE}~1").symlink_to(theirs / "file")
+    (refusals.place / f"{ALICE}~2").symlink_to(theirs)
+    os.link(theirs / "file", refusals.place / f"{ALICE}~3")
+    assert len(refusals.take(10)) == 3
+    assert list(refusals.place.iterdir()) == []
+    assert (theirs / "file").read_text() == "kept"
+
+
 def test_a_word_is_taken_once(opening_view: OpenView) -> None:
     """Whoever may add to the folder says whose token is refused; nothing is left of it."""
     refusals = opening_view().refusals

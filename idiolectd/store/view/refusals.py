@@ -10,6 +10,7 @@ one, and the PDS is asked. Everything here blocks.
 """
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -59,25 +60,32 @@ class Refusals:
             if os.fstat(fd).st_uid != os.geteuid():
                 raise PermissionError(1, "belongs to another user", str(self.place))
             # Members add files; they neither list nor remove what others have added.
-            gid = self._access.now().gid
-            grant(fd, Access(0o700 if gid is None else 0o1730, gid))
+            access = self._access.within(self.place.parent)
+            grant(fd, Access(0o1730 if access.mode & stat.S_IRGRP else 0o700, access.gid))
         finally:
             os.close(fd)
 
     def take(self, limit: int) -> list[ToldRefusal]:
-        """Takes some words away; returns those that can be understood.
+        """Takes words away until so many were understood, or nothing is left that can be taken; returns them.
 
         Raises:
             OSError: the folder can't be read.
         """
         with os.scandir(self.place) as entries:
-            names = [entry.name for entry in islice(entries, limit)]
-        for name in names:  # whatever it is: an empty folder, too, would come again and again
-            with suppress(OSError):
-                (self.place / name).unlink()
-            with suppress(OSError):
-                (self.place / name).rmdir()
-        return [told for name in names if (told := _parsed(name)) is not None]
+            words = (_parsed(entry.name) for entry in entries if _taken_away(entry))
+            return list(islice((word for word in words if word is not None), limit))
+
+
+def _taken_away(entry: "os.DirEntry[str]") -> bool:
+    """Removes what lies there; no link is followed. False: somebody's folder that is not empty, which stays."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            Path(entry.path).rmdir()
+        else:
+            Path(entry.path).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _parsed(name: str) -> ToldRefusal | None:
