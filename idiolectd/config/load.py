@@ -7,6 +7,7 @@ key would silently leave the default.
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,17 +16,24 @@ from typing import Any
 
 from idiolectd.config import url_values, value_kinds
 from idiolectd.config.permissions import user_name, way_in
-from idiolectd.config.settings import KEYS, SECTIONS, Config, Key
+from idiolectd.config.settings import KEYS, SECTIONS, Config, Key, StoreConfig
 from idiolectd.config.value_kinds import InvalidValue
 from idiolectd.errors import ConfigError
 from idiolectd.remedy import Commands
-from idiolectd.store_url import StoreUrl
+from idiolectd.store_url import StoreUrl, parse_store_url
 
 SYSTEM_FILE = Path("/etc/idiolectd/config.toml")
+
+# Where the packaged configuration has the clients' view.
+SYSTEM_VIEW = Path("/run/idiolectd/clients")
 
 _PREFIX = "IDIOLECTD_"
 _FILE_VARIABLE = "IDIOLECTD_CONFIG"
 _UPSTREAM_VARIABLE = "IDIOLECT_SESSION_DIR"
+
+
+class SystemFileClosed(ConfigError):
+    """The system's configuration is there, and this user may not read it; see the message."""
 
 
 def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str | None = None) -> Config:
@@ -62,6 +70,29 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, store_url: str
     if "store.spill_dir" in values:
         values["store.spill_dir"] = _in_home(values["store.spill_dir"], environ)
     return _assemble(found, named_by, values, _options(found, named_by, values["store.url"], environ))
+
+
+def clients_place(environ: Mapping[str, str]) -> tuple[str, StoreConfig | None]:
+    """Returns the URL of what client programs read, the configured view, or the store if there is no view.
+
+    The second is the store's configuration if it is the store.
+
+    A user who may read the packaged view needs no right to read the system's configuration; one who may read the
+    store, but not the view, reads the store.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        config = load_config(None, environ)
+    except SystemFileClosed:
+        if os.access(SYSTEM_VIEW, os.R_OK | os.X_OK, effective_ids=True):
+            return f"file://{SYSTEM_VIEW}", None
+        raise
+    view, store = config.clients.url, config.store.url
+    if view is None or (_is_closed(view) and not _is_closed(store)):
+        return store, config.store
+    return view, None
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
@@ -129,7 +160,7 @@ def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             continue
         except OSError as error:  # a file may be there: its keys must not be ignored
             if candidate == SYSTEM_FILE and isinstance(error, PermissionError):
-                raise ConfigError(_not_readable(candidate, environ)) from None
+                raise SystemFileClosed(_not_readable(candidate, environ)) from None
             raise ConfigError(f"{candidate}: {error.strerror}; make it readable or name a file") from None
         return candidate
     return None
@@ -151,7 +182,8 @@ def _from_file(path: Path, environ: Mapping[str, str], problems: list[str]) -> _
     try:
         document = tomllib.loads(path.read_bytes().decode("utf-8"))
     except PermissionError:
-        raise ConfigError(_not_readable(path, environ)) from None
+        closed = SystemFileClosed if path == SYSTEM_FILE else ConfigError
+        raise closed(_not_readable(path, environ)) from None
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -285,6 +317,17 @@ def _home(environ: Mapping[str, str]) -> Path:
         return Path(home) if home else Path.home()
     except RuntimeError:
         raise ConfigError("the home folder is unknown; set $HOME, or name --config and store.url") from None
+
+
+def _is_closed(url: str) -> bool:
+    """Whether this user is not permitted to read a store or view."""
+    try:
+        os.close(os.open(parse_store_url(url).path, os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _hint(name: str, known: Iterable[str], sigil: str = "") -> str:

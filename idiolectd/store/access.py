@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from idiolectd.errors import StoreError
@@ -44,6 +45,20 @@ class RecordAccess:
                 self._known = Access(0o640, grp.getgrnam(self._group).gr_gid)
         return self._known
 
+    def within(self, folder: Path) -> Access:
+        """As `now`, for what is made in a folder that root may have made for the group. May block.
+
+        In a user namespace (the service's ``PrivateUsers``) no other group can be given. A folder with the setgid
+        bit passes its own on, and only the mode is left to give.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        access = self.now()
+        if access.gid is None or _can_be_named(access.gid) or not folder.stat().st_mode & stat.S_ISGID:
+            return access
+        return replace(access, gid=None)
+
 
 def secure_file(path: Path, access: Access) -> None:
     """Gives a file of ours the permissions that it should have; of nobody else's.
@@ -59,3 +74,9 @@ def secure_file(path: Path, access: Access) -> None:
             grant(fd, access)
     finally:
         os.close(fd)
+
+
+def _can_be_named(gid: int) -> bool:
+    """Whether the group exists in this process' user namespace (user_namespaces(7))."""
+    ranges = [map(int, line.split()) for line in Path("/proc/self/gid_map").read_text().splitlines()]
+    return any(first <= gid < first + count for first, _, count in ranges)

@@ -149,11 +149,13 @@ def is_older(path: Path, than: Path) -> bool:
 
 def grant(fd: int, access: Access) -> None:
     """Gives an open file its group and mode, in that order: never readable by another group."""
-    # Only if it has another: the service's system calls are filtered, and most never need this one.
-    if access.gid not in (None, os.fstat(fd).st_gid):
+    found = os.fstat(fd)
+    # Only what it has not: the service's system calls are filtered, and it may neither give groups nor setgid bits.
+    if access.gid not in (None, found.st_gid):
         os.fchown(fd, -1, access.gid)
     # Also without a group: the umask had a say in the mode that it was made with.
-    os.fchmod(fd, access.mode)
+    if stat.S_IMODE(found.st_mode) != access.mode:
+        os.fchmod(fd, access.mode)
 
 
 def sync_folder(folder: Path) -> None:

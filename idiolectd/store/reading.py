@@ -196,13 +196,12 @@ def open_reading(url: str | None, *, looking: bool = False, keys: Keys = NO_KEYS
         ConfigError: it is not a store URL, names a store in memory, or the configuration is wrong.
     """
     if url is None:
-        from idiolectd.config import load_config
+        from idiolectd.config import clients_place
         from idiolectd.store.key_ring import read_keys
 
-        config = load_config(None, os.environ)
-        url = config.clients.url or config.store.url
-        if config.clients.url is None and config.store.keys:
-            keys = read_keys(config.store)
+        url, store = clients_place(os.environ)
+        if store is not None and store.keys:
+            keys = read_keys(store)
     parsed = parse_store_url(url)
     if parsed.kind == "memory":
         raise ConfigError("memory: would be a new and empty store; pass the open store itself")

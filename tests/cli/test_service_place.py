@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import Pds
 from tests.host import Host, own_host
 from tests.jose import new_jwk
+from tests.store.support import session
 
 pytestmark = pytest.mark.slow  # some ten commands, each by another user
 
@@ -16,14 +17,41 @@ PACKAGED = Path(__file__).parents[2] / "idiolectd" / "units" / "config.toml"
 STORE = "sqlite:///var/lib/idiolectd/sessions.sqlite"
 CONFIG = "/etc/idiolectd/config.toml"
 
-# As sysusers.d and tmpfiles.d of the package do it; `member` is a client program, `stranger` anybody.
+# As sysusers.d and tmpfiles.d of the package do it; `member` may read the store, `client` is a client program,
+# `stranger` anybody.
 _INSTALL = """
 useradd --system --user-group --home-dir /var/lib/idiolectd idiolectd
 groupadd backup-disk && usermod -aG backup-disk idiolectd
-for user in member stranger; do useradd --system --user-group --create-home --home-dir /var/lib/$user $user; done
-usermod -aG idiolectd member
+for user in member client stranger; do useradd --system --user-group --create-home --home-dir /var/lib/$user $user; done
+groupadd --system idiolectd-clients
+usermod -aG idiolectd member && usermod -aG idiolectd-clients client
 mkdir -m 750 /etc/idiolectd && chgrp idiolectd /etc/idiolectd
-mkdir /run/idiolectd && chown idiolectd: /run/idiolectd
+install -d -m 711 -o idiolectd -g idiolectd /run/idiolectd
+install -d -m 2750 -o idiolectd -g idiolectd-clients /run/idiolectd/clients
+"""
+
+# Writes the view as the service does: as its user, in a namespace that has no other group.
+_PUBLISH = """
+import json, sys
+from idiolectd.session import OAuthSession
+from idiolectd.store import Standing, encode_entry, make_view
+session = OAuthSession.from_json(sys.stdin.read())
+view = make_view("file:///run/idiolectd/clients", group="idiolectd-clients")
+for _ in range(2):  # the second time all of it is there
+    view.open()
+    view.refusals.open()
+    view.write({session.did: encode_entry(session, Standing("fresh", None))})
+"""
+
+# Reads what client programs read if they name no store, and says that a token is refused.
+_READ = """
+import sys
+from idiolectd import load_session
+from idiolectd.store import tell_refusal
+from pathlib import Path
+session = load_session(None, sys.argv[1])
+tell_refusal(Path("/run/idiolectd/clients/refused"), session.did, "hash")
+print(session.access_jwt, repr(session.refresh_jwt))
 """
 
 
@@ -162,6 +190,26 @@ def test_a_stranger_is_told_what_to_ask_for(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert "file:///var/lib/stranger/.config/idiolect/sessions" in done.stdout
     assert f"{CONFIG} is not used" in done.stderr
+
+
+def test_a_client_reads_the_view_without_naming_it(host: Host, pds: Pds) -> None:
+    """It may read neither store nor configuration; the view's files have its group without a right of the daemon's."""
+    record = session().to_json()
+    python, more = host.python
+    variables = " ".join(f"{name}={value}" for name, value in more.items())
+    as_service = "setpriv --reuid idiolectd --regid idiolectd --init-groups unshare --user --map-current-user"
+    host.sh(f"{as_service} env {variables} {python} -c '{_PUBLISH}' <<'END'\n{record}\nEND")
+    found = host.sh("cd /run/idiolectd && stat -c '%U:%G %a' clients clients/refused clients/did*")
+    assert found.split("\n")[:-1] == [
+        f"idiolectd:idiolectd-clients {mode}" for mode in ("2750", "1730", "640")
+    ]
+    as_client = "setpriv --reuid client --regid client --init-groups env HOME=/var/lib/client"
+    reading = f"{variables} {python} -c '{_READ}' {session().did}"
+    assert host.sh(f"{as_client} {reading}") == f"{session().access_jwt} ''\n"
+    assert host.sh(f"{as_client} cat {CONFIG} 2>&1 || echo closed").endswith("closed\n")
+    assert host.sh("ls /run/idiolectd/clients/refused") == f"{session().did}~hash\n"
+    as_stranger = as_client.replace("client", "stranger")
+    assert host.sh(f"{as_stranger} {reading} 2>&1 || true").endswith("which may be empty: it comes first\n")
 
 
 def test_a_member_of_the_group_reads_what_it_may(host: Host, pds: Pds) -> None:

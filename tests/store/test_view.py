@@ -201,21 +201,6 @@ def test_what_can_not_be_taken_away_hides_no_word(opening_view: OpenView) -> Non
     assert refusals.take(10) == []
 
 
-def test_a_link_is_taken_away_and_not_followed(opening_view: OpenView, tmp_path: Path) -> None:
-    """Neither a symbolic link nor a hard one harms what it leads to."""
-    refusals = opening_view().refusals
-    refusals.open()
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    (theirs / "file").write_text("kept")
-    (refusals.place / f"{ALICE}~1").symlink_to(theirs / "file")
-    (refusals.place / f"{ALICE}~2").symlink_to(theirs)
-    os.link(theirs / "file", refusals.place / f"{ALICE}~3")
-    assert len(refusals.take(10)) == 3
-    assert list(refusals.place.iterdir()) == []
-    assert (theirs / "file").read_text() == "kept"
-
-
 def test_a_word_is_taken_once(opening_view: OpenView) -> None:
     """Whoever may add to the folder says whose token is refused; nothing is left of it."""
     refusals = opening_view().refusals

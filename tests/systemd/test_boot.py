@@ -112,6 +112,24 @@ def test_group(host: Host) -> None:
     assert host.machine.run("touch", STORE, user="reader", check=False).returncode != 0
 
 
+def test_clients(host: Host) -> None:
+    """Who is in the clients' group uses a session without naming a store, sees no refresh token, and reads no more."""
+    did = host.login()
+    host.wait_refreshed(did)
+    host.machine.run("useradd", "--create-home", "--groups=idiolectd-clients", "client")
+    program = (
+        "import httpx, sys; from idiolectd import SessionAuth, load_session; session = load_session(None, sys.argv[1]);"
+        "url = session.pds_url + '/xrpc/com.atproto.server.getSession'; auth = SessionAuth(None, session.did);"
+        "print(httpx.get(url, auth=auth).json()['did'], repr(session.refresh_jwt))"
+    )
+    said = host.machine.run(PYTHON, "-c", program, did, user="client").stdout
+    assert said == f"{did} ''\n"
+    for closed in (CONFIGURATION, STORE, "/run/idiolectd/spill"):
+        assert host.machine.run("ls", closed, user="client", check=False).returncode != 0
+        assert host.machine.run("cat", closed, user="client", check=False).returncode != 0
+    assert host.machine.run(PYTHON, "-c", program, did, user="stranger", check=False).returncode != 0
+
+
 def test_reload(host: Host) -> None:
     """`systemctl reload` applies a change to the process that runs."""
     pid, reloads = host.pid, len(host.machine.events("daemon.reloaded"))

@@ -24,6 +24,7 @@ from tests.daemon_process import wait_until
 
 ROOT = Path(__file__).parents[2]
 VOLUME = "/var/lib/idiolectd"
+CLIENTS = "/run/idiolectd/clients"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -41,9 +42,9 @@ class Image:
     """The image: its file system, laid over a Debian, and what it says of running it."""
 
     def __init__(self, debian: Path, folder: Path) -> None:
-        self.root, self.volume = folder / "root", folder / "volume"
+        self.root, self.volume, self.clients = folder / "root", folder / "volume", folder / "clients"
         built = folder / "build"
-        for each in (self.root, self.volume, built / "work"):
+        for each in (self.root, self.volume, self.clients, built / "work"):
             each.mkdir(parents=True)
         upper = built / "upper"
         upper.mkdir()
@@ -65,17 +66,19 @@ class Image:
                 case _:
                     self.said[name] = value
         # A new volume begins as what the image has there.
-        subprocess.run(["cp", "-a", f"{self.root}{VOLUME}/.", self.volume], check=True)
+        for inside, volume in ((VOLUME, self.volume), (CLIENTS, self.clients)):
+            subprocess.run(["cp", "-a", f"{self.root}{inside}/.", volume], check=True)
 
     def chroot(self, *command: str) -> None:
         subprocess.run(["chroot", self.root, *command], check=True, stdout=subprocess.DEVNULL)
 
-    def running(self, *command: str, user: str = "", volume: str = "rw") -> list[str]:
-        """A command line that runs a command in a new container."""
-        uid, gid = (user or self.said["USER"]).split(":")
+    def running(self, *command: str, client: str = "") -> list[str]:
+        """A command line that runs a command in a new container; of a client, it has the volume of the view only."""
+        uid, gid = (client or self.said["USER"]).split(":")
+        volumes = {CLIENTS: self.clients} if client else {VOLUME: self.volume, CLIENTS: self.clients}
+        mounts = "\n".join(f"mount --bind {volume} {self.root}{inside}" for inside, volume in volumes.items())
         script = f"""
-            mount --bind {self.volume} {self.root}{VOLUME}
-            mount -o remount,bind,{volume} {self.root}{VOLUME}
+            {mounts}
             mount -t proc proc {self.root}/proc
             mount -o remount,bind,ro {self.root}
             exec chroot {self.root} setpriv --reuid={uid} --regid={gid} --clear-groups --no-new-privs \\
@@ -192,7 +195,7 @@ def started(image: Image, log: Path) -> Iterator[Container]:
 
 
 def test_container(image: Image, did: str, pds: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The daemon lives as the first process, with one volume to write to; a client reads it from another container."""
+    """The daemon lives as the first process, with two volumes to write to; a client uses the session with one."""
     with started(image, tmp_path_factory.mktemp("log") / "log") as container:
         login = container.run("idiolectd", "login", "container.test", ATPROTO_APP_PASSWORD="pass-word")
         assert login.returncode == 0, login.stderr
@@ -207,15 +210,19 @@ def test_container(image: Image, did: str, pds: str, tmp_path_factory: pytest.Te
         children = Path(f"/proc/{container.first}/task/{container.first}/children")
         wait_until(lambda: children.read_text() == "")
 
-        request = ("headers", did, "--url", f"{pds}/xrpc/com.atproto.server.getSession")
+        program = (
+            "import httpx, sys; from idiolectd import SessionAuth, load_session; view, did, url = sys.argv[1:];"
+            "print(httpx.get(url, auth=SessionAuth(view, did)).json()['did'], repr(load_session(view, did).refresh_jwt))"
+        )
+        arguments = (f"file://{CLIENTS}", did, f"{pds}/xrpc/com.atproto.server.getSession")
         client = subprocess.run(
-            image.running(*image.entry(*request), user="1234:65532", volume="ro"),
+            image.running("/opt/idiolectd/bin/python3", "-c", program, *arguments, client="1234:65532"),
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        assert "uthorization: Bearer " in client.stdout, client.stderr
+        assert client.stdout == f"{did} ''\n", client.stderr
 
         os.kill(int(container.first), signal.SIGTERM)
         assert container.process.wait(120) == 0

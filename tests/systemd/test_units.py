@@ -91,11 +91,20 @@ def test_one_user() -> None:
     service = directives(SERVICE)
     (user,) = service["User"]
     assert service["Group"] == [user]
-    assert (UNITS / "idiolectd.sysusers.conf").read_text().splitlines()[-1].startswith(f"u {user} ")
-    assert f" root {user} " in (UNITS / "idiolectd.tmpfiles.conf").read_text()
+    sysusers = (UNITS / "idiolectd.sysusers.conf").read_text().splitlines()
+    assert sysusers[-1].startswith(f"u {user} ")
+    tmpfiles = (UNITS / "idiolectd.tmpfiles.conf").read_text().splitlines()
+    assert f"d /etc/idiolectd 0750 root {user} -" in tmpfiles
     config = tomllib.loads((UNITS / "config.toml").read_text())
     url = f"sqlite:///var/lib/{service['StateDirectory'][0]}/sessions.sqlite"
+    clients = config.pop("clients")
     assert config == {"store": {"url": url, "group": user}, "service": {"user": user}}
+    folder = clients["url"].removeprefix("file://")
+    assert f"d {folder} 2750 {user} {clients['group']} -" in tmpfiles
+    assert folder.startswith(f"/run/{service['RuntimeDirectory'][0]}/")
+    (mode,) = service["RuntimeDirectoryMode"]
+    assert f"d /run/{service['RuntimeDirectory'][0]} {mode} {user} {user} -" in tmpfiles
+    assert f"g {clients['group']} -" in sysusers
 
 
 def test_reload_drop_in() -> None:

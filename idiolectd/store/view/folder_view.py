@@ -57,14 +57,14 @@ class FolderView:
         Raises:
             OSError: it can't be written, is no folder, or is another user's.
         """
-        access = self._access.now()
         with suppress(FileExistsError):
             self.root.mkdir(0o700, parents=True)
+        access = self._access.within(self.root)
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(fd).st_uid != os.geteuid():  # whoever owns it could put entries of his own there
                 raise PermissionError(1, "belongs to another user", str(self.root))
-            grant(fd, Access(0o700 if access.gid is None else 0o2750, access.gid))
+            grant(fd, Access(0o2750 if access.mode & stat.S_IRGRP else 0o700, access.gid))
         finally:
             os.close(fd)
         for name in self._names():
@@ -119,7 +119,7 @@ class FolderView:
             with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
                 file.write(data)
                 file.flush()
-                grant(file.fileno(), self._access.now())
+                grant(file.fileno(), self._access.within(self.root))
             temporary.rename(self.root / name)
         except BaseException:
             with suppress(OSError):
