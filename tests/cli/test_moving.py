@@ -16,6 +16,7 @@ import pytest
 
 from idiolectd.cli import group
 from idiolectd.daemon.single_instance import hold_single_instance
+from tests import node
 from tests.cli.conftest import Pds, Result, Run, put_record
 from tests.cli.test_commands import stored
 
@@ -215,3 +216,25 @@ def test_a_store_is_moved(run: Run, pds: Pds, store: Path, tmp_path: Path) -> No
     assert "was migrated to" in run("refresh", record["did"], "--force").out
     assert "was migrated to" in run("resume", record["did"]).err
     assert run("migrate", "--from", str(target), "--to", str(target)).code == 2
+
+
+@pytest.mark.slow
+def test_the_npm_client_loads_and_saves(run: Run, pds: Pds, store: Path, tmp_path: Path) -> None:
+    """Exported, refreshed by @atproto/oauth-client-node, and imported as that client has saved it."""
+    program = node.node()
+    record = pds.account("npm.test", oauth=1)["oauth"][0]
+    put_record(store, record)
+    target = tmp_path / "sessions.json"
+    assert run("export", record["did"], "--form", "node", "--to", str(target)).code == 0
+    script = tmp_path / "node_client.mjs"
+    script.write_bytes((Path(__file__).parents[1] / "moving" / "node_client.mjs").read_bytes())
+    (tmp_path / "node_modules").symlink_to(node.MODULES)
+    done = subprocess.run(
+        [program, script, target, record["clientId"], pds.url], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "restored\n"), done.stderr
+    saved = json.loads(target.read_text())[record["did"]]
+    assert saved["tokenSet"]["refresh_token"] != record["refreshJwt"]
+    other = f"file://{tmp_path / 'other'}"
+    assert results(run("import", str(target), "--yes", "--json", "--store", other)) == ["imported"]
+    assert run("refresh", record["did"], "--force", "--store", other).code == 0
