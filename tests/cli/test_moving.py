@@ -80,6 +80,7 @@ def test_an_imported_session_is_refreshed(run: Run, pds: Pds, store: Path, tmp_p
     rotated = stored(store, account["did"])["refreshJwt"]
     again = run("import", source, "--yes", "--json")
     assert (again.code, results(again)) == (0, ["kept"])
+    assert "was used up here" in again.json[0]["message"]
     assert stored(store, account["did"])["refreshJwt"] == rotated
     assert run("refresh", "moved.test", "--force").code == 0
 

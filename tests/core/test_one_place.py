@@ -117,7 +117,7 @@ def test_every_cause_and_code_is_explained() -> None:
         *(state.value for state in State),
         *("overdue", "ending", "held by", "withheld"),
     ]
-    placeholders = {"{client_id}": "*client*", "{key_id}": "*key*", "{pds_url}": "*PDS*"}
+    placeholders = {"{client_id}": "*client*", "{key_id}": "*key*", "{pds_url}": "*PDS*", "{did}": "DID"}
     told = []
     for cause in Cause:
         first = re.sub(r"{\w+}", lambda found: placeholders[found[0]], ADVICE.get(cause, "-"))
