@@ -7,6 +7,11 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine draws and runs examples slowly; that is no fault of a test.
+settings.register_profile("idiolectd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("idiolectd")
 
 # Where stores of this user choose to spill (`idiolectd.store.spill_places`): not in his own home.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="idiolectd-tests-state-")

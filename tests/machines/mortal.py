@@ -112,6 +112,13 @@ class MortalStore:
         async with self._inner.watch() as watch:
             yield _MortalWatch(watch, self._life)
 
+    @asynccontextmanager
+    async def new_sessions(self) -> AsyncIterator[None]:
+        """See `SharedStore.new_sessions`; a store in memory has none."""
+        async with self._inner.new_sessions() as pages:
+            self._life.check()
+            yield pages
+
 
 class _MortalWatch:
     def __init__(self, inner: Watch, life: Life) -> None:

@@ -61,7 +61,8 @@ async def test_a_crowd_of_a_dead_issuer_hides_nobody_after_a_restart() -> None:
         statistics = house.scheduler.statistics()
     assert len(list(granted(house, alive))) >= 20 * 3
     assert latest(house, alive) < 1
-    assert statistics.queued + statistics.scheduled < 20_000, "the others wait in the index"
+    # A queue holds what so many sessions need within its time, which is more the more there are of them.
+    assert statistics.queued + statistics.scheduled < CROWD / 2, "the others wait in the index"
     assert len(dead.sent) > 10
 
 
