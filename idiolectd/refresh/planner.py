@@ -172,9 +172,8 @@ def server_to_ask(session: OAuthSession, state: RefreshState) -> str:
     """
     if is_identity_urgent(state):
         return directory(session.did)
-    if state.is_unclear(session) or state.unconfirmed is not None or state.displaced is not None:
-        return _server(session.pds_url)
-    if state.is_restored(session) and session.kind == "dpop":
+    is_copy = state.is_restored(session) and session.kind == "dpop"
+    if is_copy or state.is_unclear(session) or state.unconfirmed is not None or state.displaced is not None:
         return _server(session.pds_url)
     return issuer_server(session)
 

@@ -157,7 +157,7 @@ PLANTS = (
         "a revival that failed is a new life",
         6,
         "a dead session is tried for ever once somebody tried it on purpose",
-        (Edit("refresh", "judged", "State.RELOGIN_REQUIRED", "State.QUARANTINED"),),
+        (Edit("refresh", "judged", "is State.RELOGIN_REQUIRED", "is State.QUARANTINED"),),
         (_DEAD + "test_if_that_fails_it_stays_dead[trio-answer1-ReloginRequired]",),
     ),
     Plant(
