@@ -519,6 +519,15 @@ class StoreReopened(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorePutBack(Event):
+    """An older copy of the store lies in its place: sessions are asked about at their PDS before tokens are sent."""
+
+    name = "store.put_back"
+    level = "warning"
+    store: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpillFolderUnreadable(Event):
     """A folder that may hold spilled tokens can't be read; the sessions concerned wait for it."""
 

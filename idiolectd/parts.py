@@ -8,15 +8,16 @@ same resources (`Parts.successor`) and then uses them in the place of the old on
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from idiolectd.clock import Clock, SystemClock
 from idiolectd.config import ClientConfig, ClientKeyConfig, Config
-from idiolectd.errors import ConfigError
-from idiolectd.events import EventSink
+from idiolectd.errors import ConfigError, StoreError
+from idiolectd.events import EventSink, StorePutBack
+from idiolectd.finish import finish, in_thread
 from idiolectd.hosting import Hosting
 from idiolectd.http import HttpClient, make_http
 from idiolectd.identity import DnsTxt, Identity, TxtLookup
@@ -26,7 +27,7 @@ from idiolectd.ports import SharedStore, SplitRefresher
 from idiolectd.refresh import Planner, RefreshEngine, SaveDeadline
 from idiolectd.remedy import Commands
 from idiolectd.session import Kind, OAuthSession
-from idiolectd.store import open_configured_store
+from idiolectd.store import open_configured_store, translated
 from idiolectd.xrpc import LegacyRefresher
 
 # Seconds that a command waits for a store that does not take new tokens, because a person waits for it.
@@ -49,6 +50,7 @@ class Resources:
         save_deadline: how long tokens that can't be saved are held.
         txt: looks up TXT records.
         luck: a source of numbers in [0, 1), for the jitter of retries.
+        put_back_at: when it was noticed that an older copy of the store had been put back; None: never.
     """
 
     store: SharedStore
@@ -58,6 +60,7 @@ class Resources:
     save_deadline: SaveDeadline = field(default_factory=lambda: SaveDeadline(_COMMAND_PATIENCE))
     txt: TxtLookup = field(default_factory=DnsTxt)
     luck: Callable[[], float] = random.random
+    put_back_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def build_parts(config: Config, clients: ClientRegistry, resources: Resources) -
         events=resources.events,
         save_deadline=resources.save_deadline,
         commands=config.commands,
+        put_back_at=resources.put_back_at,
     )
     return Parts(resources, identity, hosting, refreshers, discovery, clients, engine, config.commands)
 
@@ -176,7 +180,43 @@ async def open_parts(
         make_http(config, clock, events) as http,
     ):
         save_deadline = patience or SaveDeadline(_COMMAND_PATIENCE)
-        yield build_parts(config, read_clients(config), Resources(opened, http, clock, events, save_deadline))
+        put_back_at = None if looking else await look_whether_put_back(opened, clock, events)
+        resources = Resources(opened, http, clock, events, save_deadline, put_back_at=put_back_at)
+        try:
+            yield build_parts(config, read_clients(config), resources)
+        finally:
+            if not looking:
+                with suppress(StoreError):
+                    await finish(tell_witnesses, opened)
+
+
+async def look_whether_put_back(store: SharedStore, clock: Clock, events: EventSink) -> float | None:
+    """Returns when it was noticed, perhaps just now, that an older copy of the store was put back; None: never.
+
+    Raises:
+        StoreError: the store can't answer, or that can't be written down.
+    """
+    witnesses = await in_thread(store.witnesses)
+    if witnesses is None:
+        return None
+    with translated(f"can't note that {store.url} was put back"):
+        newest = await in_thread(witnesses.newest)
+        number = await store.change_number(renew=False)
+        if newest > number:
+            await in_thread(witnesses.remember, number, clock.now())
+            events(StorePutBack(store=store.url))
+        return await in_thread(witnesses.put_back_at)
+
+
+async def tell_witnesses(store: SharedStore) -> None:
+    """Writes down outside of the store how new it is.
+
+    Raises:
+        StoreError: the store can't answer.
+    """
+    witnesses = await in_thread(store.witnesses)
+    if witnesses is not None:
+        await in_thread(witnesses.tell, await store.change_number(renew=True))
 
 
 def read_clients(config: Config) -> ClientRegistry:

@@ -28,6 +28,7 @@ from idiolectd.cli.running import run_async
 from idiolectd.cli.starting import start_command
 from idiolectd.cli.status_report import DaemonStatus, read_daemon
 from idiolectd.cli.status_rows import StatusRow, read_all_rows
+from idiolectd.clock import rfc3339
 from idiolectd.config import Config
 from idiolectd.errors import ConfigError, RecordError, StoreError
 from idiolectd.http import tls_context
@@ -42,8 +43,12 @@ from idiolectd.store import (
     open_store,
     read_keys,
     read_keys_at_hand,
+    read_put_back,
 )
 from idiolectd.store_url import StoreUrl, parse_store_url
+
+# Seconds for which it is said that the store was put back: about as long as its sessions may be away.
+_PUT_BACK_SHOWN = 14 * 86400.0
 
 # https://www.sqlite.org/wal.html: corruption when two connections write or checkpoint at the same moment.
 _FIXED_SQLITE = (3, 51, 3)
@@ -188,12 +193,19 @@ async def _store(config: Config) -> list[Finding]:
             rows = await read_all_rows(store, config, time.time())
             spill = await store.spill.survey() if store.spill is not None else None
             daemon = read_daemon(store.runtime_dir)
+            put_back_at = read_put_back(store.runtime_dir) if store.runtime_dir is not None else None
         sealing = await _sealing(config)
     except StoreError as error:
         return [Finding("store", "failed", redact(str(error)), ExitCode.FAILED)]
     count = f"{len(rows)} session{'' if len(rows) == 1 else 's'}"
     findings = [Finding("store", "ok", f"{store.url}: {count}"), *_daemon(daemon, config)]
     findings += sealing
+    if put_back_at is not None and time.time() - put_back_at < _PUT_BACK_SHOWN:
+        message = (
+            f"an older copy was put back by hand, noticed {rfc3339(put_back_at)}:"
+            " its tokens are sent if they prove unused"
+        )
+        findings.append(Finding("store", "warning", message))
     findings += _spill(spill) if spill is not None else ()
     return [*findings, *(_session(row, daemon, config) for row in rows if row.state in _CODES or row.overdue)]
 

@@ -18,7 +18,7 @@ from idiolectd.errors import LockBusy, StoreError
 from idiolectd.events import Event, EventSink, SessionEvent, SessionQuarantined
 from idiolectd.finish import in_thread
 from idiolectd.log import RefreshSummary
-from idiolectd.parts import Parts
+from idiolectd.parts import Parts, tell_witnesses
 from idiolectd.scheduler import LONGEST_SLEEP, Scheduler
 from idiolectd.store import Presence, take_commands
 from idiolectd.systemd import Notifier
@@ -156,6 +156,7 @@ class SignsOfLife:
             await self.tell_commands(parts)
             try:
                 await in_thread(instance.keep, presence)
+                await tell_witnesses(parts.store)
                 if now >= look_anyway_at or (self._has_news and now >= look_at):
                     await self._look(parts)
                     look_at = now + _LOOK_SHARE * (anyio.current_time() - now)

@@ -31,6 +31,7 @@ from idiolectd.ports.store import (
     StoredSession,
     Survey,
     Watch,
+    Witnesses,
 )
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "StoredSession",
     "Survey",
     "Watch",
+    "Witnesses",
     "is_about_session",
 ]

@@ -90,6 +90,26 @@ class ScheduleEntry:
     server: str
 
 
+class Witnesses(Protocol):
+    """Know how new a store was, outside of it. Every method blocks. See `idiolectd.store.put_back`."""
+
+    def newest(self) -> int:
+        """The largest number that is known; 0: there is no witness. Read it before the store's own."""
+        ...
+
+    def tell(self, number: int) -> None:
+        """Lets the witnesses know the store's number."""
+        ...
+
+    def remember(self, number: int, now: float) -> None:
+        """The store was put back, and this is its number. Raises `OSError` if that can't be written."""
+        ...
+
+    def put_back_at(self) -> float | None:
+        """When it was last noticed that the store was put back, in seconds since the epoch; None: never."""
+        ...
+
+
 @dataclass(frozen=True)
 class StoredCopy:
     """One session as it lies in a store, for a backup.
@@ -314,6 +334,18 @@ class SharedStore(OAuthTokenStore, Protocol):
             tokens: what to change in the record; None leaves it untouched.
             due: the new schedule entry; None: the session has no next attempt.
         """
+        ...
+
+    async def change_number(self, *, renew: bool) -> int:
+        """A number that lies in the store and grows with its changes; 0: it keeps none.
+
+        Args:
+            renew: counts what has changed, where changes don't count themselves.
+        """
+        ...
+
+    def witnesses(self) -> "Witnesses | None":
+        """Where the newest of these numbers is also known, outside of what is copied; None: nowhere. Blocks."""
         ...
 
     def copies(self) -> AsyncGenerator[list[StoredCopy], None]:

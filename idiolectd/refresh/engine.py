@@ -80,6 +80,7 @@ class RefreshEngine:
         events: who is told.
         save_deadline: how long tokens that the store would not take are held; None: without end.
         commands: how the commands that events name are typed.
+        put_back_at: when it was noticed that an older copy of the store had been put back; None: never.
     """
 
     def __init__(
@@ -92,12 +93,13 @@ class RefreshEngine:
         events: EventSink,
         save_deadline: SaveDeadline | None = None,
         commands: Commands = PLAIN,
+        put_back_at: float | None = None,
     ) -> None:
         self._store = store
         self._refreshers = refreshers
         self._clock = clock
         self._emit = events
-        self._recorder = Recorder(store, planner, clock, events, commands)
+        self._recorder = Recorder(store, planner, clock, events, commands, put_back_at)
         self.commands = commands
         self._locator = AccountLocator()
         self.save_deadline = save_deadline or SaveDeadline()

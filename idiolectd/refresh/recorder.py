@@ -37,6 +37,7 @@ from idiolectd.state import (
     RecordChange,
     RefreshState,
     State,
+    TokenTimes,
     last_good,
     reconcile,
     shown,
@@ -111,6 +112,7 @@ class Recorder:
         clock: wall-clock time.
         emit: who is told.
         commands: how the commands that events name are typed.
+        put_back_at: as of `RefreshEngine`.
 
     Attributes:
         spill: the tokens that the store would not take.
@@ -123,6 +125,7 @@ class Recorder:
         clock: Clock,
         emit: EventSink,
         commands: Commands = PLAIN,
+        put_back_at: float | None = None,
     ) -> None:
         self.planner = planner
         self.clock = clock
@@ -130,6 +133,7 @@ class Recorder:
         self.spill = SpilledTokens(store.spill, emit)
         self._store = store
         self._commands = commands
+        self._put_back_at = put_back_at
         self._missing_since: dict[str, float] = {}
 
     # Comparing a record with what is known of it ---------------------------------------------
@@ -143,7 +147,7 @@ class Recorder:
             return None
         now = self.clock.now()
         reconciled = reconcile(stored.session, stored.state, now)
-        claimed = ClaimedSession(reconciled.session, reconciled.state, now)
+        claimed = ClaimedSession(reconciled.session, self._doubted(reconciled, now), now)
         spilled = await self.find_spilled(reconciled)
         if spilled is not None:
             return await self._adopt_spill(claimed, spilled)
@@ -162,6 +166,13 @@ class Recorder:
             self._report_change(reconciled.change, claimed)
         self.warn_of_end(claimed, reconciled.state)
         return claimed
+
+    def _doubted(self, reconciled: ReconciledRecord, now: float) -> RefreshState:
+        """The state, marked if its tokens are older than the moment at which the store was put back."""
+        session, state = reconciled.session, reconciled.state
+        if self._put_back_at is None or TokenTimes.of(session, state, now).issued_at > self._put_back_at:
+            return state
+        return state.restored_from_copy(session)
 
     async def adopt(self, found: Sequence[NewRecord]) -> dict[str, Reconciled]:
         """Plans sessions of which nothing is known, and makes their first states durable in one commit.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         is_daemon_running,
         read_presence,
     )
+    from idiolectd.store.put_back import read_put_back
     from idiolectd.store.reading import (
         MemoryReading,
         Reading,
@@ -83,6 +84,7 @@ __all__ = [
     "read_keys",
     "read_keys_at_hand",
     "read_presence",
+    "read_put_back",
     "replace_file",
     "session_of",
     "take_commands",
@@ -132,6 +134,7 @@ _HOMES = {
     "open_reading": "reading",
     "open_store": "opening",
     "read_presence": "presence",
+    "read_put_back": "put_back",
     "replace_file": "durable",
     "session_of": "reading",
     "take_commands": "command_journal",

@@ -84,6 +84,14 @@ class InMemoryOAuthTokenStore:
         self._schedule.put_saved(did, merged.entry, keep=merged.keeps_entry)
         self._report(did)
 
+    async def change_number(self, *, renew: bool) -> int:
+        """See `SharedStore.change_number`; nobody can put it back."""
+        await anyio.lowlevel.checkpoint()
+        return 0
+
+    def witnesses(self) -> None:
+        """See `SharedStore.witnesses`."""
+
     async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
         """See `SharedStore.copies`."""
         await anyio.lowlevel.checkpoint()

@@ -100,6 +100,10 @@ class StoreSpill:
                 self._chosen = folder
                 return
 
+    def folders(self) -> list[Path]:
+        """The folders of this store alone where its tokens may be spilled, there or not. Blocks."""
+        return [place.folder.path for place in self._places([]) if place.is_ours]
+
     async def put(self, spilled: Spilled) -> str:
         """See `Spill.put`."""
         with translated("can't spill"):

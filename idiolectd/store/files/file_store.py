@@ -39,7 +39,7 @@ from idiolectd.state import RefreshState
 from idiolectd.store.access import RecordAccess
 from idiolectd.store.disk_space import RoomCheck
 from idiolectd.store.due_index import DueIndex
-from idiolectd.store.durable import Stamp, make_private_folder
+from idiolectd.store.durable import Stamp, make_private_folder, replace_file
 from idiolectd.store.error_translation import ONLY_LOOKING, translated
 from idiolectd.store.files import folder_survey
 from idiolectd.store.files.folder import Folder
@@ -51,6 +51,7 @@ from idiolectd.store.group_commit import GroupCommit
 from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.merge import decode_state
+from idiolectd.store.put_back import Witnesses, read_number
 from idiolectd.store.record_text import KnownRecord
 from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill_places import StoreSpill
@@ -104,6 +105,7 @@ class FilesystemOAuthTokenStore:
         self._looking = looking
         self._in_place = InPlace()
         self._locks = Locks(self.runtime_dir, self._in_place)
+        self._witnesses: Witnesses | None = None
         self._writer = FolderWriter(self._folder, own_write=self._own_write, saw=self._saw)
         self._index = FolderIndex(self.runtime_dir)
         # One for each event loop; between two of them the write lock decides.
@@ -304,6 +306,28 @@ class FilesystemOAuthTokenStore:
         if done is Committed.DONE:
             self.schedule(did, due)
         return done
+
+    async def change_number(self, *, renew: bool) -> int:
+        """See `SharedStore.change_number`: a file beside the states keeps it."""
+        with translated(f"can't read {self.url}"):
+            return await in_thread(self._change_number, renew)
+
+    def _change_number(self, renew: bool) -> int:
+        file = self._folder.runtime_dir / "number"
+        number = read_number(file)
+        if renew and self._folder.states.exists():
+            # Each commit renames a file into this folder. By itself that time proves nothing: a copy's may be newer.
+            changed = self._folder.states.stat().st_mtime_ns
+            if changed > number:
+                replace_file(file, str(changed).encode())
+                number = changed
+        return number
+
+    def witnesses(self) -> Witnesses:
+        """See `SharedStore.witnesses`."""
+        if self._witnesses is None:
+            self._witnesses = Witnesses(self.runtime_dir, self.spill.folders())
+        return self._witnesses
 
     async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
         """See `SharedStore.copies`: under the write lock, some sessions at a time."""

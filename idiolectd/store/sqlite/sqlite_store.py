@@ -40,6 +40,7 @@ from idiolectd.store.in_place import InPlace
 from idiolectd.store.locks.claims import Locks
 from idiolectd.store.locks.holders import holder_of
 from idiolectd.store.merge import decode_state
+from idiolectd.store.put_back import Witnesses
 from idiolectd.store.record_text import KnownRecord, decode_record
 from idiolectd.store.sealing import NO_KEYS, Keys
 from idiolectd.store.spill_places import StoreSpill
@@ -118,6 +119,7 @@ class SqliteOAuthTokenStore:
         self._opened_in = (running_loop(), os.getpid())
         self._in_place = InPlace()
         self._locks = Locks(self.runtime_dir, self._in_place)
+        self._witnesses: Witnesses | None = None
         self._file = DatabaseFile(path)
         self._claimed: dict[str, _Claimed] = {}
         self._reopened: list[str] = []
@@ -295,6 +297,18 @@ class SqliteOAuthTokenStore:
                 f"{did} is not in the database that has taken the place of {self._path} since it was read"
             )
         return done
+
+    async def change_number(self, *, renew: bool) -> int:
+        """See `SharedStore.change_number`: triggers count."""
+        if not await self._read("the changes", self._reader.knows_states):
+            return 0
+        return await self._read("the changes", self._reader.last_change)
+
+    def witnesses(self) -> Witnesses:
+        """See `SharedStore.witnesses`: also beside the database, for it may be put back alone."""
+        if self._witnesses is None:
+            self._witnesses = Witnesses(self.runtime_dir, [self.runtime_dir, *self.spill.folders()])
+        return self._witnesses
 
     async def copies(self) -> AsyncGenerator[list[StoredCopy], None]:
         """See `SharedStore.copies`: all of one moment, in a read transaction, for which no writer waits."""

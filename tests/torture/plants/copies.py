@@ -44,6 +44,13 @@ PLANTS = (
         short=True,
     ),
     Plant(
+        "nobody compares a store with its witnesses",
+        4,
+        "a whole store that is put back by hand ends the sessions that live elsewhere",
+        (Edit("parts", "look_whether_put_back", "newest > number", "newest < 0"),),
+        ("tests/cli/test_put_back.py::test_a_store_put_back_ends_no_session[1-sqlite]",),
+    ),
+    Plant(
         "the record that lost is forgotten",
         4,
         "a rotation under a clock that was set back is lost",
