@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 PDS    := tests/real_pds/node_modules/.installed
 PEERS  := bench/node/node_modules/.installed
 
-.PHONY: help demo test test-quick torture torture-short bench documents docs deb wheel check format lock clean real-pds peers
+.PHONY: help demo test test-quick test-pythons torture torture-short bench documents docs deb wheel check format lock clean real-pds peers
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -34,6 +34,13 @@ test:           ## all tests, the real PDS included; torture has targets of its 
 test-quick: $(STAMP) ## the daily part, less than a minute, no npm
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not real_pds"
 
+test-pythons:   ## test-quick with each Python from 3.11 to 3.14 that is here
+	@for version in 3.11 3.12 3.13 3.14; do \
+		if python$$version -c pass 2>/dev/null; then \
+			$(MAKE) --no-print-directory test-quick PYTHON=python$$version VENV=build/python$$version || exit; \
+		else echo "python$$version is not here: not tested"; fi; \
+	done
+
 torture-short: $(STAMP) ## a short version of most of it, about 4 minutes
 	@$(MAKE) --no-print-directory real-pds || echo "no real PDS here: its part is skipped, and says why"
 	@$(MAKE) --no-print-directory peers || echo "no clients from npm here: their part is skipped, and says why"
@@ -47,7 +54,7 @@ torture: $(STAMP) ## everything that tries to lose a session, long version; FULL
 bench: $(STAMP) ## what it costs, beside peers and limits; writes docs/benchmarks.md (BENCH="NAME --quick")
 	$(BIN)/python -m bench $(BENCH)
 
-documents: $(STAMP) ## writes docs/status.md and docs/events.md anew; a test compares them
+documents: $(STAMP) ## writes docs/{commands,events,status}.md anew; a test compares them
 	$(BIN)/python -m tests.docs
 
 docs: $(STAMP)  ## the documentation as a site in build/docs, its links checked

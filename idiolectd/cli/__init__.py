@@ -127,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, StoreError | NoSessionError) and options.used is not None:
             from idiolectd.cli.places import about_store
 
+            if isinstance(error, NoSessionError):  # with the store that the login needs
+                todo = options.used.commands.typed("login", error.did)
+                message = f"no session is stored for {error.did}; run: {todo}"
             message += about_store(options.used)
         say(message)
         return code

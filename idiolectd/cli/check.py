@@ -67,7 +67,7 @@ _FIXED_SQLITE = (3, 51, 3)
 @common
 @click.pass_obj
 def check_command(options: Options) -> int:
-    """Check the configuration, the store, the sessions in it and the daemon.
+    """Check configuration, store, sessions and daemon.
 
     That no daemon runs is a warning: the check may come before its start. Exit codes: 0 all is well,
     1 something must be mended, 2 the configuration is wrong, 3 a session needs a login.
@@ -286,6 +286,9 @@ def _session(row: StatusRow, daemon: DaemonStatus, config: Config) -> Finding:
 
 
 def _spill(found: SpillSurvey) -> Iterator[Finding]:
+    if found.is_closed:
+        yield Finding("spill", "warning", "this user is not allowed to know which tokens wait to be saved")
+        return
     for broken in found.broken:
         yield Finding("spill", "failed", broken, ExitCode.FAILED)
     if found.place is None:

@@ -139,7 +139,7 @@ def login_command(
     auth_factor_token: str | None,
     batch: Path | None,
 ) -> int:
-    """Log an account in by the browser, and store its session.
+    """Log an account in, by the browser or with an app password, and store its session.
 
     ACCOUNT is a handle or a DID. The browser opens, you log in at the account's own server, and the server
     redirects the browser back to this command. A running daemon refreshes the session from then on. A stored

@@ -54,7 +54,10 @@ def pause_command(options: Options, account: str | None, did: str | None) -> int
 @common
 @click.pass_obj
 def resume_command(options: Options, account: str | None, did: str | None) -> int:
-    """Let the daemon refresh a paused session again; it notices within a second."""
+    """Let the daemon refresh a paused session again.
+
+    It notices within a second.
+    """
     return _command(options, account, did, paused=False)
 
 

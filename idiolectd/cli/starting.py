@@ -31,7 +31,11 @@ def say_who_refreshes(config: Config, store: SharedStore) -> None:
     if is_daemon_running(store.runtime_dir):
         say("the daemon that runs on this store keeps the session alive")
     else:
-        say(f"no daemon runs on this store, so nothing keeps the session alive; run: {start_command(config)}")
+        start = start_command(config)
+        say(f"no daemon runs on this store, so nothing keeps the session alive; run: {start}")
+        if _BOOTED.is_dir() and start == config.commands.typed("run") and config.path != SYSTEM_FILE:
+            unit = config.commands.typed("unit", "--write")
+            say(f"or, for a service of your own, which runs from then on: {unit}")
 
 
 def start_command(config: Config) -> str:

@@ -79,9 +79,9 @@ def status_command(
     exit_code: bool,
     watch: bool,
 ) -> int:
-    """Show how every session is, what needs a person first, and the commands that mend it.
+    """Show how every session is, and the commands that mend it.
 
-    Of more than 100 sessions it lists those that need a look. With ACCOUNT it shows all that is known of one
+    What needs a person comes first.     Of more than 100 sessions it lists those that need a look. With ACCOUNT it shows all that is known of one
     session. It reads the store only: it sends nothing and changes nothing. It exits 0 whatever the states
     are, and 1 if a bug keeps it from showing a session; see --exit-code. With --json: an object {daemon,
     store, sessions, totals}, times in RFC 3339.

@@ -34,7 +34,10 @@ def what_to_do(report: StatusReport, canvas: Canvas, *, start: str, commands: Co
         yield _command(start)
         yield Text()
     elif report.daemon.running is None:
-        yield Text("whether a daemon runs is known to the store's owner and to root")
+        known = (
+            "whether a daemon runs, and whether new tokens wait, is known to the store's owner and to root"
+        )
+        yield from map(Text, wrapped(known, canvas))
         yield _command(f"sudo {commands.typed('status')}")
         yield Text()
     if report.is_empty:

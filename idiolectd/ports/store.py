@@ -459,11 +459,13 @@ class SpillSurvey:
         dids: whose tokens are kept, sorted.
         broken: the places that may hold tokens and can't be read, one sentence each.
         place: the folder that the next tokens would go to; None: none can be written.
+        is_closed: this user only reads the store, and is not allowed to know any of it.
     """
 
     dids: list[str]
     broken: list[str]
     place: str | None
+    is_closed: bool = False
 
 
 class Spill(Protocol):

@@ -197,11 +197,22 @@ class StoreSpill:
         SpillFolder(self._chosen or self._fallback).put_copy(name, text)
 
     def _survey(self) -> SpillSurvey:
+        if self._is_closed():
+            return SpillSurvey([], [], None, is_closed=True)
         broken: list[str] = []
         dids: set[str] = set()
         for place in self._places(broken):
             dids.update(_ask(place, SpillFolder.dids, broken) or ())
         return SpillSurvey(sorted(dids), broken, str(next(filter(_could_write, self._choice()), "")) or None)
+
+    def _is_closed(self) -> bool:
+        """Whether the store's private folder is another user's, and closed to this one."""
+        folder = self._registry.parents[1]
+        try:
+            owner = folder.stat().st_uid
+        except OSError:
+            return False
+        return owner != os.geteuid() and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
 
     # Places ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from tests.auth.support import LONG, House, Way, refused_tokens
 
 
 @pytest.fixture(params=["file", "sqlite"])
-def view(request: pytest.FixtureRequest, tmp_path: Path) -> View:
+def view(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[View]:
     scheme = str(request.param)
     made = make_view(
         f"{scheme}://{tmp_path}/run/clients{'.sqlite' if scheme == 'sqlite' else ''}", group=None
     )
     made.open()
     made.refusals.open()
-    return made
+    yield made
+    made.close()
 
 
 def publish(house: House, view: View, *, state: str = "fresh", cause: str | None = None) -> None:

@@ -137,6 +137,13 @@ def test_a_failed_login_leaves_nothing(
     assert "first.test" in run("list").out
 
 
+def test_a_missing_session_names_the_login_with_its_store(run: Run, store: Path) -> None:
+    """Typed as it stands, the command stores the session where it was looked for."""
+    did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+    done = run("headers", did, "--url", "https://pds.test/", "--store", f"file://{store}")
+    assert f"no session is stored for {did}; run: idiolectd login {did} --store file://{store}" in done.err
+
+
 def test_no_session_begins_where_none_can_be_stored(
     run: Run, pds: Pds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

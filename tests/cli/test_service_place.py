@@ -116,6 +116,8 @@ def test_a_login_says_what_to_start(host: Host, pds: Pds) -> None:
     assert "run: systemctl --user enable --now idiolectd\n" in mine.stderr
     alone = host.idiolectd("login", "alone.test", "--store", "/var/lib/stranger/s/", user="stranger")
     assert "run: idiolectd run --store /var/lib/stranger/s/\n" in alone.stderr
+    assert "service of your own" not in mine.stderr
+    assert alone.stderr.endswith(": idiolectd unit --write --store /var/lib/stranger/s/\n")
 
 
 def test_a_refused_login_makes_no_store(host: Host, pds: Pds) -> None:
@@ -223,7 +225,9 @@ def test_a_member_of_the_group_reads_what_it_may(host: Host, pds: Pds) -> None:
     configure(host, pds)
     assert host.idiolectd("refresh", "--force", "shared.test").returncode == 0
     status = host.idiolectd("status", user="member")
-    assert (status.returncode, "shared.test" in status.stdout) == (0, True), status.stderr
+    assert (status.returncode, status.stderr, "shared.test" in status.stdout) == (0, "", True), status.stderr
+    check = host.idiolectd("check", user="member")
+    assert (check.returncode, "not allowed to know which tokens" in check.stdout) == (0, True), check.stdout
     did = pds.account("another.test")["did"]
     before = pds.living(did)
     login = host.idiolectd("login", "another.test", user="member")

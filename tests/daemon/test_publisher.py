@@ -56,6 +56,9 @@ class FakeView:
     def left_over(self) -> list[str]:
         return sorted(self._before)
 
+    def close(self) -> None:
+        pass
+
     def token(self, did: str) -> str | None:
         entry = self.entries.get(did)
         return None if entry is None else json.loads(entry)["accessJwt"]

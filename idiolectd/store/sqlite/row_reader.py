@@ -77,6 +77,12 @@ class RowReader:
             self._is_closed = True
             self._drop()
 
+    def __del__(self) -> None:
+        # A client's reader lives as long as the client, and nobody closes it. Left to the collector, the
+        # connection would warn of that (Python 3.13).
+        if self._connection is not None:
+            self._connection.close()
+
     def exchange(self, renew: Callable[[], None]) -> None:
         """Closes the connection and calls `renew`, while nobody reads; what is read then is what is there then."""
         with self._turn(BUSY_TIMEOUT):

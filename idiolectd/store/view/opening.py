@@ -40,6 +40,10 @@ class View(Protocol):
         """The DIDs of entries that were not written since `open`."""
         ...
 
+    def close(self) -> None:
+        """Lets go of what is open; the entries stay."""
+        ...
+
 
 def make_view(url: str, *, group: str | None) -> View:
     """What writes the view of this URL; opens nothing yet.
