@@ -50,8 +50,12 @@ def examples(command: click.Command) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_examples_can_be_typed(name: tuple[str, ...]) -> None:
+def test_examples_can_be_typed(
+    name: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each example of a command's help has only options that there are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sessions.backup").touch()  # the file that `restore` reads
     command = COMMANDS[name]
     for words in examples(command):
         depth = max(n for n in range(len(words) + 1) if tuple(words[:n]) in COMMANDS)
