@@ -31,7 +31,6 @@ from idiolectd.ports.store import (
     StoredSession,
     Survey,
     Watch,
-    Witnesses,
 )
 
 __all__ = [
@@ -62,6 +61,5 @@ __all__ = [
     "StoredSession",
     "Survey",
     "Watch",
-    "Witnesses",
     "is_about_session",
 ]
