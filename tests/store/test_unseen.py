@@ -22,7 +22,7 @@ CAROL = "did:plc:cccccccccccccccccccccccc"
 # How idiolectd 0.4.0 writes a record and its state.
 _PUT_STATE_0_4 = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, '', (SELECT seq FROM idiolectd_changes WHERE did = ?1), '', 1.0, 1.0, '') "
+    "VALUES (:did, :state, '', (SELECT seq FROM idiolectd_changes WHERE did = :did), '', 1.0, 1.0, '') "
     "ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, seq = excluded.seq"
 )
 
@@ -85,7 +85,7 @@ async def test_an_older_program_keeps_the_list_too(path: Path) -> None:
     with foreign(path) as connection:
         for did in (ALICE, BOB):
             connection.execute(UPSERT, (did, session(did, 2).to_json()))
-        connection.execute(_PUT_STATE_0_4, (ALICE, RefreshState().to_json()))
+        connection.execute(_PUT_STATE_0_4, {"did": ALICE, "state": RefreshState().to_json()})
     async with opened(path) as store:
         assert await first_answer(store) == {BOB}
 

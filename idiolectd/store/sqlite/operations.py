@@ -305,8 +305,8 @@ def _put_state(
     if stored.state is None or row is None or not isinstance(handle, str) or row.handle != handle.encode():
         return schema.PUT_STATE, values
     if row.scheduled == _scheduled(due):
-        return schema.UPDATE_STATE, values[:4]
-    return schema.UPDATE_STATE_AND_SCHEDULE, (*values[:4], *values[5:])
+        return schema.UPDATE_STATE, (*values[1:4], values[0])
+    return schema.UPDATE_STATE_AND_SCHEDULE, (*values[1:4], *values[5:], values[0])
 
 
 def schedule_columns(due: ScheduleEntry | None) -> tuple[Value, Value, Value]:

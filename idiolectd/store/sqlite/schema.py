@@ -228,7 +228,7 @@ PUT_RECORD = (
 DELETE_RECORD = "DELETE FROM sessions WHERE did = ?"
 _INSERT_STATE = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 PUT_STATE = _INSERT_STATE + (
     " ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, attention = excluded.attention, "
@@ -236,9 +236,9 @@ PUT_STATE = _INSERT_STATE + (
     "lane = excluded.lane"
 )
 # Naming a column that stays as it is would write the pages of its index again.
-_UPDATE_STATE = "UPDATE idiolectd_state SET state_json = ?2, attention = ?3, seq = ?4{more} WHERE did = ?1"
+_UPDATE_STATE = "UPDATE idiolectd_state SET state_json = ?, attention = ?, seq = ?{more} WHERE did = ?"
 UPDATE_STATE = _UPDATE_STATE.format(more="")
-UPDATE_STATE_AND_SCHEDULE = _UPDATE_STATE.format(more=", due_at = ?5, expires_at = ?6, lane = ?7")
+UPDATE_STATE_AND_SCHEDULE = _UPDATE_STATE.format(more=", due_at = ?, expires_at = ?, lane = ?")
 # For a save that left the tokens alone: the given entry counts only where there was none.
 PUT_STATE_KEEPING_SCHEDULE = _INSERT_STATE + (
     " ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json, attention = excluded.attention, "
@@ -263,8 +263,11 @@ NEW_PAGE = (
 )
 PUT_FIRST_STATE = (
     "INSERT INTO idiolectd_state (did, state_json, attention, seq, handle, due_at, expires_at, lane) "
-    "SELECT ?1, ?2, ?3, coalesce((SELECT seq FROM idiolectd_changes WHERE did = ?1), 0), ?5, ?6, ?7, ?8 "
-    "WHERE EXISTS (SELECT 1 FROM sessions WHERE did = ?1 AND body_json = ?9) ON CONFLICT (did) DO NOTHING"
+    "WITH new (did, state_json, attention, seq, handle, due_at, expires_at, lane, body_json) "
+    "AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) "
+    "SELECT did, state_json, attention, coalesce((SELECT c.seq FROM idiolectd_changes AS c WHERE c.did = new.did), 0), "
+    "handle, due_at, expires_at, lane FROM new WHERE EXISTS (SELECT 1 FROM sessions AS s WHERE s.did = new.did AND "
+    "s.body_json = new.body_json) ON CONFLICT (did) DO NOTHING"
 )
 # Writes a row as large as a record. It is nobody's: its key is not a DID.
 TRY_TO_WRITE = (

@@ -66,7 +66,7 @@ PLANTS = (
         "a first state for whatever record is stored now",
         4,
         "a login that lands meanwhile is taken for the record that was read",
-        (Edit("store/sqlite", "", "did = ?1 AND body_json = ?9)", "did = ?1 AND ?9 = ?9)"),),
+        (Edit("store/sqlite", "", "s.body_json = new.body_json)", "new.body_json = new.body_json)"),),
         (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
     ),
     Plant(
@@ -77,8 +77,8 @@ PLANTS = (
             Edit(
                 "store/sqlite",
                 "",
-                "body_json = ?9) ON CONFLICT (did) DO NOTHING",
-                "body_json = ?9) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json",
+                "body_json = new.body_json) ON CONFLICT (did) DO NOTHING",
+                "body_json = new.body_json) ON CONFLICT (did) DO UPDATE SET state_json = excluded.state_json",
             ),
         ),
         (_FIRST + "test_what_changed_since_it_was_read_gets_no_state",),
