@@ -5,7 +5,7 @@ own: nothing of the package under test is asked.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -136,10 +136,15 @@ class _Listening(httpx.AsyncByteStream):
         self._inner, self._sent = inner, sent
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._inner:
-            if len(self._sent.body) < self._ENOUGH:
-                self._sent.body += part
-            yield part
+        parts = aiter(self._inner)
+        try:
+            async for part in parts:
+                if len(self._sent.body) < self._ENOUGH:
+                    self._sent.body += part
+                yield part
+        finally:  # whoever has heard enough closes this, and so that
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
         self._sent.whole = True
 
     async def aclose(self) -> None:
