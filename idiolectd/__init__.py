@@ -19,7 +19,7 @@ the command line need ``idiolectd[daemon]``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 if TYPE_CHECKING:
     from idiolectd.adapters.httpx import SessionAuth
