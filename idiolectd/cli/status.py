@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from typing import Any
 
 import click
 
@@ -145,7 +146,9 @@ def list_command(options: Options) -> int:
 
 async def _list(config: Config, *, json: bool) -> ExitCode:
     code = ExitCode.DONE
-    found: list[OAuthSession] = []
+    found: list[
+        dict[str, Any]
+    ] = []  # what is shown, and no record: of very many, those would fill the memory
     async with open_to_read(config) as store:
 
         async def read(did: str) -> ExitCode:
@@ -154,27 +157,23 @@ async def _list(config: Config, *, json: bool) -> ExitCode:
             except RecordError as error:
                 say(str(error))
             else:
-                found.extend([session] if session is not None else ())
+                found.extend([_listed(session)] if session is not None else ())
             return ExitCode.DONE
 
         for did in await store.list_dids():
             code = worst([code, await isolate_bug(did, partial(read, did), lambda _: ExitCode.FAILED)])
     if json:
-        put_json([_listed(session) for session in found])
+        put_json(found)
     elif found:
         lines = [
-            (
-                session.did,
-                handle_text(session.known_as, confirmed=bool(session.confirmed_handle)),
-                session.pds_url,
-            )
-            for session in found
+            (row["did"], handle_text(row["handle"], confirmed=row["handle_confirmed"]), row["pds_url"])
+            for row in found
         ]
         print_table(("DID", "HANDLE", "PDS"), lines)
     return code
 
 
-def _listed(session: OAuthSession) -> dict[str, str | bool | None]:
+def _listed(session: OAuthSession) -> dict[str, Any]:
     return {
         "did": session.did,
         "handle": session.known_as,
